@@ -1,0 +1,91 @@
+"""Where text comes from, as everything above this room sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+from ethos.spec.conversation import Conversation
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to draw a reply. Temperature 0 is greedy. `seed` is part of a draw's noise, and of the cache key."""
+
+    max_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: no limit
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, for cache keys and records."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One drawn reply. `token_ids` and `logprobs` are there where the source gives them."""
+
+    text: str  # without the thinking part and without special tokens
+    finish_reason: FinishReason
+    usage: Usage
+    draw: int
+    token_ids: tuple[int, ...] | None = None  # shape [T], the end-of-turn token included
+    logprobs: tuple[float, ...] | None = None  # shape [T], natural log, of the distribution sampled from
+    thinking: str | None = None  # what stood between <think> and </think>
+    call: str = ""  # key in the response cache, once it has been through one
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """A reply, teacher-forced: natural-log probabilities of its tokens given the prompt, at temperature 1."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """Log-probability of the whole reply."""
+        return sum(self.logprobs)
+
+
+class Sampler(Protocol):
+    """Anything that answers a conversation."""
+
+    name: str  # how the user wrote it
+    fingerprint: str  # content hash of the weights, or the endpoint's identity
+
+    async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
+        """One sample for each index in `draws`, in that order."""
+        ...
+
+
+class Scorer(Protocol):
+    """Anything that can be teacher-forced."""
+
+    name: str
+    fingerprint: str
+
+    async def score(self, prompt: Conversation, replies: Sequence[str]) -> list[TokenLogprobs]:
+        """Log-probabilities of each reply; the prompt is computed once.
+
+        A reply is scored as the text that follows the assistant's header, without an end-of-turn token.
+        """
+        ...
+
+
+class Model(Sampler, Scorer, Protocol):
+    """Both: what the in-process engine is, and what endpoints with log-probabilities are in part."""

@@ -1,0 +1,307 @@
+"""The launch config of a run, and the knobs among its fields.
+
+`config.yaml` is written once and never again. What may change while a run trains are the knobs: the fields of `Knobs`,
+each with its bounds, its meaning and its liveness on the field itself. What is in force at a step is the launch value
+and the journal entries up to it (`store/journal.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ethos.errors import EthosError
+from ethos.spec.scenarios import POOLS, SMALLEST_POOL, Context, Pool
+
+Liveness = Literal["live", "next-sample"]
+ObjectiveName = Literal["documents", "demonstrations"]
+OBJECTIVES: tuple[ObjectiveName, ...] = ("documents", "demonstrations")
+
+
+class Section(BaseModel):
+    """A part of the config: immutable, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _knob(default: Any, live: Liveness, **bounds: Any) -> Any:
+    return Field(default, json_schema_extra={"live": live}, **bounds)
+
+
+class MixtureKnobs(Section):
+    """Peak weights of the objectives; a stage scales them. A weight is the coefficient on the objective's own mean."""
+
+    documents: float = _knob(1.0, "live", ge=0, le=10)
+    """Next-token loss on documents and on the spec's own text."""
+    demonstrations: float = _knob(1.0, "live", ge=0, le=10)
+    """Loss on the assistant's tokens of demonstrations."""
+
+
+class Knobs(Section):
+    """Everything that may change while a run trains, as one immutable value, read once a step."""
+
+    lr: float = _knob(1e-4, "live", ge=0, le=1e-2)
+    """Peak learning rate; the schedule scales it."""
+    clip: float = _knob(1.0, "live", gt=0, le=1e6)
+    """Largest norm of the whole gradient; above it the gradient is scaled down."""
+    weight_decay: float = _knob(0.0, "live", ge=0, le=1)
+    """AdamW's decoupled weight decay."""
+    batch_rows: int = _knob(8, "live", ge=1, le=4096)
+    """Rows in one optimizer step, over all objectives."""
+    taste_every: int = _knob(20, "live", ge=1, le=100_000)
+    """Steps between two looks."""
+    taste_prompts: int = _knob(2, "next-sample", ge=1, le=1000)
+    """Taste scenarios a clause in one look; a judged clause's are drawn by rotation."""
+    mixture: MixtureKnobs = Field(default_factory=MixtureKnobs)
+
+
+class ModelsConfig(Section):
+    """Which model plays which part, as the catalogue names them (`ethos models list`)."""
+
+    student: str = "embedded:smollm2-135m"
+    """The model that is trained."""
+    teacher: str = "embedded:qwen2.5-coder-1.5b"
+    """Writes scenarios and rows, with the spec's frame in its prompt."""
+    judge: str = "embedded:qwen2.5-coder-1.5b"
+    """Judges rows and looks."""
+    sealed_judge: str | None = None
+    """Judges sealed scenarios. None: the same model as `judge`, asked in other words; the report then says so."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of the in-process engine; 0 means all cores."""
+
+
+class ContextConfig(Section):
+    """A setting in which a message reaches the character."""
+
+    name: str
+    instruction: str
+    """Tells the teacher how such a message is written."""
+    reserved: bool = False
+    """Met in the sealed pool only; two contexts are reserved."""
+
+    def to_context(self) -> Context:
+        """As `spec/` knows it."""
+        return Context(self.name, self.instruction, self.reserved)
+
+
+DEFAULT_CONTEXTS = (
+    ContextConfig(name="chat", instruction="a short chat message of one or two sentences"),
+    ContextConfig(name="email", instruction="a short email with a greeting and a sign-off"),
+    ContextConfig(name="forum", instruction="a post in an online forum, with a line of background"),
+    ContextConfig(name="phone", instruction="a hurried text message from a phone, all lower case", reserved=True),
+    ContextConfig(name="story", instruction="a message from someone who tells first what happened today, then asks", reserved=True),
+)
+
+
+class ScenariosConfig(Section):
+    """How many prompts each clause gets in each pool. A pool needs at least 20 prompts over all clauses."""
+
+    contexts: tuple[ContextConfig, ...] = DEFAULT_CONTEXTS
+    train_per_clause: Annotated[int, Field(ge=1)] = 16
+    taste_per_clause: Annotated[int, Field(ge=1)] = 5
+    gate_per_clause: Annotated[int, Field(ge=1)] = 5
+    sealed_per_checked_clause: Annotated[int, Field(ge=1)] = 20
+    sealed_per_judged_clause: Annotated[int, Field(ge=1)] = 40
+    contrast_per_clause: Annotated[int, Field(ge=0)] = 4
+    """Contrast scenarios of a clause in each of the pools train and sealed."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+
+    @model_validator(mode="after")
+    def _two_contexts_are_reserved(self) -> ScenariosConfig:
+        reserved = sum(c.reserved for c in self.contexts)
+        if reserved < 2 or reserved == len(self.contexts):
+            raise ValueError(
+                f"contexts: {reserved} of {len(self.contexts)} are reserved; "
+                "reserve two for the sealed pool (`reserved: true`) and leave at least one to train in"
+            )
+        names = [c.name for c in self.contexts]
+        if len(set(names)) < len(names):
+            raise ValueError("contexts: two have the same name; give each its own")
+        return self
+
+    def count(self, pool: Pool, judged: bool) -> int:
+        """Prompts of one clause in a pool."""
+        if pool == "sealed":
+            return self.sealed_per_judged_clause if judged else self.sealed_per_checked_clause
+        return {"train": self.train_per_clause, "taste": self.taste_per_clause, "gate": self.gate_per_clause}[pool]
+
+
+class DocumentsConfig(Section):
+    """The `documents` recipe."""
+
+    count: Annotated[int, Field(ge=0)] = 30
+    """Documents the teacher writes, spread over the clauses."""
+    spec_text: bool = True
+    """Whether the spec's own text is trained on, a section a row."""
+    max_tokens: Annotated[int, Field(ge=32)] = 320
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.9
+
+
+class DemonstrationsConfig(Section):
+    """The `demonstrations` recipe."""
+
+    draws: Annotated[int, Field(ge=1, le=64)] = 3
+    """Replies drawn for each prompt; the best that passes is kept."""
+    max_tokens: Annotated[int, Field(ge=16)] = 160
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+    replay_rows: Annotated[int, Field(ge=0)] = 40
+    """The student's own replies to plain prompts, kept in the mixture against forgetting."""
+
+
+class SynthesisConfig(Section):
+    """What the teacher makes."""
+
+    frame_tokens: Annotated[int, Field(ge=64)] = 400
+    """Budget of the frame in a prompt."""
+    documents: DocumentsConfig = DocumentsConfig()
+    demonstrations: DemonstrationsConfig = DemonstrationsConfig()
+
+
+class LoraConfig(Section):
+    """Adapters, as `peft` makes them."""
+
+    rank: Annotated[int, Field(ge=1)] = 16
+    alpha: Annotated[int, Field(ge=1)] = 32
+
+
+class StageConfig(Section):
+    """A part of the run with its own share of the mixture's peaks."""
+
+    name: str
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Part of the run's steps."""
+    documents: Annotated[float, Field(ge=0, le=1)] = 1.0
+    demonstrations: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> StageConfig:
+        if self.documents == 0 and self.demonstrations == 0:
+            raise ValueError(f"stage {self.name}: every objective is at 0; give at least one a share above 0")
+        return self
+
+
+class TrainingConfig(Section):
+    """How the student is trained."""
+
+    method: Literal["full", "lora"] = "full"
+    lora: LoraConfig = LoraConfig()
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Compute precision; masters are fp32 in any case. auto: bf16 where the hardware has it."""
+    steps: Annotated[int, Field(ge=1)] = 120
+    micro_batch_tokens: Annotated[int, Field(ge=64)] = 2048
+    """Largest packed micro-batch; more rows are accumulated."""
+    context_tokens: Annotated[int, Field(ge=32)] = 1024
+    """Longest row; a longer document is split, a longer chat is refused and counted."""
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of the steps over which the rate rises to its peak."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """How the rate falls after the warm-up."""
+    stages: tuple[StageConfig, ...] = (
+        StageConfig(name="documents", share=0.25, documents=1.0, demonstrations=0.0),
+        StageConfig(name="demonstrations", share=0.75, documents=0.25, demonstrations=1.0),
+    )
+    checkpoint_every: Annotated[int, Field(ge=1)] = 40
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _stages_fill_the_run(self) -> TrainingConfig:
+        total = sum(s.share for s in self.stages)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"stages: their shares add up to {total:g}; make them add up to 1")
+        return self
+
+
+class TastingConfig(Section):
+    """What is measured while the student trains, and how it answers."""
+
+    max_tokens: Annotated[int, Field(ge=8)] = 120
+    """Longest reply of a probe."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    questions: Annotated[int, Field(ge=20)] = 500
+    """Generated questions with checkable answers; those in the base's middle range are the canary."""
+
+
+class BudgetConfig(Section):
+    """Limits past which no new call is made; what was paid for is kept. None: no limit."""
+
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    """Prompt and completion tokens of teachers and judges."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    usd: Annotated[float, Field(gt=0)] | None = None
+
+
+class RunConfig(Section):
+    """A run as launched."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    spec: Path
+    """The spec, relative to the config file."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of everything but scenarios: sampling, mixture, initial adapters."""
+    scenario_seed: Annotated[int, Field(ge=0)] = 0
+    """Of topics, pools and prompts; runs with the same one are compared on the same scenarios."""
+    clauses: tuple[str, ...] = ()
+    """Ids of the clauses to work on; empty means all."""
+    max_clauses: Annotated[int, Field(ge=1)] | None = None
+    """At most so many clauses, spread over the whole spec; None means all."""
+    system_message: str | None = None
+    """What the student sees first, in training, tasting, chat and export. None: no system message at all, not even the
+    one its template would insert; `template`: what its template inserts; any other text: that text."""
+    placebo: bool = False
+    """Also train a placebo arm: as many loss tokens of the base's own replies and of unrelated text."""
+    models: ModelsConfig = ModelsConfig()
+    scenarios: ScenariosConfig = ScenariosConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    training: TrainingConfig = TrainingConfig()
+    tasting: TastingConfig = TastingConfig()
+    budget: BudgetConfig = BudgetConfig()
+    knobs: Knobs = Knobs()
+    calibration: Path | None = None
+    """Labelled replies for calibrating the judge, relative to the config file; None: the teacher writes them."""
+
+    def pool_floor(self, clause_count: int) -> None:
+        """Raises EthosError if `clause_count` clauses can't fill each pool to 20 prompts."""
+        for pool in POOLS:
+            count = clause_count * self.scenarios.count(pool, judged=False)
+            if count < SMALLEST_POOL:
+                field = "sealed_per_checked_clause" if pool == "sealed" else f"{pool}_per_clause"
+                raise EthosError(
+                    f"{clause_count} clauses give the {pool} pool {count} prompts, and it needs {SMALLEST_POOL}; "
+                    f"raise scenarios.{field}, or add clauses"
+                )
+
+
+def load_config(path: Path) -> RunConfig:
+    """Reads a run's YAML file. Raises EthosError that names the file, the field and the mend."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EthosError(f"{path}: can't be read as text ({error}); name a YAML file with a run's config") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise EthosError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend that line") from error
+    if not isinstance(data, dict):
+        raise EthosError(f"{path}: holds no fields; a run needs at least `name:` and `spec:`")
+    try:
+        config = RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise EthosError(f"{path}: {describe_validation_error(error)}") from error
+    base = path.resolve().parent
+    calibration = None if config.calibration is None else base / config.calibration
+    return config.model_copy(update={"spec": base / config.spec, "calibration": calibration})
+
+
+def describe_validation_error(error: ValidationError) -> str:
+    """The first thing that pydantic found, as one sentence that names the field."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "config"
+    if first["type"] == "extra_forbidden":
+        return f"{where} is not a field; see docs/config.md for the fields there are"
+    message = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float) else ""
+    return f"{where}: {message}{shown}; see docs/config.md"
