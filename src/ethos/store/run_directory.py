@@ -1,0 +1,174 @@
+"""Where the parts of a run lie on disk, and who may write them.
+
+The holder of `run.lock` writes `run.db`; everyone else reads it and files requests.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from ethos.errors import EthosError
+from ethos.store.canonical import canonical_json, utc_now
+from ethos.store.database import RUN_SCHEMA, Database
+from ethos.store.files import write_atomically
+
+_PATIENCE_S = 0.2  # longer than another process needs to look who holds the lock
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that writes a run."""
+
+    pid: int
+    host: str
+    since: str
+
+
+class RunDirectory:
+    """One run's folder. Making this object touches nothing on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_path = path / "config.yaml"
+        self.database_path = path / "run.db"
+        self.lock_path = path / "run.lock"
+        self.requests = path / "requests"
+        self.answered = self.requests / "answered"
+        self.rows = path / "rows"
+        self.checkpoints = path / "checkpoints"
+        self.report_json = path / "report.json"
+        self.report_html = path / "report.html"
+        self._locked = False
+
+    @property
+    def name(self) -> str:
+        """The run's name: that of its folder."""
+        return self.path.absolute().name
+
+    @classmethod
+    def create(cls, path: Path, config_text: str) -> RunDirectory:
+        """Makes the folder and writes `config.yaml` once; a run with this very config is taken as it is.
+
+        Raises:
+            EthosError: if the run exists with another config, or the folder can't be made.
+        """
+        run = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EthosError(
+                f"{path}: the run's folder can't be made ({error.strerror}); choose another place"
+            ) from error
+        if not run.config_path.exists():
+            with run.lock():
+                if not run.config_path.exists():
+                    write_atomically(run.config_path, config_text.encode())
+        if run.config_path.read_bytes() != config_text.encode():
+            raise EthosError(
+                f"{path}: this run exists with another config, and a config never changes after launch; "
+                "give the new run another name, or remove that folder"
+            )
+        return run
+
+    @classmethod
+    def find(cls, path: Path) -> RunDirectory:
+        """A run that exists. Raises EthosError if there is none."""
+        run = cls(path)
+        if not run.config_path.is_file():
+            raise EthosError(
+                f"{path}: no run lies there (it has no config.yaml); name a folder that `ethos run` made"
+            )
+        return run
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds `run.lock` during the block; the lock is free again when the process ends, however it ends.
+
+        Raises:
+            EthosError: if another process, or another `RunDirectory` of this one, holds it.
+        """
+        try:
+            file = self.lock_path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise EthosError(
+                f"{self.lock_path}: can't be opened ({error.strerror}); make the run's folder writable"
+            ) from error
+        with file:
+            if not _take(file):
+                raise EthosError(self._taken_message())
+            file.truncate(0)
+            file.write(canonical_json(asdict(Holder(os.getpid(), socket.gethostname(), utc_now()))))
+            file.flush()
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
+                file.truncate(0)
+
+    def holder(self) -> Holder | None:
+        """Who writes the run now; None if nobody, whatever its status says: a killed run can't correct it."""
+        try:
+            file = self.lock_path.open(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _read_holder(file)
+        return None
+
+    def open_database(self) -> Database:
+        """`run.db` for writing, made if it isn't there. Only inside `lock()`."""
+        if not self._locked:
+            raise RuntimeError(
+                f"{self.database_path} is written by the holder of run.lock only; enter `lock()` first"
+            )
+        return Database.open(self.database_path, RUN_SCHEMA)
+
+    def read_database(self) -> Database:
+        """`run.db` for reading, also while another process writes it. EthosError if it isn't there yet."""
+        return Database.open(self.database_path, RUN_SCHEMA, read_only=True)
+
+    def _taken_message(self) -> str:
+        holder = self.holder()
+        writer = "another process"
+        if holder is not None and holder.pid:
+            writer = f"process {holder.pid}"
+            if holder.host != socket.gethostname():
+                writer += f" on {holder.host}"
+        return (
+            f"{self.path} is being written by {writer}; "
+            "wait until it ends, or ask it with `ethos adjust`, `ethos pause` or `ethos resume`"
+        )
+
+
+def _take(file: TextIO) -> bool:
+    """Tries for a moment, so that a process that only looks at the lock is never mistaken for a holder."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_PATIENCE_S / 10)
+
+
+def _read_holder(file: TextIO) -> Holder:
+    """Pid 0 where the holder has only just come and not written its name yet."""
+    try:
+        return Holder(**json.loads(file.read()))
+    except ValueError:
+        return Holder(0, "", "")
