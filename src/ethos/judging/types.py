@@ -20,7 +20,12 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {"score": self.score, "evidence": self.evidence, "judge": self.judge, "clause_id": self.clause_id}
+        return {
+            "score": self.score,
+            "evidence": self.evidence,
+            "judge": self.judge,
+            "clause_id": self.clause_id,
+        }
 
 
 class Judge(Protocol):

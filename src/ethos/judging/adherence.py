@@ -1,0 +1,128 @@
+"""Adherence of a reply to a clause: one pure function, and the assessor that gathers its arguments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from ethos.judging.calibration import Calibration
+from ethos.judging.checks import CheckResult, run_checks
+from ethos.judging.hollow import hollow_reason
+from ethos.judging.types import Judge, Verdict
+from ethos.spec.conversation import Conversation
+from ethos.spec.types import Clause, Spec
+
+
+def adherence(
+    checks_passed: bool, hollow: bool, judged: bool, odds: float | None, cut: float | None
+) -> float | None:
+    """How well a reply adheres to a clause: 1, 0, or None for unscored.
+
+    0 if a check fails or the reply is hollow; else 1 for a checked clause; for a judged one 1 if the judge's
+    odds reach the cut that calibration found, 0 if not, and None without odds or a cut.
+    """
+    if not checks_passed or hollow:
+        return 0.0
+    if not judged:
+        return 1.0
+    if odds is None or cut is None:
+        return None
+    return float(odds >= cut)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What was found out about one reply under one clause; what a failure made needless is missing."""
+
+    clause_id: str
+    adherence: float | None
+    checks: tuple[CheckResult, ...]
+    hollow_reason: str | None
+    odds: float | None
+    verdicts: tuple[Verdict, ...]  # of checks and judges alike, as they go into a row's lineage
+    vetoed_by: tuple[str, ...] = ()  # `must` clauses that the reply breaks
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the reply may become a row."""
+        return self.rejection is None
+
+    @property
+    def rejection(self) -> str | None:
+        """Why it may not, in one word or two that can be counted."""
+        failed = next((check.name for check in self.checks if not check.passed), None)
+        if failed is not None:
+            return f"check {failed}"
+        if self.hollow_reason is not None:
+            return "hollow"
+        if self.adherence is None:
+            return "unscored"
+        if self.adherence == 0:
+            return "judge"
+        return f"breaks {self.vetoed_by[0]}" if self.vetoed_by else None
+
+
+@dataclass(frozen=True, slots=True)
+class Assessor:
+    """Assesses replies against a spec, with one judge and what calibration said of it.
+
+    Only a calibration that passed lets the judge speak on a clause: without one, a judged clause stays
+    unscored.
+    """
+
+    spec: Spec
+    judge: Judge | None = None
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)  # by clause id
+
+    async def assess(self, clause: Clause, prompt: Conversation, reply: str) -> Assessment:
+        """Checks, then hollowness, then the judge: each only if the reply has passed what is cheaper."""
+        checks = tuple(run_checks(clause, prompt, reply))
+        verdicts = [Verdict(float(c.passed), c.evidence, f"check {c.name}", clause.id) for c in checks]
+        passed = all(check.passed for check in checks)
+        hollow = hollow_reason(clause, prompt, reply) if passed else None
+        if hollow is not None:
+            verdicts.append(Verdict(0.0, hollow, "hollow", clause.id))
+        odds = None
+        calibration = self._passed_calibration(clause)
+        if passed and hollow is None and clause.judged and self.judge is not None and calibration is not None:
+            verdict = await self.judge.judge(replace(clause, ask=calibration.question), prompt, reply)
+            verdicts.append(verdict)
+            odds = verdict.score
+        cut = None if calibration is None else calibration.cut
+        value = adherence(passed, hollow is not None, clause.judged, odds, cut)
+        return Assessment(clause.id, value, checks, hollow, odds, tuple(verdicts))
+
+    async def assess_row(self, clause: Clause, prompt: Conversation, reply: str) -> Assessment:
+        """As `assess`, and whether the reply breaks another clause that binds every reply.
+
+        Those are the `must` clauses that always apply, except where the row's own clause overrides them. One
+        that is unscored vetoes nothing, and none is asked about a reply that its own clause has already
+        turned down.
+        """
+        own = await self.assess(clause, prompt, reply)
+        if not own.accepted:
+            return own
+        binding = [
+            other
+            for other in self.spec.clauses
+            if other.tier == "must"
+            and other.applies == "always"
+            and other.id != clause.id
+            and other.id not in clause.over
+        ]
+        others = await asyncio.gather(*(self.assess(other, prompt, reply) for other in binding))
+        return replace(
+            own,
+            verdicts=own.verdicts + tuple(verdict for other in others for verdict in other.verdicts),
+            vetoed_by=tuple(other.clause_id for other in others if _breaks(other)),
+        )
+
+    def _passed_calibration(self, clause: Clause) -> Calibration | None:
+        calibration = self.calibrations.get(clause.id)
+        return calibration if calibration is not None and calibration.passed else None
+
+
+def _breaks(assessment: Assessment) -> bool:
+    """Whether the reply does what the clause forbids; saying nothing is judged under the reply's own clause."""
+    return assessment.adherence == 0 and assessment.hollow_reason is None

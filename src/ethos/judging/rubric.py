@@ -1,0 +1,104 @@
+"""The rubric judge: asks a model one narrow yes/no question about a reply and reads the odds of its answer.
+
+Log-probabilities where the model gives them (an in-process engine, or an endpoint that returns those of the
+first token), otherwise the share of yes among sampled answers. The unchanging part of a prompt comes first,
+so that an engine computes it once for all replies. Left out on purpose: the cut, which calibration finds for
+each clause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from ethos.judging.types import Judge, Verdict
+from ethos.judging.wording import Wording, conversation_text
+from ethos.models.types import Sampler, SamplingParams, TokenLogprobs
+from ethos.spec.conversation import Conversation
+from ethos.spec.types import Clause
+
+SAMPLED_ANSWERS = 5
+ANSWER_TOKENS = 8
+
+
+@runtime_checkable
+class _Teacherforced(Protocol):
+    async def score(self, prompt: Conversation, replies: Sequence[str]) -> list[TokenLogprobs]: ...
+
+
+@runtime_checkable
+class _FirstToken(Protocol):
+    async def first_token_logprobs(
+        self, prompt: Conversation, candidates: Sequence[str]
+    ) -> list[float] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RubricJudge:
+    """A model that judges by one question a clause, its `ask`; `name` goes into every verdict.
+
+    `model` is a Scorer, has `first_token_logprobs`, or is a Sampler; the first of these that it is gets used.
+    """
+
+    model: object
+    name: str
+    wording: Wording
+
+    async def judge(self, clause: Clause, prompt: Conversation, reply: str) -> Verdict:
+        """The odds of yes in [0, 1], before any cut; unscored without a question, or without an answer."""
+        if clause.ask is None:
+            return Verdict(None, "the clause has no question for the judge", self.name, clause.id)
+        filled = self.wording.fill(
+            trusted={"question": clause.ask}, quoted={"message": conversation_text(prompt), "reply": reply}
+        )
+        odds, how = await self._odds_of_yes(filled)
+        if odds is None:
+            return Verdict(None, f"{how}: {clause.ask}", self.name, clause.id)
+        return Verdict(
+            odds, f"{self.wording.fields['yes']} at {odds:.3f} ({how}): {clause.ask}", self.name, clause.id
+        )
+
+    async def _odds_of_yes(self, prompt: Conversation) -> tuple[float | None, str]:
+        candidates = (self.wording.fields["yes"], self.wording.fields["no"])
+        if isinstance(self.model, _Teacherforced):
+            yes, no = (scored.total for scored in await self.model.score(prompt, candidates))
+            return _odds(yes, no), "log-probabilities"
+        if isinstance(self.model, _FirstToken):
+            logprobs = await self.model.first_token_logprobs(prompt, candidates)
+            if logprobs is not None:
+                return _odds(*logprobs), "log-probabilities"
+        return await self._sampled_odds(prompt, *candidates)
+
+    async def _sampled_odds(self, prompt: Conversation, yes: str, no: str) -> tuple[float | None, str]:
+        sampler: Sampler = self.model  # type: ignore[assignment]
+        params = SamplingParams(max_tokens=ANSWER_TOKENS, temperature=1.0)
+        samples = await sampler.sample(prompt, params, draws=range(SAMPLED_ANSWERS))
+        answers = [answer for sample in samples if (answer := parse_answer(sample.text, yes, no)) is not None]
+        if not answers:
+            return None, f"none of {len(samples)} sampled answers was {yes} or {no}"
+        return sum(answers) / len(answers), f"{len(answers)} of {len(samples)} sampled answers"
+
+
+def parse_answer(text: str, yes: str, no: str) -> bool | None:
+    """Whether an answer begins with the word `yes` or the word `no`, in any case; None for anything else."""
+    for word, meaning in ((yes, True), (no, False)):
+        if re.match(rf"\W*{re.escape(word)}(?![a-zà-ÿ])", text, re.IGNORECASE):
+            return meaning
+    return None
+
+
+async def judge_many(judge: Judge, items: Sequence[tuple[Clause, Conversation, str]]) -> list[Verdict]:
+    """A verdict for each clause, prompt and reply, in order; all are asked at once, and the engine batches."""
+    return list(await asyncio.gather(*(judge.judge(*item) for item in items)))
+
+
+def _odds(yes: float, no: float) -> float | None:
+    """P(yes) between the two answers; None where the source gave neither a probability."""
+    difference = yes - no
+    if math.isnan(difference):
+        return None
+    return 1 / (1 + math.exp(-difference)) if difference > -700 else 0.0
