@@ -65,7 +65,9 @@ class Scenario:
         return self.family.clause_id
 
 
-def deal_topics(topics: Sequence[str], needed: Mapping[Pool, int], seed: int, clause_id: str) -> dict[Pool, tuple[str, ...]]:
+def deal_topics(
+    topics: Sequence[str], needed: Mapping[Pool, int], seed: int, clause_id: str
+) -> dict[Pool, tuple[str, ...]]:
     """Deals distinct topics to pools, `needed[pool]` each, by a shuffle that only `seed` and the clause decide.
 
     Raises:
@@ -89,7 +91,13 @@ def deal_topics(topics: Sequence[str], needed: Mapping[Pool, int], seed: int, cl
 
 
 def families_of_pool(
-    clause_id: str, pool: Pool, topics: Sequence[str], contexts: Sequence[Context], count: int, *, contrast: bool = False
+    clause_id: str,
+    pool: Pool,
+    topics: Sequence[str],
+    contexts: Sequence[Context],
+    count: int,
+    *,
+    contrast: bool = False,
 ) -> list[Family]:
     """The first `count` families of a pool: contexts taken in turn over the topics, so that both are spread evenly.
 

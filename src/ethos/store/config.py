@@ -92,7 +92,11 @@ DEFAULT_CONTEXTS = (
     ContextConfig(name="email", instruction="a short email with a greeting and a sign-off"),
     ContextConfig(name="forum", instruction="a post in an online forum, with a line of background"),
     ContextConfig(name="phone", instruction="a hurried text message from a phone, all lower case", reserved=True),
-    ContextConfig(name="story", instruction="a message from someone who tells first what happened today, then asks", reserved=True),
+    ContextConfig(
+        name="story",
+        instruction="a message from someone who tells first what happened today, then asks",
+        reserved=True,
+    ),
 )
 
 

@@ -69,7 +69,11 @@ def _row_id(kind: str, content: str) -> str:
 
 def row_to_dict(row: Row) -> dict[str, Any]:
     """A JSON-ready dict; `row_from_dict` is its inverse."""
-    content = {"text": row.text, "title": row.title} if isinstance(row, DocumentRow) else {"messages": row.conversation.to_dicts()}
+    content = (
+        {"text": row.text, "title": row.title}
+        if isinstance(row, DocumentRow)
+        else {"messages": row.conversation.to_dicts()}
+    )
     return {"id": row.id, "kind": row.kind, **content, "lineage": json.loads(json.dumps(asdict(row.lineage)))}
 
 

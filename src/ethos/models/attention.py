@@ -1,0 +1,166 @@
+"""Who sees whom: packed sequences in training, and sequences with a key-value cache in decoding.
+
+Shapes as in `models/architecture.py`; `B` sequences, `T` their longest new part, `S` their longest whole, `G` query
+heads that share a key-value head.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class PackedAttention:
+    """Causal attention within each of several sequences that lie one after another, and never across them.
+
+    Linear layers run on the flat tokens; only here are sequences padded side by side. Padding comes last, so the causal
+    mask alone keeps it from every real token.
+    """
+
+    def __init__(self, lengths: list[int], device: torch.device) -> None:
+        self.rows, self.longest = len(lengths), max(lengths)
+        starts = [row * self.longest for row in range(self.rows)]
+        self._index_N = torch.cat(
+            [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        ).to(device)
+        self._dense = all(length == self.longest for length in lengths)
+
+    def __call__(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
+        """Attention of one layer; `layer` is not needed here."""
+        groups = query_NHD.shape[1] // key_NKD.shape[1]
+        query, key, value = (self._pad(x) for x in (query_NHD, key_NKD, value_NKD))
+        if groups > 1:
+            key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+        out_BHTD = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        flat = out_BHTD.transpose(1, 2).reshape(self.rows * self.longest, *query_NHD.shape[1:])
+        return flat if self._dense else flat.index_select(0, self._index_N)
+
+    def _pad(self, x_NHD: Tensor) -> Tensor:
+        """[N, H, D] to [B, H, T, D]."""
+        if not self._dense:
+            padded = x_NHD.new_zeros(self.rows * self.longest, *x_NHD.shape[1:])
+            x_NHD = padded.index_copy(0, self._index_N, x_NHD)
+        return x_NHD.view(self.rows, self.longest, *x_NHD.shape[1:]).transpose(1, 2)
+
+
+class KeyValueSlots:
+    """Keys and values of the sequences being decoded: for each layer two tensors of shape [slots, K, capacity, D].
+
+    Sequences in decoding are slots 0 to n-1 without gaps, so that a step reads one contiguous block.
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        slots: int,
+        kv_heads: int,
+        head_width: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.slots, self._shape = slots, (kv_heads, head_width)
+        self._dtype, self._device = dtype, device
+        self.capacity = 0
+        self.keys: list[Tensor] = [self._empty(0) for _ in range(layers)]
+        self.values: list[Tensor] = [self._empty(0) for _ in range(layers)]
+
+    def _empty(self, capacity: int) -> Tensor:
+        kv_heads, width = self._shape
+        return torch.zeros(self.slots, kv_heads, capacity, width, dtype=self._dtype, device=self._device)
+
+    def reserve(self, tokens: int) -> None:
+        """Makes room for sequences of `tokens` tokens, keeping what is there."""
+        if tokens <= self.capacity:
+            return
+        capacity = -(-tokens // 256) * 256
+        for store in (self.keys, self.values):
+            for layer, old in enumerate(store):
+                store[layer] = self._empty(capacity)
+                store[layer][:, :, : self.capacity] = old
+        self.capacity = capacity
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copies one sequence to another slot."""
+        for store in (self.keys, self.values):
+            for tensor in store:
+                tensor[target, :, :length] = tensor[source, :, :length]
+
+    def load(self, slot: int, keys_LKSD: Tensor, values_LKSD: Tensor, length: int) -> None:
+        """Puts the first `length` positions of a stored prefix into a slot."""
+        for layer in range(len(self.keys)):
+            self.keys[layer][slot, :, :length] = keys_LKSD[layer, :, :length]
+            self.values[layer][slot, :, :length] = values_LKSD[layer, :, :length]
+
+    def read(self, slot: int, length: int) -> tuple[Tensor, Tensor]:
+        """Copies of a slot's first `length` keys and values, shape [L, K, length, D] each."""
+        keys = torch.stack([tensor[slot, :, :length] for tensor in self.keys])
+        values = torch.stack([tensor[slot, :, :length] for tensor in self.values])
+        return keys, values
+
+
+class ExtendAttention:
+    """New tokens of several sequences, each after what its slot already holds (prefill, and scoring)."""
+
+    def __init__(self, cache: KeyValueSlots, slots: list[int], past: list[int], lengths: list[int]) -> None:
+        self._cache, self._slots = cache, slots
+        self._past, self._lengths = past, lengths
+        self._longest = max(lengths)
+        self._whole = max(p + n for p, n in zip(past, lengths, strict=True))
+        device = cache.keys[0].device
+        past_B = torch.tensor(past, device=device)
+        reach_BT = past_B[:, None] + torch.arange(self._longest, device=device)
+        self._visible_B1TS = (torch.arange(self._whole, device=device) <= reach_BT[..., None])[:, None]
+        rows = [row * self._longest + torch.arange(n) for row, n in enumerate(lengths)]
+        self._index_N = torch.cat(rows).to(device)
+        self._slots_B = torch.tensor(slots, device=device)
+
+    def __call__(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
+        """Writes the new keys and values to the slots, then attends to all that each sequence holds."""
+        keys, values = self._cache.keys[layer], self._cache.values[layer]
+        start = 0
+        for slot, past, length in zip(self._slots, self._past, self._lengths, strict=True):
+            keys[slot, :, past : past + length] = key_NKD[start : start + length].transpose(0, 1)
+            values[slot, :, past : past + length] = value_NKD[start : start + length].transpose(0, 1)
+            start += length
+        rows, groups = len(self._slots), query_NHD.shape[1] // key_NKD.shape[1]
+        query = query_NHD.new_zeros(rows * self._longest, *query_NHD.shape[1:])
+        query.index_copy_(0, self._index_N, query_NHD)
+        key_BHSD = keys[:, :, : self._whole].index_select(0, self._slots_B).repeat_interleave(groups, dim=1)
+        value_BHSD = values[:, :, : self._whole].index_select(0, self._slots_B).repeat_interleave(groups, dim=1)
+        out = F.scaled_dot_product_attention(
+            query.view(rows, self._longest, *query_NHD.shape[1:]).transpose(1, 2),
+            key_BHSD,
+            value_BHSD,
+            attn_mask=self._visible_B1TS,
+        )
+        return out.transpose(1, 2).reshape(rows * self._longest, *query_NHD.shape[1:]).index_select(0, self._index_N)
+
+
+class StepAttention:
+    """One new token for each of the sequences in slots 0 to n-1."""
+
+    def __init__(self, cache: KeyValueSlots, lengths: list[int]) -> None:
+        self._cache, self._rows = cache, len(lengths)
+        device = cache.keys[0].device
+        self._lengths_B = torch.tensor(lengths, device=device)
+        self._rows_B = torch.arange(self._rows, device=device)
+        self._whole = max(lengths) + 1
+        hidden = torch.arange(self._whole, device=device) > self._lengths_B[:, None]
+        self._mask_B11S = torch.zeros(hidden.shape, dtype=cache.keys[0].dtype, device=device).masked_fill_(
+            hidden, -torch.inf
+        )[:, None, None]
+
+    def __call__(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
+        """Query heads that share a key-value head are laid along the query axis, so that each key is read once."""
+        keys, values = self._cache.keys[layer], self._cache.values[layer]
+        keys[self._rows_B, :, self._lengths_B] = key_NKD
+        values[self._rows_B, :, self._lengths_B] = value_NKD
+        kv_heads, width = key_NKD.shape[1:]
+        out_BKGD = F.scaled_dot_product_attention(
+            query_NHD.view(self._rows, kv_heads, -1, width),
+            keys[: self._rows, :, : self._whole],
+            values[: self._rows, :, : self._whole],
+            attn_mask=self._mask_B11S,
+        )
+        return out_BKGD.reshape(self._rows, -1, width)

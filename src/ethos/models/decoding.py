@@ -1,0 +1,206 @@
+"""The decode loop itself, all on the compute thread: prefill with shared prefixes, one step for all, scores.
+
+Shapes as in `models/architecture.py`. New sequences join at every step; those in decoding are slots 0 to n-1, and the
+slots after them are scratch space for prefills and scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ethos.models.architecture import CausalForward
+from ethos.models.attention import ExtendAttention, KeyValueSlots, StepAttention
+from ethos.models.prefixes import Prefix, PrefixCache, shared_length
+from ethos.models.sampling import choose, uniforms
+from ethos.models.types import FinishReason, SamplingParams, TokenLogprobs
+
+_PREFILL_TOKENS = 2048
+_WORTH_WAITING = 32  # tokens; a shorter shared beginning is computed again rather than waited for
+_LOGIT_ROWS = 256
+
+
+@dataclass(slots=True)
+class Running:
+    """One sequence being decoded."""
+
+    prompt: np.ndarray
+    params: SamplingParams
+    noise_key: int
+    draw: int
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish: FinishReason | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens whose keys and values are in the slot: all but the newest."""
+        return len(self.prompt) + len(self.tokens) - 1
+
+
+class Decoding:
+    """Keeps the slots, and moves all running sequences on by a token at a time."""
+
+    def __init__(self, forward: CausalForward, end_tokens: frozenset[int], slots: int, prefix_bytes: int) -> None:
+        self.forward, self.end_tokens, self.slots = forward, end_tokens, slots
+        self.running: list[Running] = []
+        self._cache = KeyValueSlots(
+            len(forward.layers), slots, forward.kv_heads, forward.head_width, forward.dtype, forward.device
+        )
+        self._prefixes = PrefixCache(prefix_bytes)
+        self._packed = False
+
+    @property
+    def free(self) -> int:
+        """Slots without a running sequence."""
+        return self.slots - len(self.running)
+
+    def forget(self) -> None:
+        """To be called when the weights have changed: nothing computed with the old ones is used again."""
+        self._prefixes.clear()
+        self.forward.unpack()
+        self._packed = False
+
+    @torch.no_grad()
+    def admit(self, groups: Sequence[Sequence[Running]]) -> list[Running]:
+        """Starts groups of draws that share a prompt, prefilled once. Returns those that ended with their first token."""
+        self._pack()
+        starts, slot = [], len(self.running)
+        for group in groups:
+            starts.append(slot)
+            slot += len(group)
+        last_BV = self._prefill([group[0].prompt for group in groups], starts)
+        rows: list[int] = []
+        for row, (group, start) in enumerate(zip(groups, starts, strict=True)):
+            for offset in range(1, len(group)):
+                self._cache.move(start, start + offset, len(group[0].prompt))
+            rows.extend([row] * len(group))
+        joined = [running for group in groups for running in group]
+        self.running.extend(joined)
+        return self._take_tokens(joined, last_BV[rows])
+
+    @torch.no_grad()
+    def step(self) -> list[Running]:
+        """One token for every running sequence. Returns those that ended."""
+        self._pack()
+        lengths = [r.length for r in self.running]
+        self._cache.reserve(max(lengths) + 1)
+        device = self.forward.device
+        newest_B = torch.tensor([r.tokens[-1] for r in self.running], device=device)
+        hidden_BE = self.forward.hidden(
+            newest_B, torch.tensor(lengths, device=device), StepAttention(self._cache, lengths)
+        )
+        return self._take_tokens(self.running, self.forward.logits(hidden_BE))
+
+    @torch.no_grad()
+    def score_many(self, tasks: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]]) -> list[list[TokenLogprobs]]:
+        """Teacher-forced log-probabilities of replies to each of at most `free` // 2 prompts."""
+        self._pack()
+        base = len(self.running)
+        prompts = [prompt for prompt, _ in tasks]
+        slots = list(range(base, base + len(tasks)))
+        first_BV = self._prefill(prompts, slots).log_softmax(dim=-1)
+        results: list[list[TokenLogprobs]] = []
+        scratch = base + len(tasks)
+        for row, (prompt, replies) in enumerate(tasks):
+            scored = []
+            for reply in replies:
+                logprobs = [float(first_BV[row, reply[0]])]
+                if len(reply) > 1:
+                    self._cache.reserve(len(prompt) + len(reply))
+                    self._cache.move(slots[row], scratch, len(prompt))
+                    hidden_NE = self._extend([reply[:-1]], [scratch], [len(prompt)])
+                    logprobs += self._logprobs(hidden_NE, reply[1:])
+                scored.append(TokenLogprobs(tuple(int(t) for t in reply), tuple(logprobs)))
+            results.append(scored)
+        return results
+
+    def _logprobs(self, hidden_NE: Tensor, targets: np.ndarray) -> list[float]:
+        found: list[float] = []
+        for start in range(0, len(targets), _LOGIT_ROWS):
+            logits_NV = self.forward.logits(hidden_NE[start : start + _LOGIT_ROWS])
+            wanted = torch.from_numpy(targets[start : start + _LOGIT_ROWS]).to(logits_NV.device)[:, None]
+            found += (logits_NV.gather(1, wanted).squeeze(1) - logits_NV.logsumexp(dim=-1)).tolist()
+        return found
+
+    def _pack(self) -> None:
+        if not self._packed:
+            self.forward.pack(self.slots)
+            self._packed = True
+
+    def _prefill(self, prompts: Sequence[np.ndarray], slots: Sequence[int]) -> Tensor:
+        """Fills slots with prompts; logits after each prompt's last token, shape [B, V].
+
+        Of several prompts with a long common beginning, one goes first and the others take up from its prefix.
+        """
+        self._cache.reserve(max(len(p) for p in prompts) + 1)
+        logits_BV = torch.empty(len(prompts), self.forward.vocabulary, device=self.forward.device)
+        waiting = list(range(len(prompts)))
+        while waiting:
+            batch: list[int] = []
+            past: list[int] = []
+            deferred: list[int] = []
+            tokens = 0
+            for index in waiting:
+                prompt = prompts[index]
+                prefix, shared = self._prefixes.longest(prompt)
+                shared = min(shared, len(prompt) - 1)
+                ahead = max((shared_length(prompts[other], prompt) for other in batch), default=0)
+                full = tokens + len(prompt) - shared > _PREFILL_TOKENS
+                if batch and (full or min(ahead, len(prompt) - 1) - shared >= _WORTH_WAITING):
+                    deferred.append(index)
+                    continue
+                if prefix is not None:
+                    self._cache.load(slots[index], prefix.keys_LKSD, prefix.values_LKSD, shared)
+                batch.append(index)
+                past.append(shared)
+                tokens += len(prompt) - shared
+            news = [prompts[index][start:] for index, start in zip(batch, past, strict=True)]
+            hidden_NE = self._extend(news, [slots[index] for index in batch], past)
+            ends = np.cumsum([len(new) for new in news]) - 1
+            logits_BV[batch] = self.forward.logits(hidden_NE[torch.from_numpy(ends).to(hidden_NE.device)])
+            for index in batch:
+                self._prefixes.add(Prefix(prompts[index], *self._cache.read(slots[index], len(prompts[index]))))
+            waiting = deferred
+        return logits_BV
+
+    def _extend(self, news: Sequence[np.ndarray], slots: list[int], past: list[int]) -> Tensor:
+        """Runs new tokens of several sequences after what their slots hold; hidden states, flat, shape [N, E]."""
+        device = self.forward.device
+        lengths = [len(new) for new in news]
+        tokens_N = torch.from_numpy(np.concatenate(news)).to(device)
+        positions_N = torch.cat([torch.arange(p, p + n) for p, n in zip(past, lengths, strict=True)]).to(device)
+        return self.forward.hidden(tokens_N, positions_N, ExtendAttention(self._cache, slots, past, lengths))
+
+    def _take_tokens(self, sequences: Sequence[Running], logits_BV: Tensor) -> list[Running]:
+        """Draws a token for each sequence, and takes out of the slots those that end with it."""
+        keys = np.array([r.noise_key for r in sequences], dtype=np.uint64)
+        positions = np.array([len(r.tokens) for r in sequences], dtype=np.uint64)
+        chosen = choose(logits_BV, [r.params for r in sequences], uniforms(keys, positions))
+        pairs = zip(sequences, chosen.tokens_B.tolist(), chosen.logprobs_B.tolist(), strict=True)
+        ended = []
+        for running, token, logprob in pairs:
+            running.tokens.append(token)
+            running.logprobs.append(logprob)
+            if token in self.end_tokens:
+                running.finish = "stop"
+            elif len(running.tokens) >= running.params.max_tokens:
+                running.finish = "length"
+            if running.finish:
+                ended.append(running)
+        self.drop(ended)
+        return ended
+
+    def drop(self, gone: Sequence[Running]) -> None:
+        """Frees slots; the last sequences move into the gaps."""
+        leaving = {id(running) for running in gone}
+        for slot in range(len(self.running) - 1, -1, -1):
+            if id(self.running[slot]) in leaving:
+                last = self.running.pop()
+                if slot < len(self.running):
+                    self._cache.move(len(self.running), slot, last.length)
+                    self.running[slot] = last

@@ -1,0 +1,251 @@
+"""The in-process engine: a `Sampler` and `Scorer` over weights in this process, with continuous batching.
+
+Callers on the event loop submit and wait; a pump moves everything on by jobs on the compute thread. The engine of the
+policy runs on the very weights that are trained: `weights_changed` is all there is to sync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from ethos.errors import EthosError
+from ethos.models.architecture import CausalForward, is_known
+from ethos.models.decoding import Decoding, Running
+from ethos.models.fallback import decode_closed, score_closed
+from ethos.models.loading import Loaded
+from ethos.models.sampling import noise_key
+from ethos.models.templates import ChatTemplate
+from ethos.models.thinking import split_thinking
+from ethos.models.types import Sample, SamplingParams, TokenLogprobs, Usage
+from ethos.models.worker import Worker
+from ethos.spec.conversation import Conversation
+
+T = TypeVar("T")
+
+_SLOTS = 64
+_PREFIX_BYTES = 512 * 2**20
+
+
+@dataclass(slots=True)
+class _SampleRequest:
+    group: list[Running]
+    unfinished: int
+    future: asyncio.Future[list[Running]]
+
+
+@dataclass(slots=True)
+class _ScoreRequest:
+    prompt: np.ndarray
+    replies: list[np.ndarray]
+    future: asyncio.Future[list[TokenLogprobs]]
+
+
+class Engine:
+    """Answers and scores conversations with one loaded model."""
+
+    def __init__(
+        self,
+        name: str,
+        fingerprint: str,
+        loaded: Loaded,
+        template: ChatTemplate,
+        worker: Worker,
+        *,
+        slots: int = _SLOTS,
+        prefix_bytes: int = _PREFIX_BYTES,
+    ) -> None:
+        self.name, self.fingerprint = name, fingerprint
+        self.loaded, self.template, self.worker = loaded, template, worker
+        self.context_tokens: int = getattr(loaded.model.config, "max_position_embeddings", 1 << 30)
+        self.forward = CausalForward(loaded.model) if is_known(loaded.model) else None
+        self._decoding = Decoding(self.forward, loaded.end_tokens, slots, prefix_bytes) if self.forward else None
+        self._slots = slots
+        self._samples: deque[_SampleRequest] = deque()
+        self._scores: deque[_ScoreRequest] = deque()
+        self._owners: dict[int, _SampleRequest] = {}
+        self._in_work: list[_ScoreRequest] = []
+        self._pump: asyncio.Task[None] | None = None
+
+    async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
+        """One sample for each index in `draws`; the prompt is computed once for all of them.
+
+        Raises:
+            EthosError: if prompt and reply don't fit the model's context.
+        """
+        request = self._sample_request(prompt, params, draws)
+        self._samples.append(request)
+        self._start()
+        return [self._finished(prompt, running) for running in await request.future]
+
+    async def sample_batch(
+        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
+    ) -> list[list[Sample]]:
+        """A closed batch in a fixed order, for rollouts and tastes: nothing else decides what is computed with what."""
+        requests = [self._sample_request(prompt, params, draws) for prompt in prompts]
+        self._samples.extend(requests)
+        self._start()
+        results = [await request.future for request in requests]
+        return [[self._finished(p, r) for r in group] for p, group in zip(prompts, results, strict=True)]
+
+    async def score(self, prompt: Conversation, replies: Sequence[str]) -> list[TokenLogprobs]:
+        """Log-probabilities of each reply after the assistant's header; an empty reply is refused."""
+        encoded = [self._tokens(self.template.encode(reply)) for reply in replies]
+        if any(len(reply) == 0 for reply in encoded):
+            raise EthosError(f"{self.name}: an empty reply can't be scored; drop it")
+        return await self._submit_score(self._tokens(self.template.prompt(prompt)), encoded)
+
+    async def score_text(self, text: str) -> TokenLogprobs:
+        """Log-probabilities of plain text after its first token."""
+        tokens = self._tokens(self.template.encode(text))
+        return (await self._submit_score(tokens[:1], [tokens[1:]]))[0]
+
+    def weights_changed(self, fingerprint: str) -> None:
+        """On the compute thread, after an update: forgets all that was computed with the old weights."""
+        self.fingerprint = fingerprint
+        if self._decoding is not None:
+            self._decoding.forget()
+
+    async def _submit_score(self, prompt: np.ndarray, replies: list[np.ndarray]) -> list[TokenLogprobs]:
+        self._require_room(len(prompt), max(len(reply) for reply in replies))
+        request = _ScoreRequest(prompt, replies, asyncio.get_running_loop().create_future())
+        self._scores.append(request)
+        self._start()
+        return await request.future
+
+    def _sample_request(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int]) -> _SampleRequest:
+        tokens = self._tokens(self.template.prompt(prompt))
+        self._require_room(len(tokens), params.max_tokens)
+        if len(draws) > self._slots:
+            raise EthosError(
+                f"{self.name}: {len(draws)} draws at once, but the engine has {self._slots} slots; ask for fewer"
+            )
+        digest = prompt.digest()
+        group = [Running(tokens, params, noise_key(params.seed, digest, draw), draw) for draw in draws]
+        request = _SampleRequest(group, len(group), asyncio.get_running_loop().create_future())
+        self._owners.update({id(running): request for running in group})
+        return request
+
+    def _require_room(self, prompt_tokens: int, reply_tokens: int) -> None:
+        if prompt_tokens + reply_tokens > self.context_tokens:
+            raise EthosError(
+                f"{self.name}: a prompt of {prompt_tokens} tokens and a reply of {reply_tokens} don't fit its context of "
+                f"{self.context_tokens}; shorten the prompt or lower max_tokens"
+            )
+
+    @staticmethod
+    def _tokens(ids: tuple[int, ...]) -> np.ndarray:
+        return np.asarray(ids, dtype=np.int64)
+
+    def _finished(self, prompt: Conversation, running: Running) -> Sample:
+        tokens = tuple(running.tokens)
+        text = self.template.decode(
+            tokens[:-1] if running.finish == "stop" and tokens[-1] in self.loaded.end_tokens else tokens
+        )
+        for stop in running.params.stop:
+            text = text.split(stop, 1)[0]
+        thinking, answer = split_thinking(text)
+        usage = Usage(len(running.prompt), len(tokens))
+        return Sample(
+            answer.strip(),
+            running.finish or "stop",
+            usage,
+            running.draw,
+            tokens,
+            tuple(running.logprobs),
+            thinking,
+        )
+
+    def _start(self) -> None:
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        """Ticks until nothing is left. A failure reaches everyone who waits."""
+        try:
+            while self._samples or self._scores or self._owners:
+                await self._tick()
+        except BaseException as error:
+            self._fail(error)
+            if not isinstance(error, Exception):
+                raise
+
+    async def _tick(self) -> None:
+        """One unit of work: scores first, since they are short; then new sequences; then a step for all."""
+        if self._decoding is None:
+            await self._tick_closed()
+            return
+        if self._scores and self._decoding.free >= 2:
+            batch = [self._scores.popleft() for _ in range(min(len(self._scores), self._decoding.free // 2))]
+            tasks = [(request.prompt, request.replies) for request in batch]
+            self._in_work = batch
+            results = await self.worker.run(self._decoding.score_many, tasks)
+            for request, result in zip(batch, results, strict=True):
+                _resolve(request.future, result)
+        joining: list[_SampleRequest] = []
+        free = self._decoding.free
+        while self._samples and len(self._samples[0].group) <= free:
+            joining.append(self._samples.popleft())
+            free -= len(joining[-1].group)
+        if joining:
+            self._settle(await self.worker.run(self._decoding.admit, [request.group for request in joining]))
+        if self._decoding.running:
+            self._settle(self._stopped(await self.worker.run(self._decoding.step)))
+
+    async def _tick_closed(self) -> None:
+        model, ends = self.loaded.model, self.loaded.end_tokens
+        if self._scores:
+            request = self._scores.popleft()
+            _resolve(request.future, await self.worker.run(score_closed, model, request.prompt, request.replies))
+        elif self._samples:
+            batch: list[Running] = []
+            while self._samples and len(batch) + len(self._samples[0].group) <= self._slots:
+                batch.extend(self._samples.popleft().group)
+            await self.worker.run(decode_closed, model, batch, ends)
+            self._settle(batch)
+
+    def _stopped(self, ended: list[Running]) -> list[Running]:
+        """Adds to those that ended the ones whose text has reached one of their stop strings."""
+        assert self._decoding is not None
+        found = [r for r in self._decoding.running if r.params.stop and self._has_stop(r)]
+        for running in found:
+            running.finish = "stop"
+        if found:
+            self._decoding.drop(found)
+        return ended + found
+
+    def _has_stop(self, running: Running) -> bool:
+        tail = self.template.decode(tuple(running.tokens[-16:]))
+        return any(stop in tail for stop in running.params.stop)
+
+    def _settle(self, ended: Sequence[Running]) -> None:
+        for running in ended:
+            request = self._owners.pop(id(running))
+            request.unfinished -= 1
+            if request.unfinished == 0:
+                _resolve(request.future, request.group)
+
+    def _fail(self, error: BaseException) -> None:
+        waiting = {id(request): request for request in self._owners.values()}
+        futures = (
+            [r.future for r in waiting.values()] + [r.future for r in self._scores] + [r.future for r in self._in_work]
+        )
+        self._samples.clear()
+        self._scores.clear()
+        self._owners.clear()
+        self._in_work = []
+        if self._decoding is not None:
+            self._decoding.running.clear()
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)
+
+
+def _resolve(future: asyncio.Future[T], value: T) -> None:
+    if not future.done():
+        future.set_result(value)

@@ -1,0 +1,81 @@
+"""Decoding and scoring through a model's own forward, for shapes that `models/architecture.py` doesn't know.
+
+Slower: closed batches, padded on the left, no prefix is kept. Same noise, same results up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ethos.models.decoding import Running
+from ethos.models.sampling import choose, uniforms
+from ethos.models.types import TokenLogprobs
+
+
+@torch.no_grad()
+def decode_closed(model: Any, sequences: Sequence[Running], end_tokens: frozenset[int]) -> None:
+    """Decodes a batch until every sequence has ended."""
+    device = next(model.parameters()).device
+    longest = max(len(s.prompt) for s in sequences)
+    tokens_BT = torch.zeros(len(sequences), longest, dtype=torch.long)
+    mask_BT = torch.zeros(len(sequences), longest, dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        tokens_BT[row, longest - len(sequence.prompt) :] = torch.from_numpy(sequence.prompt)
+        mask_BT[row, longest - len(sequence.prompt) :] = 1
+    tokens_BT, mask_BT = tokens_BT.to(device), mask_BT.to(device)
+    past = None
+    while any(s.finish is None for s in sequences):
+        positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens_BT.shape[1] :]
+        out = model(
+            input_ids=tokens_BT,
+            attention_mask=mask_BT,
+            position_ids=positions_BT,
+            past_key_values=past,
+            use_cache=True,
+        )
+        past = out.past_key_values
+        keys = np.array([s.noise_key for s in sequences], dtype=np.uint64)
+        positions = np.array([len(s.tokens) for s in sequences], dtype=np.uint64)
+        chosen = choose(out.logits[:, -1].float(), [s.params for s in sequences], uniforms(keys, positions))
+        for sequence, token, logprob in zip(
+            sequences, chosen.tokens_B.tolist(), chosen.logprobs_B.tolist(), strict=True
+        ):
+            if sequence.finish is None:
+                sequence.tokens.append(token)
+                sequence.logprobs.append(logprob)
+                if token in end_tokens:
+                    sequence.finish = "stop"
+                elif len(sequence.tokens) >= sequence.params.max_tokens:
+                    sequence.finish = "length"
+        tokens_BT = chosen.tokens_B[:, None]
+        mask_BT = torch.cat((mask_BT, mask_BT.new_ones(len(sequences), 1)), dim=1)
+
+
+@torch.no_grad()
+def score_closed(model: Any, prompt: np.ndarray, replies: Sequence[np.ndarray]) -> list[TokenLogprobs]:
+    """Teacher-forced log-probabilities, one reply at a time."""
+    device = next(model.parameters()).device
+    scored = []
+    for reply in replies:
+        tokens_1T = torch.from_numpy(np.concatenate((prompt, reply)))[None].to(device)
+        logprobs_TV = model(input_ids=tokens_1T).logits[0, len(prompt) - 1 : -1].float().log_softmax(dim=-1)
+        wanted = torch.from_numpy(reply).to(device)[:, None]
+        scored.append(
+            TokenLogprobs(tuple(int(t) for t in reply), tuple(logprobs_TV.gather(1, wanted).squeeze(1).tolist()))
+        )
+    return scored
+
+
+def hidden_padded(model: Any, tokens_N: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Final hidden states of packed sequences, shape [N, E], by the model's own trunk on right-padded rows."""
+    rows = torch.nn.utils.rnn.pad_sequence(list(tokens_N.split(list(lengths))), batch_first=True)
+    mask = torch.zeros_like(rows)
+    for row, length in enumerate(lengths):
+        mask[row, :length] = 1
+    hidden: Tensor = model.get_decoder()(input_ids=rows, attention_mask=mask).last_hidden_state
+    return hidden[mask.bool()]

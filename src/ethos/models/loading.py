@@ -1,0 +1,66 @@
+"""From a Hugging Face directory to a model and tokenizer in memory, in the precision that the hardware has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ethos.errors import EthosError
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to compute, and what turns text into its tokens."""
+
+    model: Any
+    tokenizer: Any
+    end_tokens: frozenset[int]  # any of them ends a reply
+
+
+def compute_device() -> torch.device:
+    """CUDA if it is there, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype(precision: Precision = "auto") -> torch.dtype:
+    """bf16 where the hardware multiplies it natively, fp32 otherwise; `precision` overrules."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bf16" else torch.float32
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def load(directory: Path, precision: Precision = "auto") -> Loaded:
+    """Loads weights and tokenizer. Raises EthosError if the directory doesn't hold a causal language model."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=compute_dtype(precision), local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise EthosError(
+            f"{directory}: can't be loaded as a causal language model ({str(error).splitlines()[0]}); "
+            "name a Hugging Face directory with config.json, safetensors and a tokenizer"
+        ) from error
+    model.to(compute_device()).eval().requires_grad_(False)
+    return Loaded(model, tokenizer, _end_tokens(model, tokenizer))
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The end-of-text and end-of-turn tokens, as generation config and tokenizer name them."""
+    named = model.generation_config.eos_token_id
+    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+    for token in ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>"):
+        found = tokenizer.convert_tokens_to_ids(token)
+        if found is not None and found != tokenizer.unk_token_id:
+            ids.add(found)
+    return frozenset(i for i in ids if isinstance(i, int))

@@ -1,0 +1,124 @@
+"""The chat template, and the system message as the user chose it: the same in training, tasting, chat and export.
+
+The choice is written into the template itself, so that whoever loads the exported tokenizer sees what the student saw.
+`none` takes out the system message that a template inserts when none is given; a text takes its place.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ethos.errors import EthosError
+from ethos.spec.conversation import Conversation
+
+_PROBE = "\u2047probe\u2047"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation as tokens; the tokens from `target_start` on are what the assistant says."""
+
+    tokens: tuple[int, ...]
+    target_start: int
+
+
+class ChatTemplate:
+    """Turns conversations into tokens for one tokenizer and one choice of system message."""
+
+    def __init__(self, tokenizer: Any, system_message: str | None = "template") -> None:
+        """`system_message`: None for none at all, `template` for what the template inserts, or a text.
+
+        Raises:
+            EthosError: if the tokenizer has no chat template, or inserts a system message that can't be taken out.
+        """
+        if not tokenizer.chat_template:
+            raise EthosError(
+                "the tokenizer has no chat template; give the model a directory whose tokenizer_config.json or "
+                "chat_template.jinja has one"
+            )
+        self.tokenizer = tokenizer
+        if system_message != "template":
+            tokenizer.chat_template = _with_system_message(tokenizer, system_message)
+
+    def text(self, conversation: Conversation, *, reply_follows: bool) -> str:
+        """The conversation as the model sees it; with the assistant's header at the end if a reply follows."""
+        rendered: str = self.tokenizer.apply_chat_template(
+            conversation.to_dicts(), tokenize=False, add_generation_prompt=reply_follows
+        )
+        return rendered
+
+    def prompt(self, conversation: Conversation) -> tuple[int, ...]:
+        """Tokens up to and including the assistant's header."""
+        return self.encode(self.text(conversation, reply_follows=True))
+
+    def row(self, conversation: Conversation) -> Rendered:
+        """A conversation that ends on the assistant, as the sampler would have produced it: prompt, reply, end of turn.
+
+        Raises:
+            EthosError: if it doesn't end on the assistant, or the template rewrites what came before the last reply.
+        """
+        if not conversation.messages or conversation.messages[-1].role != "assistant":
+            raise EthosError("a demonstration must end on the assistant's turn; add the reply or drop the row")
+        before = self.text(Conversation(conversation.messages[:-1]), reply_follows=True)
+        whole = self.text(conversation, reply_follows=False)
+        if not whole.startswith(before):
+            raise EthosError(
+                "the chat template rewrites earlier turns when a reply is added; rows can't be masked with it"
+            )
+        head, tail = self.encode(before), self.encode(whole[len(before) :].rstrip("\n"))
+        return Rendered((*head, *tail), len(head))
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of text as it stands; special tokens in it are honoured."""
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, tokens: tuple[int, ...]) -> str:
+        """Text without special tokens."""
+        text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text
+
+
+def _with_system_message(tokenizer: Any, system_message: str | None) -> str:
+    """The template, changed so that this system message (or none) comes first when a conversation gives none."""
+    template: str = tokenizer.chat_template
+    if system_message is not None:
+        turn = "[{'role': 'system', 'content': " + json.dumps(system_message, ensure_ascii=False) + "}]"
+        return (
+            "{% if messages[0]['role'] != 'system' %}{% set messages = " + turn + " + messages %}{% endif %}" + template
+        )
+    inserted = _inserted_turn(tokenizer)
+    if inserted is None:
+        return template
+    for written in _as_written(inserted, template, tokenizer.bos_token or ""):
+        tokenizer.chat_template = template.replace(written, "")
+        if _inserted_turn(tokenizer) is None:
+            return str(tokenizer.chat_template)
+    tokenizer.chat_template = template
+    raise EthosError(
+        "the chat template inserts a system message that can't be taken out; set system_message to `template` or to a text"
+    )
+
+
+def _inserted_turn(tokenizer: Any) -> str | None:
+    """The system turn that the template inserts of its own, with what stands before the first user's text; or None."""
+
+    def before_user(turns: list[dict[str, str]]) -> str:
+        rendered: str = tokenizer.apply_chat_template([*turns, {"role": "user", "content": _PROBE}], tokenize=False)
+        return rendered[: rendered.rindex(_PROBE)]
+
+    plain, framed = before_user([]), before_user([{"role": "system", "content": _PROBE}])
+    opening, closing = framed.split(_PROBE, 1)
+    is_inserted = plain.startswith(opening) and plain.endswith(closing) and len(plain) > len(opening) + len(closing)
+    return plain if is_inserted else None
+
+
+def _as_written(turn: str, template: str, bos: str) -> list[str]:
+    """The longest beginnings of the turn that stand in the template's source, as literals are written there."""
+    found = []
+    for start in dict.fromkeys((turn, turn.removeprefix(bos))):
+        for escaped in (start.replace("\n", "\\n"), start):
+            length = next((n for n in range(len(escaped), 0, -1) if escaped[:n] in template), 0)
+            found.append(escaped[:length])
+    return sorted(filter(None, found), key=len, reverse=True)

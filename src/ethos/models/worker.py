@@ -1,0 +1,40 @@
+"""One thread for all local compute.
+
+All PyTorch work is jobs on this thread: a decode step, a batch of scores, or one whole optimizer step. The event loop
+never calls torch, and jobs never overlap, so nothing ever decodes half-updated weights.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Worker:
+    """Runs jobs one after another, in the order in which they were submitted."""
+
+    def __init__(self, threads: int = 0) -> None:
+        self.threads = threads or os.cpu_count() or 1
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="ethos-compute", initializer=self._start)
+
+    def _start(self) -> None:
+        import torch
+
+        torch.set_num_threads(self.threads)
+
+    async def run(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs `job` on the compute thread; its exception is raised here."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, partial(job, *args, **kwargs))
+
+
+@cache
+def compute_worker(threads: int = 0) -> Worker:
+    """The process's worker: every in-process model shares it."""
+    return Worker(threads)

@@ -1,0 +1,208 @@
+"""The policy: the student while it trains, behind five primitives.
+
+`forward_backward` once an objective in a step, `optim_step`, `save`, `load`, and `engine` to sample from the very weights
+that are trained. All of them run on the compute thread.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ethos.errors import EthosError
+from ethos.models.architecture import CausalForward, is_known
+from ethos.models.attention import PackedAttention
+from ethos.models.fallback import hidden_padded
+from ethos.models.loading import Loaded, load
+from ethos.models.templates import ChatTemplate
+from ethos.store.config import TrainingConfig
+from ethos.training.batch import Batch
+from ethos.training.logprobs import target_logprobs
+from ethos.training.objectives.types import Objective, Outputs
+from ethos.training.optimizer import MasterOptimizer, OptimParams
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """What one objective did in one step."""
+
+    loss: float  # mean over its units, weight not applied
+    units: int
+    tokens: int  # prompts included
+    gradient_norm: float  # of its own gradient, weight applied
+
+
+class Policy:
+    """A causal language model with its optimizer."""
+
+    def __init__(self, loaded: Loaded, template: ChatTemplate, config: TrainingConfig, seed: int) -> None:
+        random.seed(seed)
+        torch.manual_seed(seed)
+        self.template, self.config = template, config
+        model = _with_adapters(loaded.model, config) if config.method == "lora" else loaded.model
+        self.loaded = Loaded(model, loaded.tokenizer, loaded.end_tokens)
+        self.forward = CausalForward(model) if is_known(_base(model)) else None
+        self.optimizer = MasterOptimizer(self._trainable())
+        self._has_gradient = False
+
+    @property
+    def model(self) -> Any:
+        """The Hugging Face module that owns the parameters; under `peft`'s wrapper with adapters."""
+        return self.loaded.model
+
+    def _trainable(self) -> dict[str, Tensor]:
+        if self.config.method == "lora" or self.forward is None:
+            every = self.config.method == "full"
+            return {n: p for n, p in self.model.named_parameters() if every or "lora_" in n}
+        named: dict[str, Tensor] = {
+            "embedding": self.forward.embedding_VE,
+            "final_norm": self.forward.final_norm,
+        }
+        if self.forward.head.weight_OE is not self.forward.embedding_VE:
+            named["head"] = self.forward.head.weight_OE
+        for index, layer in enumerate(self.forward.layers):
+            for part in ("qkv", "out", "gate_up", "down"):
+                projection = getattr(layer, part)
+                named[f"layers.{index}.{part}"] = projection.weight_OE
+                if projection.bias_O is not None:
+                    named[f"layers.{index}.{part}.bias"] = projection.bias_O
+            for part in ("norm_before_attention", "norm_before_feed_forward", "query_norm", "key_norm"):
+                if getattr(layer, part) is not None:
+                    named[f"layers.{index}.{part}"] = getattr(layer, part)
+        return named
+
+    def logprobs(self, batch: Batch) -> Tensor:
+        """Log-probability of each target, fp32, shape [M], differentiable in the trainable weights."""
+        device = next(self.model.parameters()).device
+        tokens_N, positions_N = batch.tokens_N.to(device), batch.positions_N.to(device)
+        if self.forward is not None:
+            hidden_NE = self.forward.hidden(tokens_N, positions_N, PackedAttention(list(batch.lengths), device))
+            output_matrix = self.forward.head.weight_OE
+        else:
+            hidden_NE = hidden_padded(_base(self.model), tokens_N, batch.lengths)
+            output_matrix = _base(self.model).get_output_embeddings().weight
+        return target_logprobs(hidden_NE[batch.sources_M.to(device)], output_matrix, batch.targets_M.to(device))
+
+    def forward_backward(self, batches: Sequence[Batch], objective: Objective, weight: float) -> StepMetrics:
+        """Adds weight × the gradient of the objective's mean over its units, over all micro-batches.
+
+        A weight of 0 does nothing at all. Raises EthosError if the loss is not finite; no gradient is kept then.
+        """
+        units = sum(objective.units(batch) for batch in batches)
+        if weight == 0 or units == 0:
+            return StepMetrics(0.0, 0, 0, 0.0)
+        before = (
+            {name: gradient.clone() for name, gradient in self.optimizer.gradients.items()}
+            if self._has_gradient
+            else None
+        )
+        total = 0.0
+        for batch in batches:
+            loss = objective.loss(Outputs(self.logprobs(batch)), batch)
+            value = float(loss.total.detach())
+            if value != value or abs(value) == float("inf"):
+                self.optimizer.clear()
+                raise EthosError(
+                    f"the loss of {objective.name} is {value} on rows {', '.join(batch.row_ids)}; "
+                    "lower knobs.lr, or withdraw those rows"
+                )
+            (loss.total * (weight / units)).backward()
+            total += value
+        norm = self._norm_since(before)
+        self._has_gradient = True
+        return StepMetrics(total / units, units, sum(batch.tokens for batch in batches), norm)
+
+    def _gradients_so_far(self) -> dict[str, Tensor] | None:
+        """A copy of what other objectives have added in this step; None if they have added nothing."""
+        if not self._has_gradient:
+            return None
+        return {name: gradient.clone() for name, gradient in self.optimizer.gradients.items()}
+
+    def _norm_since(self, before: Mapping[str, Tensor] | None) -> float:
+        if before is None:
+            return self.optimizer.gradient_norm()
+        squares = [(gradient - before[name]).square().sum() for name, gradient in self.optimizer.gradients.items()]
+        return float(torch.stack(squares).sum().sqrt())
+
+    def optim_step(self, params: OptimParams) -> float:
+        """One AdamW step with these hyperparameters. Returns the gradient's norm before clipping."""
+        self._has_gradient = False
+        return self.optimizer.step(params)
+
+    def save(self, directory: Path, extra: Mapping[str, Any]) -> None:
+        """Writes all that training needs to go on bit for bit: masters, moments, RNG, the caller's state."""
+        directory.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.detach().contiguous() for name, tensor in self.optimizer.state().items()}
+        tensors["rng.torch"] = torch.get_rng_state()
+        save_file(tensors, directory / "state.safetensors", metadata={"extra": json.dumps(extra)})
+
+    def load(self, directory: Path) -> dict[str, Any]:
+        """Restores what `save` wrote, and returns the caller's own state."""
+        path = directory / "state.safetensors"
+        tensors = load_file(path)
+        torch.set_rng_state(tensors.pop("rng.torch"))
+        self.optimizer.load_state(tensors)
+        with safe_open(path, framework="pt") as file:
+            extra: dict[str, Any] = json.loads(file.metadata()["extra"])
+        return extra
+
+    def export(self, directory: Path) -> None:
+        """Writes a Hugging Face directory that `transformers` and vLLM load as it is, template as trained.
+
+        Adapters are merged into a copy of the weights; `adapter/` beside it holds them as `peft` saves them.
+        """
+        model = self.model
+        if self.config.method == "lora":
+            model.save_pretrained(directory / "adapter")
+            weights = _merged(model)
+        else:
+            weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        base = _base(model)
+        if base.config.tie_word_embeddings:
+            weights.pop("lm_head.weight", None)
+        base.save_pretrained(directory, state_dict=weights)
+        self.loaded.tokenizer.save_pretrained(directory)
+
+
+def _base(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _with_adapters(model: Any, config: TrainingConfig) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(
+        r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    return get_peft_model(model, lora, autocast_adapter_dtype=False)
+
+
+def _merged(model: Any) -> dict[str, Tensor]:
+    """The base's weights with each adapter's update added in fp32."""
+    weights: dict[str, Tensor] = {}
+    for name, module in _base(model).named_modules():
+        if hasattr(module, "base_layer"):
+            update = sum(module.get_delta_weight(adapter).float() for adapter in module.active_adapters)
+            weight = module.base_layer.weight
+            weights[f"{name}.weight"] = (weight.float() + update).to(weight.dtype)
+            if module.base_layer.bias is not None:
+                weights[f"{name}.bias"] = module.base_layer.bias.detach().clone()
+    for name, tensor in _base(model).state_dict().items():
+        if ".base_layer." not in name and ".lora_" not in name and name not in weights:
+            weights[name] = tensor.detach().clone()
+    return weights
+
+
+def load_policy(directory: Path, config: TrainingConfig, system_message: str | None, seed: int) -> Policy:
+    """The student from a Hugging Face directory, ready to train."""
+    loaded = load(directory, config.precision)
+    return Policy(loaded, ChatTemplate(loaded.tokenizer, system_message), config, seed)
