@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from ethos.errors import EthosError
-from ethos.store.files import flush_directory
+from ethos.store.files import flush
 
 BUSY_TIMEOUT_S = 30.0
 
@@ -126,11 +126,13 @@ def _make(path: Path, schema: Schema) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as folder:
         fresh = Path(folder) / path.name
         with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")  # flushed once, below
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(f"BEGIN; {schema.sql} PRAGMA user_version = {schema.version}; COMMIT;")
+        flush(fresh)
         with suppress(FileExistsError):
             os.link(fresh, path)
-    flush_directory(path.parent)
+    flush(path.parent)
 
 
 def _require_version(path: Path, connection: sqlite3.Connection, schema: Schema) -> None:
@@ -158,6 +160,4 @@ def _explained(path: Path) -> Iterator[None]:
             raise
         raise EthosError(f"{path}: {error}; {mend}") from error
     except OSError as error:
-        raise EthosError(
-            f"{path}: {error.strerror or error}; check the disk and the folder's permissions"
-        ) from error
+        raise EthosError(f"{path}: {error.strerror or error}; check the disk and the folder's permissions") from error

@@ -22,11 +22,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    flush_directory(path.parent)
+    flush(path.parent)
 
 
-def flush_directory(path: Path) -> None:
-    """Makes renames and links in a folder survive a loss of power."""
+def flush(path: Path) -> None:
+    """Puts a file's content, or a folder's renames and links, on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

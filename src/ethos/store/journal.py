@@ -92,12 +92,8 @@ class Journal:
         with self._database.transaction(durable=True) as connection:
             for request in {draft.request for draft in drafts} - {None}:
                 if connection.execute("SELECT 1 FROM journal WHERE request = ?", (request,)).fetchone():
-                    raise EthosError(
-                        f"request {request} is in the journal already; file a new one to change more"
-                    )
-            last = connection.execute(
-                "SELECT sequence, hash FROM journal ORDER BY sequence DESC LIMIT 1"
-            ).fetchone()
+                    raise EthosError(f"request {request} is in the journal already; file a new one to change more")
+            last = connection.execute("SELECT sequence, hash FROM journal ORDER BY sequence DESC LIMIT 1").fetchone()
             sequence, previous_hash = last or (0, NO_ENTRY_BEFORE)
             for draft in drafts:
                 sequence += 1
@@ -172,9 +168,7 @@ class Journal:
         while name is not None:
             rows = self._database.query("SELECT * FROM branches WHERE name = ?", (name,))
             if not rows:
-                raise EthosError(
-                    f"{self._database.path}: there is no branch named {name}; name one that is there"
-                )
+                raise EthosError(f"{self._database.path}: there is no branch named {name}; name one that is there")
             line.append((name, last_step, last_sequence))
             name = rows[0]["parent"]
             if name is not None:
@@ -185,16 +179,13 @@ class Journal:
 
 def _sealed(draft: Draft, run: str, sequence: int, previous_hash: str) -> Entry:
     written = {field.name: getattr(draft, field.name) for field in fields(Draft)}
-    entry = Entry(
-        **written, sequence=sequence, run=run, created=utc_now(), previous_hash=previous_hash, hash=""
-    )
+    entry = Entry(**written, sequence=sequence, run=run, created=utc_now(), previous_hash=previous_hash, hash="")
     return replace(entry, hash=entry.content_hash())
 
 
 def _to_row(entry: Entry) -> list[object]:
     return [
-        canonical_json(getattr(entry, name)) if name in _JSON_COLUMNS else getattr(entry, name)
-        for name in _COLUMNS
+        canonical_json(getattr(entry, name)) if name in _JSON_COLUMNS else getattr(entry, name) for name in _COLUMNS
     ]
 
 

@@ -124,9 +124,7 @@ def _knobs_of(section: type[BaseModel], prefix: str) -> Iterator[Knob]:
 
 
 def _knob(path: str, field: FieldInfo) -> Knob:
-    bounds = {
-        name: getattr(m, name) for m in field.metadata for name in ("ge", "gt", "le") if hasattr(m, name)
-    }
+    bounds = {name: getattr(m, name) for m in field.metadata for name in ("ge", "gt", "le") if hasattr(m, name)}
     extra = field.json_schema_extra
     assert isinstance(extra, dict), f"{path} states no liveness"
     assert bounds.keys() in ({"ge", "le"}, {"gt", "le"}), f"{path} needs both bounds"

@@ -82,9 +82,7 @@ class Records:
 
     def metric_names(self, branch: str) -> list[str]:
         """The metrics that a branch has."""
-        rows = self._database.query(
-            "SELECT DISTINCT name FROM metrics WHERE branch = ? ORDER BY name", (branch,)
-        )
+        rows = self._database.query("SELECT DISTINCT name FROM metrics WHERE branch = ? ORDER BY name", (branch,))
         return [row["name"] for row in rows]
 
     def add_replies(self, replies: Iterable[Reply]) -> None:
@@ -92,9 +90,7 @@ class Records:
         created = utc_now()
         rows = [(*_reply_to_row(reply), created) for reply in replies]
         columns = (*_REPLY_COLUMNS, "created")
-        sql = (
-            f"INSERT OR REPLACE INTO replies ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-        )
+        sql = f"INSERT OR REPLACE INTO replies ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         with self._database.transaction(durable=True) as connection:
             connection.executemany(sql, rows)
 
@@ -111,16 +107,13 @@ class Records:
         wanted = {"branch": branch, "step": step, "arm": arm, "purpose": purpose, "clause_id": clause_id}
         given = {name: value for name, value in wanted.items() if value is not None}
         where = " AND ".join(f"{name} = ?" for name in given) or "true"
-        rows = self._database.query(
-            f"SELECT * FROM replies WHERE {where} ORDER BY rowid", tuple(given.values())
-        )
+        rows = self._database.query(f"SELECT * FROM replies WHERE {where} ORDER BY rowid", tuple(given.values()))
         return [_reply_from_row(row) for row in rows]
 
     def add_samples(self, samples: Iterable[PolicySample]) -> None:
         """Writes draws of the policy in one transaction; the first writing of a draw stays."""
         rows = [
-            (s.branch, s.step, s.purpose, s.prompt_digest, s.draw, canonical_json(dict(s.payload)))
-            for s in samples
+            (s.branch, s.step, s.purpose, s.prompt_digest, s.draw, canonical_json(dict(s.payload))) for s in samples
         ]
         with self._database.transaction(durable=True) as connection:
             connection.executemany("INSERT OR IGNORE INTO samples VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -143,9 +136,7 @@ class Records:
 
     def batch(self, branch: str, step: int) -> dict[str, Any] | None:
         """The batch record of a step, or None if it was not reached."""
-        rows = self._database.query(
-            "SELECT record FROM batches WHERE branch = ? AND step = ?", (branch, step)
-        )
+        rows = self._database.query("SELECT record FROM batches WHERE branch = ? AND step = ?", (branch, step))
         record: dict[str, Any] | None = json.loads(rows[0]["record"]) if rows else None
         return record
 

@@ -48,9 +48,7 @@ class Answer:
     answered: str
 
 
-def file_request(
-    run: RunDirectory, kind: RequestKind, payload: Mapping[str, Json], author: str, reason: str
-) -> str:
+def file_request(run: RunDirectory, kind: RequestKind, payload: Mapping[str, Json], author: str, reason: str) -> str:
     """Files a request and returns its id. Raises EthosError if it is malformed."""
     moment = utc_now()
     request = {"kind": kind, "payload": dict(payload), "author": author, "reason": reason, "filed": moment}
@@ -72,7 +70,7 @@ def pending(run: RunDirectory, journal: Journal) -> list[Request]:
             continue
         try:
             request = _parse(path.stem, json.loads(path.read_text(encoding="utf-8")))
-        except (EthosError, OSError, ValueError) as error:
+        except (EthosError, OSError, ValueError, RecursionError) as error:
             answer(run, path.stem, "refused", f"the request can't be read: {error}", None)
             continue
         sequence = journal.sequence_of(request.id)
@@ -87,7 +85,7 @@ def answer(run: RunDirectory, request_id: str, outcome: Outcome, message: str, s
     """Moves a request to `requests/answered/`, with its outcome: after its journal entries, never before."""
     path = _file_of(run, request_id)
     given = Answer(request_id, outcome, message, sequence, utc_now())
-    record = {"request": _as_filed(path), "answer": asdict(given)}
+    record = {"request": _text_of(path), "answer": asdict(given)}
     write_atomically(_answer_path(run, request_id), canonical_json(record).encode())
     path.unlink(missing_ok=True)
 
@@ -101,9 +99,7 @@ def read_answer(run: RunDirectory, request_id: str) -> Answer | None:
     return Answer(**record["answer"])
 
 
-def wait_for_answer(
-    run: RunDirectory, request_id: str, timeout_s: float, poll_s: float = 0.1
-) -> Answer | None:
+def wait_for_answer(run: RunDirectory, request_id: str, timeout_s: float, poll_s: float = 0.1) -> Answer | None:
     """Waits for the answer; None when the time is over, and the request still waits for the next boundary."""
     deadline = time.monotonic() + timeout_s
     while (given := read_answer(run, request_id)) is None and time.monotonic() < deadline:
@@ -119,30 +115,21 @@ def _answer_path(run: RunDirectory, request_id: str) -> Path:
     return run.answered / f"{request_id}.json"
 
 
-def _as_filed(path: Path) -> Json:
-    """The request as JSON, or as text where it is none."""
+def _text_of(path: Path) -> str:
+    """The file as it was filed, for the record; one that can't be read must not stop the run."""
     try:
-        text = path.read_bytes().decode(errors="replace")
-    except OSError:
-        return None
-    try:
-        filed: Json = json.loads(text, parse_constant=str)
-    except ValueError:
-        return text
-    return filed
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
 
 
 def _parse(request_id: str, content: Any) -> Request:
     """Raises EthosError that names the field."""
     if not isinstance(content, dict):
-        raise EthosError(
-            "a request is a JSON object; file it with `ethos adjust`, `pause`, `resume` or `note`"
-        )
+        raise EthosError("a request is a JSON object; file it with `ethos adjust`, `pause`, `resume` or `note`")
     missing = {"kind", "payload", "author", "reason", "filed"} ^ content.keys()
     if missing:
-        raise EthosError(
-            f"a request has kind, payload, author, reason and filed; mend {', '.join(sorted(missing))}"
-        )
+        raise EthosError(f"a request has kind, payload, author, reason and filed; mend {', '.join(sorted(missing))}")
     kind, payload = content["kind"], content["payload"]
     if kind not in get_args(RequestKind):
         raise EthosError(f"{kind!r} is no kind of request; use one of {', '.join(get_args(RequestKind))}")
@@ -153,7 +140,9 @@ def _parse(request_id: str, content: Any) -> Request:
     if kind == "adjust" and not (isinstance(changes, dict) and changes):
         raise EthosError('an adjust request carries {"changes": {KNOB: VALUE, …}}; name at least one knob')
     if kind != "adjust" and payload != {}:
-        raise EthosError(
-            f"a {kind} request carries an empty payload; put what there is to say into its reason"
-        )
+        raise EthosError(f"a {kind} request carries an empty payload; put what there is to say into its reason")
+    try:
+        canonical_json(content).encode()
+    except ValueError as error:
+        raise EthosError(f"a request holds finite numbers and Unicode text; mend it ({error})") from error
     return Request(request_id, kind, payload, content["author"], content["reason"], content["filed"])

@@ -84,9 +84,7 @@ class RunDirectory:
         """A run that exists. Raises EthosError if there is none."""
         run = cls(path)
         if not run.config_path.is_file():
-            raise EthosError(
-                f"{path}: no run lies there (it has no config.yaml); name a folder that `ethos run` made"
-            )
+            raise EthosError(f"{path}: no run lies there (it has no config.yaml); name a folder that `ethos run` made")
         return run
 
     @contextmanager
@@ -131,9 +129,7 @@ class RunDirectory:
     def open_database(self) -> Database:
         """`run.db` for writing, made if it isn't there. Only inside `lock()`."""
         if not self._locked:
-            raise RuntimeError(
-                f"{self.database_path} is written by the holder of run.lock only; enter `lock()` first"
-            )
+            raise RuntimeError(f"{self.database_path} is written by the holder of run.lock only; enter `lock()` first")
         return Database.open(self.database_path, RUN_SCHEMA)
 
     def read_database(self) -> Database:

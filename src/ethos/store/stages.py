@@ -99,7 +99,5 @@ class Stages:
     def status(self) -> Status | None:
         """The latest status; None before the first."""
         rows = self._database.query("SELECT * FROM status")
-        values: list[dict[str, Any]] = [
-            {field.name: row[field.name] for field in fields(Status)} for row in rows
-        ]
+        values: list[dict[str, Any]] = [{field.name: row[field.name] for field in fields(Status)} for row in rows]
         return Status(**values[0]) if values else None

@@ -23,7 +23,5 @@ def find_row(run: RunDirectory, row_id_prefix: str) -> Row:
         )
     if len(found) > 1:
         few = ", ".join(sorted(found)[:3])
-        raise EthosError(
-            f"{run.path}: {len(found)} rows start with '{row_id_prefix}' ({few}, …); give more of the id"
-        )
+        raise EthosError(f"{run.path}: {len(found)} rows start with '{row_id_prefix}' ({few}, …); give more of the id")
     return next(iter(found.values()))
