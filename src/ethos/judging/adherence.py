@@ -14,9 +14,7 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause, Spec
 
 
-def adherence(
-    checks_passed: bool, hollow: bool, judged: bool, odds: float | None, cut: float | None
-) -> float | None:
+def adherence(checks_passed: bool, hollow: bool, judged: bool, odds: float | None, cut: float | None) -> float | None:
     """How well a reply adheres to a clause: 1, 0, or None for unscored.
 
     0 if a check fails or the reply is hollow; else 1 for a checked clause; for a judged one 1 if the judge's
@@ -124,5 +122,5 @@ class Assessor:
 
 
 def _breaks(assessment: Assessment) -> bool:
-    """Whether the reply does what the clause forbids; saying nothing is judged under the reply's own clause."""
+    """Whether the reply does what the clause forbids; saying nothing counts under its own clause."""
     return assessment.adherence == 0 and assessment.hollow_reason is None

@@ -128,9 +128,7 @@ def halves(replies: Sequence[CalibrationReply]) -> tuple[list[CalibrationReply],
 async def _score(judge: Judge, clause: Clause, question: str, replies: Sequence[CalibrationReply]) -> _Scores:
     asked = replace(clause, ask=question)
     verdicts = await judge_many(judge, [(asked, Conversation.user(r.scenario), r.reply) for r in replies])
-    return _Scores(
-        question, tuple((verdict.score, r.good) for verdict, r in zip(verdicts, replies, strict=True))
-    )
+    return _Scores(question, tuple((verdict.score, r.good) for verdict, r in zip(verdicts, replies, strict=True)))
 
 
 def _too_little(questions: Sequence[str], replies: Sequence[CalibrationReply]) -> str:

@@ -78,9 +78,7 @@ def language(argument: Json, prompt: Conversation, reply: str) -> CheckResult:
     """
     wanted = _language_of(prompt.last_user) if argument == "prompt" else argument
     found = _language_of(reply)
-    return CheckResult(
-        UNKNOWN in (wanted, found) or found == wanted, f"the reply is in {found}, wanted {wanted}"
-    )
+    return CheckResult(UNKNOWN in (wanted, found) or found == wanted, f"the reply is in {found}, wanted {wanted}")
 
 
 def valid_json(argument: Json, prompt: Conversation, reply: str) -> CheckResult:
@@ -114,15 +112,11 @@ def load_check(name: str) -> Check:
         return CHECKS[name]
     module_name, _, attribute = name.partition(":")
     if not attribute:
-        raise EthosError(
-            f"no check is called {name!r}; use one of {', '.join(CHECKS)}, or package.module:Name"
-        )
+        raise EthosError(f"no check is called {name!r}; use one of {', '.join(CHECKS)}, or package.module:Name")
     try:
         check = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
-        raise EthosError(
-            f"check {name}: can't be loaded ({error}); install the package or mend the name"
-        ) from error
+        raise EthosError(f"check {name}: can't be loaded ({error}); install the package or mend the name") from error
     if not callable(check):
         raise EthosError(f"check {name}: is no function; name one that takes (argument, prompt, reply)")
     return check  # type: ignore[no-any-return]

@@ -81,9 +81,7 @@ def _read(path: Path) -> dict[str, tuple[_Scenario, ...]]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         what = " ".join(str(error).split())
-        raise EthosError(
-            f"{path}: can't be read as YAML ({what}); name a file of labelled replies"
-        ) from error
+        raise EthosError(f"{path}: can't be read as YAML ({what}); name a file of labelled replies") from error
     try:
         found = TypeAdapter(dict[str, tuple[_Scenario, ...]]).validate_python(data or {})
     except ValidationError as error:
@@ -94,7 +92,5 @@ def _read(path: Path) -> dict[str, tuple[_Scenario, ...]]:
     for clause_id, scenarios in found.items():
         for scenario in scenarios:
             if both := set(scenario.good) & set(scenario.bad):
-                raise EthosError(
-                    f"{path}: clause {clause_id}: {min(both)!r} is both good and bad; give it one label"
-                )
+                raise EthosError(f"{path}: clause {clause_id}: {min(both)!r} is both good and bad; give it one label")
     return found

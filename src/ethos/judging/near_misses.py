@@ -1,5 +1,4 @@
-"""Calibration replies that the teacher writes: good ones, and near-misses of the same length that break one
-clause.
+"""Calibration replies that the teacher writes: good ones, and near-misses that break one clause.
 
 Equal lengths keep a judge from passing its calibration by counting words. What came out equal, or more than
 twice as long as its counterpart, is dropped; so is a good reply that fails the clause's own checks.
@@ -37,10 +36,7 @@ async def generate_calibration(
     here: `calibrate` says that the clause can't be measured, and why.
     """
     found = await asyncio.gather(
-        *(
-            _replies_to(clause, spec, frame, teacher, prompt, max_tokens)
-            for prompt in prompts[:SCENARIOS_NEEDED]
-        )
+        *(_replies_to(clause, spec, frame, teacher, prompt, max_tokens) for prompt in prompts[:SCENARIOS_NEEDED])
     )
     return [reply for replies in found for reply in replies]
 
@@ -80,9 +76,7 @@ async def _draw_pairs(
         trusted={"frame": frame.text, "clause": clause.text}, quoted={"message": message}
     )
     drawn = [sample.text.strip() for sample in await teacher.sample(good_prompt, params, draws=draws)]
-    good = [
-        reply for reply in dict.fromkeys(drawn) if all(r.passed for r in run_checks(clause, prompt, reply))
-    ]
+    good = [reply for reply in dict.fromkeys(drawn) if all(r.passed for r in run_checks(clause, prompt, reply))]
     near_miss = load_wording("near_miss", spec.language)
     rewritten = await asyncio.gather(
         *(

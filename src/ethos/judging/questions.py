@@ -1,4 +1,4 @@
-"""Questions for the judge where a clause has no `ask:`: the teacher drafts four, calibration keeps the best."""
+"""Questions for the judge where a clause has no `ask:`: the teacher drafts four, calibration keeps one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,5 @@ async def draft_questions(clause: Clause, spec: Spec, teacher: Sampler) -> tuple
 def parse_questions(text: str) -> tuple[str, ...]:
     """The distinct questions among the numbered lines of a text, at most four; other lines are left out."""
     lines = (match.group(1).strip('*_"“” ') for line in text.splitlines() if (match := _NUMBERED.match(line)))
-    questions = [
-        line for line in lines if line.endswith(("?", "？")) and len(line) <= _LONGEST_QUESTION_CHARACTERS
-    ]
+    questions = [line for line in lines if line.endswith(("?", "？")) and len(line) <= _LONGEST_QUESTION_CHARACTERS]
     return tuple(dict.fromkeys(questions))[:DRAFTED_QUESTIONS]

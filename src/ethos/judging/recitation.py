@@ -1,4 +1,4 @@
-"""Recitation: a reply that quotes the spec at length, as if the character had learnt its description by heart."""
+"""Recitation: a reply that quotes the spec at length, as if learnt by heart."""
 
 from __future__ import annotations
 

@@ -32,9 +32,7 @@ class _Teacherforced(Protocol):
 
 @runtime_checkable
 class _FirstToken(Protocol):
-    async def first_token_logprobs(
-        self, prompt: Conversation, candidates: Sequence[str]
-    ) -> list[float] | None: ...
+    async def first_token_logprobs(self, prompt: Conversation, candidates: Sequence[str]) -> list[float] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,7 @@ class RubricJudge:
         odds, how = await self._odds_of_yes(filled)
         if odds is None:
             return Verdict(None, f"{how}: {clause.ask}", self.name, clause.id)
-        return Verdict(
-            odds, f"{self.wording.fields['yes']} at {odds:.3f} ({how}): {clause.ask}", self.name, clause.id
-        )
+        return Verdict(odds, f"{self.wording.fields['yes']} at {odds:.3f} ({how}): {clause.ask}", self.name, clause.id)
 
     async def _odds_of_yes(self, prompt: Conversation) -> tuple[float | None, str]:
         candidates = (self.wording.fields["yes"], self.wording.fields["no"])
@@ -92,7 +88,7 @@ def parse_answer(text: str, yes: str, no: str) -> bool | None:
 
 
 async def judge_many(judge: Judge, items: Sequence[tuple[Clause, Conversation, str]]) -> list[Verdict]:
-    """A verdict for each clause, prompt and reply, in order; all are asked at once, and the engine batches."""
+    """A verdict for each clause, prompt and reply, in order; asked at once, so that an engine can batch."""
     return list(await asyncio.gather(*(judge.judge(*item) for item in items)))
 
 

@@ -38,9 +38,7 @@ class Wording:
         """
         values = {**trusted, **{name: self.fence(text) for name, text in (quoted or {}).items()}}
         system = PLACEHOLDER.sub(lambda match: values[match.group(1)], self.system)
-        return Conversation.user(
-            PLACEHOLDER.sub(lambda match: values[match.group(1)], self.user), system=system
-        )
+        return Conversation.user(PLACEHOLDER.sub(lambda match: values[match.group(1)], self.user), system=system)
 
     def fence(self, text: str) -> str:
         """`text` made unable to open or close a tag of this prompt, or to hold a chat template's token."""

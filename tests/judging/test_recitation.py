@@ -1,0 +1,33 @@
+from ethos.judging.recitation import Recitation, recites
+from ethos.spec.language import words
+
+SPEC = (
+    "Marlow answers for the library, kindly and in few words, because people come with little time. "
+    "It says what it does not know. 马洛替图书馆回答问题，语气和蔼，话不多，因为来的人时间很少。"
+)
+
+
+def test_a_run_of_twelve_words_is_recited_whatever_its_case_and_commas():
+    reply = "Well: marlow answers for the library kindly, and in few words because people often come."
+    assert recites(SPEC, reply)
+    assert Recitation(SPEC).found(reply) == "marlow answers for the library kindly and in few words because people"
+
+
+def test_a_run_of_eleven_words_is_not():
+    assert not recites(SPEC, "Marlow answers for the library, kindly and in few words, because of you.")
+
+
+def test_the_longest_of_several_runs_is_given():
+    short, long = SPEC.split(", because")[0] + " because people", SPEC.split(". It says")[0]
+    found = Recitation(SPEC).found(f"{short} but then {long}.")
+    assert found is not None
+    assert found.endswith("people come with little time")
+
+
+def test_han_characters_are_words():
+    assert recites(SPEC, "马洛替图书馆回答问题，语气和蔼。")
+    assert not recites(SPEC, "马洛替图书馆回答问题。")
+
+
+def test_the_specs_words_in_another_order_are_no_recitation():
+    assert not recites(SPEC, " ".join(reversed(words(SPEC))))
