@@ -1,0 +1,157 @@
+"""Names of models: what a user writes, and what is known of it before anything is fetched or loaded.
+
+Nothing heavy is imported here, so that a dry run can size a run. Keys of endpoints are looked for and never kept.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from ethos.errors import EthosError
+from ethos.models.embedded import EMBEDDED, Weights
+from ethos.models.shape import Shape, read_shape
+
+OPENAI_KEY = "OPENAI_API_KEY"
+ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
+
+FORMS = (
+    "embedded:NAME, hf:ORG/NAME[@REVISION], a directory with config.json, a .gguf file, "
+    "openai:BASE_URL#MODEL or anthropic:MODEL"
+)
+"""What a name may look like, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A repository on the Hugging Face hub. Without a revision: its main branch."""
+
+    repository: str
+    revision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A Hugging Face directory of the user's."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class GgufFile:
+    """A GGUF file of the user's."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A model behind an endpoint. `base_url` is None for the vendor's own."""
+
+    model: str
+    base_url: str | None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the endpoint is on this machine, where no key is needed."""
+        host = urlsplit(self.base_url or "").hostname or ""
+        try:
+            return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+
+Source = Weights | HubModel | Directory | GgufFile | Remote
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model by the name that the user wrote. `shape` is None where only loading or asking would tell."""
+
+    name: str
+    kind: Literal["local", "openai", "anthropic"]
+    source: Source
+    shape: Shape | None = None
+
+    @property
+    def download_bytes(self) -> int | None:
+        """What fetching it moves over the network; None where unknown."""
+        if isinstance(self.source, Weights):
+            return self.source.size_bytes
+        return None if isinstance(self.source, HubModel) else 0
+
+    @property
+    def disk_bytes(self) -> int | None:
+        """Weights on disk once converted, in bf16; None where unknown, or for an endpoint."""
+        return None if self.shape is None else self.shape.weight_bytes()
+
+
+def resolve(name: str, base: Path) -> Entry:
+    """What a name stands for; paths are relative to `base`.
+
+    Raises EthosError for a name of no known form, an embedded model or path that isn't there, and a missing key.
+    """
+    form, colon, rest = name.partition(":")
+    if colon and form == "embedded":
+        return _embedded(name, rest)
+    if colon and form == "hf":
+        return _hub(name, rest)
+    if colon and form == "openai":
+        return _openai(name, rest)
+    if colon and form == "anthropic":
+        if not rest:
+            raise EthosError(f"{name}: names no model; write anthropic:MODEL")
+        _require_key(name, ANTHROPIC_KEY)
+        return Entry(name, "anthropic", Remote(rest, None))
+    return _path(name, base)
+
+
+def _embedded(name: str, wanted: str) -> Entry:
+    if wanted in EMBEDDED:
+        return Entry(name, "local", EMBEDDED[wanted], EMBEDDED[wanted].shape)
+    nearest = difflib.get_close_matches(wanted, EMBEDDED, n=1, cutoff=0.0)[0]
+    raise EthosError(
+        f"{name}: there is no such embedded model; did you mean embedded:{nearest}? "
+        f"There are {', '.join(f'embedded:{known}' for known in EMBEDDED)}; other forms are {FORMS}"
+    )
+
+
+def _hub(name: str, rest: str) -> Entry:
+    found = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", rest)
+    if found is None:
+        raise EthosError(f"{name}: not a repository of the hub; write hf:ORG/NAME or hf:ORG/NAME@REVISION")
+    return Entry(name, "local", HubModel(found[1], found[2]))
+
+
+def _openai(name: str, rest: str) -> Entry:
+    base_url, _, model = rest.partition("#")
+    url = urlsplit(base_url)
+    if url.scheme not in {"http", "https"} or not url.hostname or not model:
+        raise EthosError(f"{name}: not an endpoint; write openai:BASE_URL#MODEL, as openai:http://localhost:8000/v1#m")
+    if url.username or url.password or url.query:
+        shown = f"openai:{url.scheme}://{url.hostname}…#{model}"
+        raise EthosError(f"{shown}: holds a secret in its URL; leave the URL bare and put the key into {OPENAI_KEY}")
+    source = Remote(model, base_url.rstrip("/"))
+    if not source.is_loopback:
+        _require_key(name, OPENAI_KEY)
+    return Entry(name, "openai", source)
+
+
+def _path(name: str, base: Path) -> Entry:
+    path = (base / Path(name).expanduser()).resolve()
+    if path.is_file() and path.suffix == ".gguf":
+        return Entry(name, "local", GgufFile(path))
+    if path.is_dir():
+        return Entry(name, "local", Directory(path), read_shape(path))
+    raise EthosError(f"{name}: not a model's name, and no directory or .gguf file at {path}; write {FORMS}")
+
+
+def _require_key(name: str, variable: str) -> None:
+    if not os.environ.get(variable):
+        raise EthosError(f"{name}: needs a key, and {variable} isn't set; export it and run again")
