@@ -48,12 +48,8 @@ def test_the_cut_is_the_midpoint_between_separable_classes() -> None:
 def test_the_cut_gives_the_best_balanced_accuracy() -> None:
     good, bad = [0.2, 0.6, 0.7, 0.9], [0.1, 0.3, 0.4, 0.65]
     cut = best_cut(good, bad)
-    accuracies = [
-        (np.mean(np.array(good) >= c) + np.mean(np.array(bad) < c)) / 2 for c in np.linspace(0, 1, 401)
-    ]
-    assert (np.mean(np.array(good) >= cut) + np.mean(np.array(bad) < cut)) / 2 == pytest.approx(
-        max(accuracies)
-    )
+    accuracies = [(np.mean(np.array(good) >= c) + np.mean(np.array(bad) < c)) / 2 for c in np.linspace(0, 1, 401)]
+    assert (np.mean(np.array(good) >= cut) + np.mean(np.array(bad) < cut)) / 2 == pytest.approx(max(accuracies))
 
 
 def test_of_equal_cuts_the_one_in_the_widest_gap_is_taken() -> None:

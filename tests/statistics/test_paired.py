@@ -9,9 +9,7 @@ from ethos.statistics.paired import paired_difference, stratified_difference
 Scores = dict[str, float]
 
 
-def _arms(
-    rng: np.random.Generator, n: int, base: float, trained: float
-) -> tuple[Scores, Scores, dict[str, str]]:
+def _arms(rng: np.random.Generator, n: int, base: float, trained: float) -> tuple[Scores, Scores, dict[str, str]]:
     prompts = [f"p{i}" for i in range(n)]
     b = {p: float(rng.random() < base) for p in prompts}
     a = {p: float(rng.random() < trained) for p in prompts}

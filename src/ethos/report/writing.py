@@ -1,0 +1,35 @@
+"""Writing a report to a run's folder: checked against its schema first, then each file renamed into place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ethos.store.files import write_atomically
+
+SCHEMA = Path(__file__).with_name("report.schema.json")
+
+
+def write_report(report: Mapping[str, Any], run_dir: Path) -> tuple[Path, Path]:
+    """Writes `report.html` and `report.json`; returns their paths in that order.
+
+    Raises jsonschema.ValidationError, with nothing written, if the report is not what the schema describes:
+    that is a bug here, nothing that a user could mend.
+    """
+    from jsonschema import Draft202012Validator
+
+    from ethos.report.html import render_html
+
+    Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(report)
+    html_path, json_path = run_dir / "report.html", run_dir / "report.json"
+    text = json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    write_atomically(html_path, _encoded(render_html(report)))
+    write_atomically(json_path, _encoded(text))
+    return html_path, json_path
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8; half a surrogate pair, which a model's reply may hold, becomes a question mark."""
+    return text.encode("utf-8", errors="replace")
