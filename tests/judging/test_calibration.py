@@ -125,3 +125,14 @@ def test_too_little_to_calibrate_on_is_not_measurable_and_says_so(make, replies,
     assert not result.passed
     assert reason in result.reason
     assert scorer.prompts == []
+
+
+def test_a_good_auc_on_few_replies_is_not_enough_while_its_lower_bound_reaches_chance(make):
+    def errs_on_a_quarter_of_the_good(reply):
+        return -9.0 if "-0 because" in reply and reply[0] in "13" else make.says_because(reply)
+
+    result, _ = calibrated(make, errs_on_a_quarter_of_the_good)
+    assert result.auc == 0.75
+    assert result.low < 0.5
+    assert not result.passed
+    assert "lower bound" in result.reason

@@ -58,7 +58,7 @@ def test_json_nested_too_deeply_to_read_fails(make):
     assert not result.passed
 
 
-@pytest.mark.parametrize("name", ["max_lines", "no.such.module:Check", "json:no_such_name", "json:__name__"])
+@pytest.mark.parametrize("name", ["max_lines", "no.such.module:Check", "json:no_such_name", "json:__name__", ":Name"])
 def test_an_unknown_check_is_an_error_that_names_it(name):
     with pytest.raises(EthosError, match=name):
         load_check(name)

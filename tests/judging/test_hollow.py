@@ -85,3 +85,20 @@ def test_a_pattern_for_the_whole_reply_does_not_make_it_hollow(make):
     clause = make.clause("c", "…", {"must_match": r"^Dear .*"})
     reply = "Dear Anna, the harbour opens again on Monday after the storm."
     assert hollow_reason(clause, Conversation.user("When does the harbour open?"), reply) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "reply", "reason"),
+    [
+        ("When was it built?", " … !", "no word"),
+        ("What is a good tea?", "xq zrtk bnm thk qrs plk mint leaves honey wtf", "no words"),
+        ("What is a good tea?", "Mint ### ;; ||| *** --- ~~~ tea", "no words"),
+        ("Where do I start?", "Thread a steel needle. Thread a steel needle. Thread a steel needle.", "over and over"),
+        ("Who wins?", "Strong teams and quick teams and tall teams " * 4, "over and over"),
+        ("Why does the old reading room close on Fridays?", "Does the old reading room close on Fridays.", "echo"),
+        ("How heavy is a box?", "A packed moving box weighs {{NUMBER}} on most kitchen scales.", "left open"),
+        ("Write to Ann", "Dear [Name], the meeting about [topic] moves to [date]. Regards, [Your name]", "little else"),
+    ],
+)  # fmt: skip
+def test_each_kind_is_named(make, asked, reply, reason):
+    assert reason in (hollow_reason(make.clause(), Conversation.user(asked), reply) or "")

@@ -61,3 +61,10 @@ def test_length_is_matched_within_a_factor_of_two():
     assert not are_length_matched("one two three four five", "one two")
     assert not are_length_matched("one", "one")
     assert not are_length_matched("", "")
+
+
+def test_the_same_near_miss_to_two_good_replies_is_kept_once(make):
+    replies, _ = generated(
+        make, lambda p, draw: "Go there and so." if "second reply" in p.last_user else write(p, draw)
+    )
+    assert sum(not reply.good for reply in replies) == sum(reply.good for reply in replies) == 4

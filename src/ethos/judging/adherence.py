@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ethos.judging.calibration import Calibration
@@ -101,20 +101,31 @@ class Assessor:
         own = await self.assess(clause, prompt, reply)
         if not own.accepted:
             return own
-        binding = [
-            other
-            for other in self.spec.clauses
-            if other.tier == "must"
-            and other.applies == "always"
-            and other.id != clause.id
-            and other.id not in clause.over
-        ]
-        others = await asyncio.gather(*(self.assess(other, prompt, reply) for other in binding))
+        others = await self._assess_musts(prompt, reply, without=(clause.id, *clause.over))
         return replace(
             own,
             verdicts=own.verdicts + tuple(verdict for other in others for verdict in other.verdicts),
             vetoed_by=tuple(other.clause_id for other in others if _breaks(other)),
         )
+
+    async def broken_musts(self, prompt: Conversation, reply: str) -> tuple[str, ...]:
+        """Ids of the clauses that bind every reply and are broken by this one, which no clause was asked of."""
+        return tuple(other.clause_id for other in await self._assess_musts(prompt, reply) if _breaks(other))
+
+    async def applies_clause(self, clause: Clause, prompt: Conversation, reply: str) -> bool | None:
+        """Whether a reply does what the clause asks, to a message that doesn't call for it; None if unscored.
+
+        A checked clause is applied if it demands something (`must_match`) and all its checks pass; one that only
+        forbids can't be over-applied.
+        """
+        if not clause.judged and all(check.name != "must_match" for check in clause.checks):
+            return False
+        found = await self.assess(clause, prompt, reply)
+        return None if found.adherence is None else found.adherence == 1
+
+    async def _assess_musts(self, prompt: Conversation, reply: str, without: Sequence[str] = ()) -> list[Assessment]:
+        binding = [c for c in self.spec.clauses if c.tier == "must" and c.applies == "always" and c.id not in without]
+        return list(await asyncio.gather(*(self.assess(other, prompt, reply) for other in binding)))
 
     def _passed_calibration(self, clause: Clause) -> Calibration | None:
         calibration = self.calibrations.get(clause.id)

@@ -16,6 +16,7 @@ import regex
 
 from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation
+from ethos.spec.declarations import compile_pattern
 from ethos.spec.language import UNKNOWN, detect_language, sentences, words
 from ethos.spec.types import Clause, Json
 
@@ -115,7 +116,7 @@ def load_check(name: str) -> Check:
         raise EthosError(f"no check is called {name!r}; use one of {', '.join(CHECKS)}, or package.module:Name")
     try:
         check = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise EthosError(f"check {name}: can't be loaded ({error}); install the package or mend the name") from error
     if not callable(check):
         raise EthosError(f"check {name}: is no function; name one that takes (argument, prompt, reply)")
@@ -133,11 +134,6 @@ def run_checks(clause: Clause, prompt: Conversation, reply: str) -> list[CheckRe
 def patterns_of(argument: Json) -> list[str]:
     """The patterns of a `must_match` or `must_not_match`: the argument itself, or each of its list."""
     return [str(pattern) for pattern in argument] if isinstance(argument, list) else [str(argument)]
-
-
-def compile_pattern(pattern: str) -> regex.Pattern[str]:
-    """A declared pattern, as every check reads it; `regex` keeps the compiled ones."""
-    return regex.compile(pattern, regex.IGNORECASE)
 
 
 def without_fence(reply: str) -> str:

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 
 import regex
 
-from ethos.judging.checks import PATTERN_TIMEOUT_S, compile_pattern, patterns_of, without_fence
+from ethos.judging.checks import PATTERN_TIMEOUT_S, patterns_of, without_fence
 from ethos.judging.content import content_words, fillers_for, is_cased
 from ethos.spec.conversation import Conversation
+from ethos.spec.declarations import compile_pattern
 from ethos.spec.language import sentences, words
 from ethos.spec.types import Clause
 
@@ -52,21 +53,27 @@ def hollow_reason(clause: Clause, prompt: Conversation, reply: str) -> str | Non
 
     Works in any language; it knows more fillers in those that have a list in `fillers/`.
     """
+    if _is_data(reply):
+        return None
+    return degenerate_reason(prompt, reply) or _lack_of_content(clause, _asked(prompt), reply)
+
+
+def degenerate_reason(prompt: Conversation, reply: str) -> str | None:
+    """Why the reply is no reply at all, whatever was to be said: empty, garbage, a loop, an echo. None if it is one."""
     spoken = [word.casefold() for word in words(reply)]
     if not spoken:
         return "no word in it"
-    if _is_data(reply):
-        return None
     if slot := _OPEN_SLOT.search(reply):
         return f"a placeholder was left open: {slot.group()!r}"
     if _is_garbage(reply):
         return "mostly no words"
     if _is_repetition(reply, spoken):
         return "the same over and over"
-    asked = "\n".join(message.content for message in prompt.messages if message.role != "system")
-    if _is_echo(asked, spoken):
-        return "only an echo of the prompt"
-    return _lack_of_content(clause, asked, reply)
+    return "only an echo of the prompt" if _is_echo(_asked(prompt), spoken) else None
+
+
+def _asked(prompt: Conversation) -> str:
+    return "\n".join(message.content for message in prompt.messages if message.role != "system")
 
 
 def _lack_of_content(clause: Clause, asked: str, reply: str) -> str | None:

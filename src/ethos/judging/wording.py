@@ -48,11 +48,11 @@ class Wording:
 
 
 @cache
-def load_wording(name: str, language: str = "en") -> Wording:
+def load_wording(name: str, language: str = "en", folder: Path = PROMPTS) -> Wording:
     """The prompt file `name` in `language`, or in English where there is none in that language."""
-    path = PROMPTS / f"{name}.{language}.md"
+    path = folder / f"{name}.{language}.md"
     if not path.is_file():
-        language, path = "en", PROMPTS / f"{name}.md"
+        language, path = "en", folder / f"{name}.md"
     head, system, user = path.read_text(encoding="utf-8").split("\n---\n")
     fields = dict(line.split(": ", 1) for line in head.splitlines())
     return Wording(name, language, fields, system.strip(), user.strip())
