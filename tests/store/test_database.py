@@ -105,3 +105,21 @@ def test_another_process_reads_while_the_run_writes(run: RunDirectory, database:
         connection.execute("INSERT INTO metrics VALUES ('main', 2, 'loss', 2.4)")
         seen = subprocess.run([sys.executable, "-c", reader, str(run.path)], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "1"  # what was committed, and not what is half-way
+
+
+def test_threads_that_make_a_database_at_once_make_one(tmp_path: Path) -> None:
+    start = threading.Barrier(8)
+
+    def work(name: str) -> None:
+        start.wait()
+        with Database.open(tmp_path / "r.db", CACHE_SCHEMA) as database:
+            put(database, name)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcdefgh"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with Database.open(tmp_path / "r.db", CACHE_SCHEMA, read_only=True) as database:
+        assert database.query("SELECT count(*) FROM responses")[0][0] == 8
+    assert not list(tmp_path.glob(".new-*"))

@@ -104,6 +104,15 @@ def test_a_branch_inherits_its_parent_up_to_the_fork(journal: Journal) -> None:
     assert (journal.knobs("main", 60).lr, journal.knobs("main", 60).batch_rows) == (5e-3, 8)
 
 
+def test_a_branch_overrides_its_parent(journal: Journal) -> None:
+    journal.append(knob("lr", 1e-3, 5))
+    journal.fork("second", "main", 40)
+    journal.append(knob("lr", 2e-3, 41, "second"))
+    journal.fork("third", "second", 41)
+    journal.append(knob("lr", 3e-3, 42, "third"))
+    assert (journal.knobs("second", 42).lr, journal.knobs("third", 42).lr) == (2e-3, 3e-3)
+
+
 def test_what_a_parent_does_after_the_fork_changes_no_branch(journal: Journal) -> None:
     journal.append(knob("lr", 1e-3, 10))
     journal.fork("second", "main", 40)
@@ -167,6 +176,16 @@ def test_tampering_is_found_at_the_first_broken_entry(
         connection.execute("DROP TRIGGER journal_is_never_shortened")
         connection.execute(sql)
     with pytest.raises(EthosError, match=f"journal entry {first_broken} "):
+        journal.verify()
+
+
+def test_an_entry_forged_with_a_hash_of_its_own_breaks_the_next(journal: Journal, database: Database) -> None:
+    forged = [journal.append(knob("lr", step / 1000, step)) for step in (1, 2, 3)][1]
+    forged = replace(forged, author="eve")
+    with database.transaction(durable=True) as connection:
+        connection.execute("DROP TRIGGER journal_is_never_changed")
+        connection.execute("UPDATE journal SET author = 'eve', hash = ? WHERE sequence = 2", (forged.content_hash(),))
+    with pytest.raises(EthosError, match="journal entry 3 "):
         journal.verify()
 
 

@@ -44,7 +44,7 @@ def test_a_wrong_name_or_type_is_refused_with_the_mend(text: str, message: str) 
         ("mixture.documents", float("inf"), "from 0 to 10"),
         ("batch_rows", 0, "a whole number from 1 to 4096"),
         ("batch_rows", 2.0, "a whole number"),
-        ("lr", True, "a number"),
+        ("batch_rows", True, "a whole number"),
         ("lr", "1e-4", "a number"),
     ],
 )

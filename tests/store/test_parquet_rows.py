@@ -49,7 +49,7 @@ CHAT = DemonstrationRow(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(batches)
 def test_rows_come_back_as_they_went(rows: list[Row]) -> None:
     with tempfile.TemporaryDirectory() as folder:

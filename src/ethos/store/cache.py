@@ -127,9 +127,7 @@ class ResponseCache:
             try:
                 self.put_many(batch)
             except BaseException:
-                self._unwritten.extend(
-                    batch
-                )  # whoever waits for one of these tries next, and fails for the same reason
+                self._unwritten.extend(batch)  # whoever waits for one of these tries next, and hears of it too
                 raise
 
     def _landed(self, key: str, task: asyncio.Task[str]) -> None:

@@ -151,12 +151,11 @@ class Journal:
     def verify(self) -> None:
         """Raises EthosError that names the first entry that was altered, removed or put in since."""
         previous_hash = NO_ENTRY_BEFORE
-        for expected, entry in enumerate(self.entries(), start=1):
-            whole = entry.sequence == expected and entry.previous_hash == previous_hash
-            if not whole or entry.hash != entry.content_hash():
+        for number, entry in enumerate(self.entries(), start=1):
+            if entry.previous_hash != previous_hash or entry.hash != entry.content_hash():
                 raise EthosError(
-                    f"{self._database.path}: journal entry {expected} ({entry.kind} {entry.name}) is not as "
-                    "it was written; restore run.db from a copy, or trust nothing from this entry on"
+                    f"{self._database.path}: journal entry {number} ({entry.kind} {entry.name}) is not as it was "
+                    "written; restore run.db from a copy, or trust nothing from this entry on"
                 )
             previous_hash = entry.hash
 

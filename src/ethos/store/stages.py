@@ -71,6 +71,12 @@ class Stages:
         )
         return None if not rows else Stage(**{**dict(rows[0]), "payload": json.loads(rows[0]["payload"])})
 
+    def payload(self, name: str) -> Json:
+        """What a stage left behind when it last finished, whatever its inputs; None if it never did."""
+        rows = self._database.query("SELECT payload FROM stages WHERE name = ? AND finished IS NOT NULL", (name,))
+        found: Json = json.loads(rows[0]["payload"]) if rows else None
+        return found
+
     def set_counts(self, stage: str, counts: Mapping[str, int]) -> None:
         """Sets what a stage rejected, by reason. Totals, so that repeating a stage doubles nothing."""
         rows = [(stage, reason, count) for reason, count in counts.items()]
