@@ -17,9 +17,12 @@ from urllib.parse import urlsplit
 from ethos.errors import EthosError
 from ethos.models.embedded import EMBEDDED, Weights
 from ethos.models.shape import Shape, read_shape
+from ethos.store.canonical import digest
 
 OPENAI_KEY = "OPENAI_API_KEY"
 ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
+ANTHROPIC_URL = "ANTHROPIC_BASE_URL"
+"""The vendor's own variable for another server that speaks its protocol."""
 
 FORMS = (
     "embedded:NAME, hf:ORG/NAME[@REVISION], a directory with config.json, a .gguf file, "
@@ -108,8 +111,15 @@ def resolve(name: str, base: Path) -> Entry:
         if not rest:
             raise EthosError(f"{name}: names no model; write anthropic:MODEL")
         _require_key(name, ANTHROPIC_KEY)
-        return Entry(name, "anthropic", Remote(rest, None))
+        return Entry(name, "anthropic", Remote(rest, os.environ.get(ANTHROPIC_URL)))
     return _path(name, base)
+
+
+def endpoint_fingerprint(entry: Entry) -> str:
+    """The identity of a model whose weights can't be seen: 64 hex digits of vendor, address and model."""
+    if not isinstance(entry.source, Remote):
+        raise TypeError(f"{entry.name} is no endpoint")
+    return digest([entry.kind, entry.source.base_url, entry.source.model])
 
 
 def _embedded(name: str, wanted: str) -> Entry:

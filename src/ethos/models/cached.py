@@ -1,0 +1,268 @@
+"""Frozen models through the response cache: nothing is asked twice, every call is in the ledger, and the budget is
+reserved before a call and settled after it. Samples of the changing policy don't come through here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+
+from ethos.models.endpoints.endpoint import Endpoint
+from ethos.models.types import Model, Sample, Sampler, SamplingParams, TokenLogprobs, Usage
+from ethos.spec.conversation import Conversation
+from ethos.store.budget import Budget
+from ethos.store.cache import ResponseCache, response_key
+from ethos.store.canonical import digest
+from ethos.store.ledger import Ledger, ModelCall
+
+_BYTES_PER_TOKEN = 3
+_TOKENS_PER_TURN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What an endpoint charges, in USD for a million tokens."""
+
+    prompt_usd_per_mtok: float = 0.0
+    completion_usd_per_mtok: float = 0.0
+
+    def usd(self, usage: Usage) -> float:
+        """The price of one call."""
+        prompt = usage.prompt_tokens * self.prompt_usd_per_mtok
+        return (prompt + usage.completion_tokens * self.completion_usd_per_mtok) / 1e6
+
+
+FREE = Price()
+
+
+class FirstTokenSampler(Sampler, Protocol):
+    """A sampler that may tell how likely a reply is to begin with each of some words."""
+
+    async def first_token_logprobs(self, prompt: Conversation, candidates: Sequence[str]) -> list[float] | None:
+        """In the order of `candidates`; None where the source gives no log-probabilities."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One answer that is wanted: its key, what it says in the cache beside the answer, and the most it may take."""
+
+    key: str
+    meta: Mapping[str, Any]
+    most: Usage
+
+
+_MakeAnswers = Callable[[list[int]], Awaitable[list[dict[str, Any]]]]
+"""From positions among the asks to their answers, JSON-ready, each with its `usage`."""
+
+M = TypeVar("M", bound=Sampler)
+
+
+class CachedSampler(Generic[M]):
+    """A frozen `Sampler` whose draws go through the cache under the part it plays, its role."""
+
+    def __init__(
+        self,
+        model: M,
+        cache: ResponseCache,
+        ledger: Ledger,
+        role: str,
+        budget: Budget | None = None,
+        price: Price = FREE,
+    ) -> None:
+        self.name, self.fingerprint = model.name, model.fingerprint
+        self.model, self.role, self.purpose = model, role, ""
+        self._cache, self._ledger, self._budget, self._price = cache, ledger, budget, price
+
+    def with_purpose(self, purpose: str) -> Self:
+        """The same model, its calls counted under that purpose."""
+        view = copy.copy(self)
+        view.purpose = purpose
+        return view
+
+    async def sample(
+        self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,), attempt: int = 0
+    ) -> list[Sample]:
+        """One sample for each index in `draws`, in that order; `Sample.call` is its key in the cache.
+
+        Draws that nobody has made or is making are made in one inner call. An `attempt` above 0 asks again for the
+        same draw, with other noise. Raises BudgetSpent, before the call, if it would go past the budget.
+        """
+        asked = params.to_dict()
+        most = Usage(_estimated_tokens(prompt), params.max_tokens)
+        asks = [self._ask("sample", prompt, asked, most, draw=draw, attempt=attempt) for draw in draws]
+        noise = params if attempt == 0 else replace(params, seed=int(digest([params.seed, attempt])[:8], 16))
+
+        async def make(wanted: list[int]) -> list[dict[str, Any]]:
+            return [asdict(s) for s in await self.model.sample(prompt, noise, [draws[i] for i in wanted])]
+
+        answers = await self._answers(asks, make)
+        return [_sample(answer, ask.key) for answer, ask in zip(answers, asks, strict=True)]
+
+    def _ask(
+        self,
+        kind: Literal["sample", "score"],
+        prompt: Conversation,
+        asked: Mapping[str, Any],
+        most: Usage,
+        draw: int = 0,
+        attempt: int = 0,
+    ) -> _Ask:
+        meta = {"model": self.name, "kind": kind, "prompt": prompt.to_dicts(), "params": dict(asked), "draw": draw}
+        meta |= {"attempt": attempt, "role": self.role, "purpose": self.purpose}
+        return _Ask(response_key(self.fingerprint, kind, prompt, asked, draw, attempt), meta, most)
+
+    async def _answers(self, asks: Sequence[_Ask], make: _MakeAnswers) -> list[dict[str, Any]]:
+        """The answers in order, from the cache, from calls in flight, or made now; those not made now are recorded."""
+
+        async def paid(wanted: list[int]) -> list[str]:
+            return await self._paid([asks[i] for i in wanted], wanted, make)
+
+        # an endpoint makes a request a draw, and each answer is kept as soon as it is there
+        shared = None if isinstance(self.model, Endpoint) else _Together(paid)
+
+        async def one(index: int) -> tuple[dict[str, Any], bool]:
+            together = shared or _Together(paid)
+            raw, hit = await self._cache.once(asks[index].key, lambda: together.answer(index), asks[index].meta)
+            return json.loads(raw), hit
+
+        found = await asyncio.gather(*(one(index) for index in range(len(asks))))
+        hits = [(ask, answer) for ask, (answer, hit) in zip(asks, found, strict=True) if hit]
+        if hits:
+            self._ledger.add(self._call(ask.key, Usage(**answer["usage"]), cached=True) for ask, answer in hits)
+        return [answer for answer, _ in found]
+
+    async def _paid(self, asks: Sequence[_Ask], wanted: list[int], make: _MakeAnswers) -> list[str]:
+        """Answers made by one inner call, within the budget, recorded and ready to be stored."""
+        held = None
+        if self._budget is not None:
+            most_tokens = sum(ask.most.prompt_tokens + ask.most.completion_tokens for ask in asks)
+            held = self._budget.reserve(most_tokens, sum(self._price.usd(ask.most) for ask in asks))
+        calls: list[ModelCall] = []
+        started_s = time.monotonic()
+        try:
+            answers = await make(wanted)
+            seconds = (time.monotonic() - started_s) / len(asks)
+            for ask, answer in zip(asks, answers, strict=True):
+                if not any(answer["usage"].values()):  # an endpoint that tells no usage takes the most it may
+                    answer["usage"] = asdict(ask.most)
+                calls.append(self._call(ask.key, Usage(**answer["usage"]), seconds=seconds))
+            self._ledger.add(calls)
+        finally:
+            if self._budget is not None and held is not None:
+                tokens = sum(call.prompt_tokens + call.completion_tokens for call in calls)
+                self._budget.settle(held, tokens, sum(call.usd for call in calls))
+        return [json.dumps(answer, ensure_ascii=False) for answer in answers]
+
+    def _call(self, key: str, usage: Usage, *, cached: bool = False, seconds: float = 0.0) -> ModelCall:
+        tokens = (usage.prompt_tokens, usage.completion_tokens)
+        usd = 0.0 if cached else self._price.usd(usage)
+        return ModelCall(self.role, self.name, self.purpose, *tokens, cached, seconds, usd, key)
+
+
+class CachedModel(CachedSampler[Model]):
+    """A frozen model that can be teacher-forced as well; scores are cached reply by reply."""
+
+    async def score(self, prompt: Conversation, replies: Sequence[str]) -> list[TokenLogprobs]:
+        """Log-probabilities of each reply. The ledger's prompt tokens are estimated, as a scorer doesn't tell them."""
+        prompt_tokens = _estimated_tokens(prompt)
+        asks = [
+            self._ask("score", prompt, {"reply": reply}, Usage(prompt_tokens, _estimated_text_tokens(reply)))
+            for reply in replies
+        ]
+
+        async def make(wanted: list[int]) -> list[dict[str, Any]]:
+            scored = await self.model.score(prompt, [replies[i] for i in wanted])
+            return [asdict(s) | {"usage": asdict(Usage(prompt_tokens, len(s.token_ids)))} for s in scored]
+
+        answers = await self._answers(asks, make)
+        return [TokenLogprobs(tuple(answer["token_ids"]), tuple(answer["logprobs"])) for answer in answers]
+
+
+class CachedFirstTokenSampler(CachedSampler[FirstTokenSampler]):
+    """A frozen endpoint that may give the log-probabilities of a reply's first token."""
+
+    async def first_token_logprobs(self, prompt: Conversation, candidates: Sequence[str]) -> list[float] | None:
+        """In the order of `candidates`: minus infinity for one that isn't among the likeliest; None if none are given."""
+        usage = Usage(_estimated_tokens(prompt), 1)
+        ask = self._ask("score", prompt, {"first_token": list(candidates)}, usage)
+
+        async def make(wanted: list[int]) -> list[dict[str, Any]]:
+            found = await self.model.first_token_logprobs(prompt, candidates)
+            finite = None if found is None else [None if math.isinf(logprob) else logprob for logprob in found]
+            return [{"logprobs": finite, "usage": asdict(usage)}]
+
+        (answer,) = await self._answers([ask], make)
+        if answer["logprobs"] is None:
+            return None
+        return [-math.inf if logprob is None else logprob for logprob in answer["logprobs"]]
+
+
+def cached(
+    model: Sampler,
+    cache: ResponseCache,
+    ledger: Ledger,
+    role: str,
+    budget: Budget | None = None,
+    price: Price = FREE,
+) -> CachedSampler[Any]:
+    """A frozen model with as much of it cached as it can do: score, tell first tokens, or only sample."""
+    kind: Any = CachedSampler
+    if hasattr(model, "score"):
+        kind = CachedModel
+    elif hasattr(model, "first_token_logprobs"):
+        kind = CachedFirstTokenSampler
+    wrapped: CachedSampler[Any] = kind(model, cache, ledger, role, budget, price)
+    return wrapped
+
+
+class _Together:
+    """Asks that nobody has made or is making, answered by one inner call.
+
+    `ResponseCache.once` starts making all of these in one turn of the event loop; the inner call starts after it.
+    """
+
+    def __init__(self, make: Callable[[list[int]], Awaitable[list[str]]]) -> None:
+        self._make = make
+        self._wanted: list[int] = []
+        self._answers: asyncio.Task[dict[int, str]] | None = None
+
+    async def answer(self, index: int) -> str:
+        self._wanted.append(index)
+        if self._answers is None:
+            self._answers = asyncio.create_task(self._run())
+        return (await asyncio.shield(self._answers))[index]
+
+    async def _run(self) -> dict[int, str]:
+        await asyncio.sleep(0)
+        wanted, self._wanted, self._answers = self._wanted, [], None  # whoever comes later starts another call
+        return dict(zip(wanted, await self._make(wanted), strict=True))
+
+
+def _sample(answer: Mapping[str, Any], key: str) -> Sample:
+    ids, logprobs = answer["token_ids"], answer["logprobs"]
+    return Sample(
+        text=answer["text"],
+        finish_reason=answer["finish_reason"],
+        usage=Usage(**answer["usage"]),
+        draw=answer["draw"],
+        token_ids=None if ids is None else tuple(ids),
+        logprobs=None if logprobs is None else tuple(logprobs),
+        thinking=answer["thinking"],
+        call=key,
+    )
+
+
+def _estimated_tokens(prompt: Conversation) -> int:
+    """A guess on the high side, for reservations: no tokenizer is at hand for every model."""
+    return sum(_TOKENS_PER_TURN + _estimated_text_tokens(message.content) for message in prompt.messages)
+
+
+def _estimated_text_tokens(text: str) -> int:
+    return math.ceil(len(text.encode()) / _BYTES_PER_TOKEN)

@@ -1,0 +1,107 @@
+"""Messages as Anthropic's API speaks them. It gives no log-probabilities and takes no seed."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+from pydantic import BaseModel
+
+from ethos.errors import EthosError
+from ethos.models.catalogue import ANTHROPIC_KEY, Entry, Remote
+from ethos.models.endpoints.endpoint import Endpoint, turns
+from ethos.models.endpoints.limits import DEFAULT_LIMITS, Limits
+from ethos.models.endpoints.retry import DEFAULT_RETRIES, RetryPolicy
+from ethos.models.thinking import split_thinking
+from ethos.models.types import Sample, SamplingParams, Usage
+from ethos.spec.conversation import Conversation
+
+
+class _Block(BaseModel):
+    type: str
+    text: str = ""
+    thinking: str = ""
+
+
+class _Usage(BaseModel):
+    input_tokens: int
+    output_tokens: int
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+
+
+class _Message(BaseModel):
+    """What is read of a message."""
+
+    content: list[_Block]
+    stop_reason: str | None = None
+    usage: _Usage
+
+
+class AnthropicEndpoint(Endpoint):
+    """A model behind Anthropic's API."""
+
+    key_variable = ANTHROPIC_KEY
+
+    def __init__(self, entry: Entry, retries: RetryPolicy = DEFAULT_RETRIES, limits: Limits = DEFAULT_LIMITS) -> None:
+        """Reads the key from the environment. Raises EthosError if it isn't there."""
+        key = os.environ.get(ANTHROPIC_KEY)
+        if entry.kind != "anthropic" or not isinstance(entry.source, Remote):
+            raise EthosError(f"{entry.name}: no model of Anthropic's; write anthropic:MODEL")
+        if not key:
+            raise EthosError(f"{entry.name}: needs a key, and {ANTHROPIC_KEY} isn't set; export it and run again")
+        super().__init__(entry, key, retries, limits)
+        self._remote = entry.source
+
+    async def close(self) -> None:
+        """Closes connections."""
+        await self._client.close()
+
+    async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> Sample:
+        asked = _asked(prompt, params)
+        create = self._client.messages.with_raw_response.create
+        message = await self._ask(lambda: create(model=self._remote.model, **asked), _Message)
+        thinking, text = split_thinking("".join(block.text for block in message.content))
+        usage = message.usage
+        cached_tokens = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
+        return Sample(
+            text=text,
+            finish_reason="length" if message.stop_reason == "max_tokens" else "stop",
+            usage=Usage(usage.input_tokens + cached_tokens, usage.output_tokens),
+            draw=draw,
+            thinking="".join(block.thinking for block in message.content) or thinking,
+        )
+
+    @property
+    def _sdk(self) -> Any:
+        import anthropic
+
+        return anthropic
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        return self._sdk.AsyncAnthropic(
+            api_key=self._key,
+            base_url=self._remote.base_url,
+            max_retries=0,
+            timeout=self._retries.timeout_s,
+            http_client=self._sdk.DefaultAioHttpClient(),
+        )
+
+
+def _asked(prompt: Conversation, params: SamplingParams) -> dict[str, Any]:
+    """Newer models refuse temperature and top_p together, so a default is left out."""
+    system = "\n\n".join(message.content for message in prompt.messages if message.role == "system")
+    asked: dict[str, Any] = {"messages": turns(prompt.with_system(None)), "max_tokens": params.max_tokens}
+    if system:
+        asked["system"] = system
+    if params.temperature != 1:
+        asked["temperature"] = params.temperature
+    if params.top_p != 1:
+        asked["top_p"] = params.top_p
+    if params.top_k:
+        asked["top_k"] = params.top_k
+    if params.stop:
+        asked["stop_sequences"] = list(params.stop)
+    return asked

@@ -1,0 +1,145 @@
+"""What all endpoints share: one request a draw, limits, retries, and errors that name the mend and never the key."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ethos.errors import EthosError
+from ethos.models.catalogue import Entry, endpoint_fingerprint
+from ethos.models.endpoints.limits import Limiter, Limits
+from ethos.models.endpoints.retry import CallFailed, RetryPolicy, retry_after_s
+from ethos.models.types import Sample, SamplingParams
+from ethos.spec.conversation import Conversation
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+_REDACTED = "[key]"
+_QUOTED_CHARACTERS = 200
+
+
+class EndpointFailed(EthosError):  # noqa: N818 - reads as what it says
+    """An endpoint gave no usable answer, retries included, but may yet: a caller may count it and go on."""
+
+
+class Endpoint(ABC):
+    """A `Sampler` over the network. Belongs to one event loop."""
+
+    key_variable: str
+    """Where a user puts the key."""
+
+    def __init__(self, entry: Entry, key: str, retries: RetryPolicy, limits: Limits) -> None:
+        self.name, self.fingerprint = entry.name, endpoint_fingerprint(entry)
+        self._key = key
+        self._retries = retries
+        self._limiter = Limiter(limits)
+
+    async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
+        """One request for each draw: not every server honours a count.
+
+        A reply that was refused or filtered comes back as the endpoint gave it, which may be empty.
+
+        Raises:
+            EndpointFailed: if no usable answer came, after all retries.
+            EthosError: if the endpoint refuses the key, the model or the request.
+        """
+        return list(await asyncio.gather(*(self._draw(prompt, params, draw) for draw in draws)))
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Closes connections."""
+
+    @abstractmethod
+    async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> Sample:
+        """One request."""
+
+    @property
+    @abstractmethod
+    def _sdk(self) -> Any:
+        """The vendor's module: both vendors name their exceptions alike."""
+
+    async def _ask(self, request: Callable[[], Awaitable[Any]], answer: type[Answer]) -> Answer:
+        """The checked body of a raw response, within limits and after retries."""
+
+        async def attempt() -> Answer:
+            await self._limiter.turn()
+            return self._checked(await self._body(request), answer)
+
+        async with self._limiter.slot:
+            try:
+                return await self._retries.run(attempt)
+            except CallFailed as failed:
+                failure = failed
+        raise self._explained(failure)  # outside `except`, so that no error of the SDK's hangs on to it
+
+    async def _body(self, request: Callable[[], Awaitable[Any]]) -> str:
+        try:
+            async with asyncio.timeout(self._retries.timeout_s):
+                response = await request()
+                return self._redacted(response.http_response.text)
+        except TimeoutError:
+            failure = CallFailed(f"no answer within {self._retries.timeout_s:g} s")
+        except self._sdk.APIStatusError as error:
+            failure = CallFailed(
+                self._redacted(_message(error.body)),
+                status=error.status_code,
+                retry_after_s=retry_after_s(error.response.headers),
+            )
+        except self._sdk.APITimeoutError:
+            failure = CallFailed(f"no answer within {self._retries.timeout_s:g} s")
+        except self._sdk.APIConnectionError as error:
+            failure = CallFailed(self._redacted(str(error.__cause__ or error)))
+        raise failure
+
+    def _checked(self, body: str, answer: type[Answer]) -> Answer:
+        try:
+            return answer.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "body"
+            failure = CallFailed(f"a malformed answer: {where}: {self._redacted(first['msg'])}")
+        raise failure
+
+    def _redacted(self, text: str) -> str:
+        return text.replace(self._key, _REDACTED)
+
+    def _explained(self, failure: CallFailed) -> EthosError:
+        status, quoted = failure.status, failure.reason[:_QUOTED_CHARACTERS]
+        if failure.may_pass:
+            seen = quoted if status is None else f"{status}: {quoted}"
+            return EndpointFailed(
+                f"{self.name}: gave no usable answer, retries included ({seen}); "
+                "check the endpoint and run again: the answers so far are kept"
+            )
+        if status == 401:  # what the body says is not shown: some servers repeat the key, or parts of it
+            return EthosError(
+                f"{self.name}: the endpoint refuses the key (401); put one that it takes in {self.key_variable}"
+            )
+        if status == 403:
+            return EthosError(
+                f"{self.name}: the key in {self.key_variable} may not use this model (403); "
+                "get access to it, or name another model"
+            )
+        if status == 404:
+            return EthosError(f"{self.name}: the endpoint has no such model or path (404: {quoted}); mend the name")
+        return EthosError(
+            f"{self.name}: the endpoint refuses the request ({status}: {quoted}); "
+            "use a model and sampling parameters that it takes"
+        )
+
+
+def turns(prompt: Conversation) -> list[dict[str, str]]:
+    """Messages as endpoints take them: what a tool said is a user's turn, as no tools are declared."""
+    roles = {"tool": "user"}
+    return [{**turn, "role": roles.get(turn["role"], turn["role"])} for turn in prompt.to_dicts()]
+
+
+def _message(body: object) -> str:
+    """What a server says went wrong: `{"error": {"message": …}}` and its simpler forms, on one line."""
+    while isinstance(body, dict):
+        body = body.get("message") or body.get("error") or body.get("detail") or ""
+    return " ".join(str(body or "no reason given").split())

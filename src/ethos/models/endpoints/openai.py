@@ -1,0 +1,158 @@
+"""Chat completions as OpenAI, vLLM, llama.cpp, Ollama and many others speak them.
+
+Tools, images and streaming were left out: a draw is one prompt and one reply of text.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, Field
+
+from ethos.errors import EthosError
+from ethos.models.catalogue import OPENAI_KEY, Entry, Remote
+from ethos.models.endpoints.endpoint import Endpoint, turns
+from ethos.models.endpoints.limits import DEFAULT_LIMITS, Limits
+from ethos.models.endpoints.retry import DEFAULT_RETRIES, RetryPolicy
+from ethos.models.thinking import split_thinking
+from ethos.models.types import Sample, SamplingParams, Usage
+from ethos.spec.conversation import Conversation
+from ethos.store.canonical import digest
+
+TOP_LOGPROBS = 20
+"""The most that the protocol allows."""
+
+_NO_KEY = "none-needed"  # the SDK wants one, a server on this machine doesn't
+_VENDOR = ".openai.com"
+
+
+class _TopLogprob(BaseModel):
+    token: str
+    logprob: float
+
+
+class _Token(BaseModel):
+    top_logprobs: list[_TopLogprob] = []
+
+
+class _Logprobs(BaseModel):
+    content: list[_Token] | None = None
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Completion(BaseModel):
+    """What is read of a chat completion."""
+
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage = _Usage()
+
+
+class OpenAIEndpoint(Endpoint):
+    """A model behind an OpenAI-compatible server."""
+
+    key_variable = OPENAI_KEY
+
+    def __init__(self, entry: Entry, retries: RetryPolicy = DEFAULT_RETRIES, limits: Limits = DEFAULT_LIMITS) -> None:
+        """Reads the key from the environment. Raises EthosError if `entry` is no OpenAI-compatible endpoint."""
+        if entry.kind != "openai" or not isinstance(entry.source, Remote):
+            raise EthosError(f"{entry.name}: no OpenAI-compatible endpoint; write openai:BASE_URL#MODEL")
+        super().__init__(entry, os.environ.get(OPENAI_KEY) or _NO_KEY, retries, limits)
+        self._remote = entry.source
+
+    async def first_token_logprobs(self, prompt: Conversation, candidates: Sequence[str]) -> list[float] | None:
+        """Natural-log probability that the reply begins with each candidate, at temperature 1.
+
+        Spellings that differ in white space around the token are summed. A candidate that isn't among the top 20
+        has minus infinity. None where the endpoint gives no log-probabilities.
+        """
+        asked = {**self._limit(1), "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        completion = await self._complete(prompt, asked)
+        logprobs = completion.choices[0].logprobs
+        if logprobs is None or not logprobs.content or not logprobs.content[0].top_logprobs:
+            return None
+        top = logprobs.content[0].top_logprobs
+        return [_log_sum(t.logprob for t in top if t.token.strip() == c) for c in candidates]
+
+    async def close(self) -> None:
+        """Closes connections."""
+        await self._client.close()
+
+    async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> Sample:
+        completion = await self._complete(prompt, self._asked(params, draw))
+        choice, usage = completion.choices[0], completion.usage
+        message = choice.message
+        thinking, text = split_thinking(message.content or message.refusal or "")
+        return Sample(
+            text=text,
+            finish_reason="length" if choice.finish_reason == "length" else "stop",
+            usage=Usage(usage.prompt_tokens, usage.completion_tokens),
+            draw=draw,
+            thinking=message.reasoning_content or message.reasoning or thinking,
+        )
+
+    async def _complete(self, prompt: Conversation, asked: dict[str, Any]) -> _Completion:
+        create = self._client.chat.completions.with_raw_response.create
+        messages = turns(prompt)
+        return await self._ask(lambda: create(model=self._remote.model, messages=messages, **asked), _Completion)
+
+    def _asked(self, params: SamplingParams, draw: int) -> dict[str, Any]:
+        """What differs from the protocol's defaults: some models refuse a parameter even at its default."""
+        asked = self._limit(params.max_tokens)
+        asked["seed"] = int(digest([params.seed, draw])[:8], 16) >> 1  # draws of one prompt must differ
+        if params.temperature != 1:
+            asked["temperature"] = params.temperature
+        if params.top_p != 1:
+            asked["top_p"] = params.top_p
+        if params.top_k:
+            asked["extra_body"] = {"top_k": params.top_k}  # not OpenAI's, but vLLM's and llama.cpp's
+        if params.stop:
+            asked["stop"] = list(params.stop)
+        return asked
+
+    def _limit(self, tokens: int) -> dict[str, Any]:
+        """OpenAI's models refuse the old name of this parameter, and other servers may not know the new one."""
+        host = urlsplit(self._remote.base_url or "").hostname or ""
+        return {"max_completion_tokens" if f".{host}".endswith(_VENDOR) else "max_tokens": tokens}
+
+    @property
+    def _sdk(self) -> Any:
+        import openai
+
+        return openai
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        return self._sdk.AsyncOpenAI(
+            api_key=self._key,
+            base_url=self._remote.base_url,
+            max_retries=0,
+            timeout=self._retries.timeout_s,
+            http_client=self._sdk.DefaultAioHttpClient(),
+        )
+
+
+def _log_sum(logprobs: Iterable[float]) -> float:
+    total = sum(math.exp(logprob) for logprob in logprobs)
+    return math.log(total) if total > 0 else -math.inf
