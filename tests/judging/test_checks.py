@@ -1,7 +1,8 @@
 import pytest
 
 from ethos.errors import EthosError
-from ethos.judging.checks import load_check, run_checks
+from ethos.judging.checks import CHECKS, load_check, run_checks
+from ethos.spec import declarations
 from ethos.spec.conversation import Conversation
 
 ASKED = Conversation.user("How do I get to the harbour from here?")
@@ -69,3 +70,7 @@ def test_a_check_of_ones_own_is_loaded_by_its_path(make, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     clause = make.clause("c", "…", {"house_checks:starts_with": "Hello"})
     assert [run_checks(clause, ASKED, reply)[0].passed for reply in ("Hello!", "Good day.")] == [True, False]
+
+
+def test_every_check_that_a_spec_may_declare_can_be_run():
+    assert set(CHECKS) == set(declarations.CHECKS)

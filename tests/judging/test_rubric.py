@@ -100,3 +100,11 @@ def test_many_verdicts_come_back_in_order(make, gives_reason):
     judge = RubricJudge(make.scorer(lambda reply: float(reply)), "judge", load_wording("rubric"))
     verdicts = asyncio.run(judge_many(judge, [(gives_reason, ASKED, str(odds)) for odds in (2, -1, 0)]))
     assert [round(v.score, 3) for v in verdicts] == [0.881, 0.269, 0.5]
+
+
+def test_an_endpoint_whose_likeliest_tokens_hold_neither_answer_leaves_the_reply_unscored(gives_reason):
+    class Endpoint:
+        async def first_token_logprobs(self, prompt, candidates):
+            return [-math.inf, -math.inf]
+
+    assert judged(Endpoint(), gives_reason, "Blue.").score is None
