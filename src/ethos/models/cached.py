@@ -189,7 +189,7 @@ class CachedFirstTokenSampler(CachedSampler[FirstTokenSampler]):
     """A frozen endpoint that may give the log-probabilities of a reply's first token."""
 
     async def first_token_logprobs(self, prompt: Conversation, candidates: Sequence[str]) -> list[float] | None:
-        """In the order of `candidates`: minus infinity for one that isn't among the likeliest; None if none are given."""
+        """In the order of `candidates`: minus infinity for one not among the likeliest; None if none are given."""
         usage = Usage(_estimated_tokens(prompt), 1)
         ask = self._ask("score", prompt, {"first_token": list(candidates)}, usage)
 
