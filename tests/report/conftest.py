@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from ethos.report.inputs import (
     RunFacts,
     SpecFacts,
 )
+from ethos.report.report import build_report
 from ethos.statistics.perplexity import PassageLoss
 
 CLAUSES = (
@@ -215,3 +217,9 @@ def build_example() -> ReportInputs:
 @pytest.fixture(scope="session")
 def example() -> ReportInputs:
     return build_example()
+
+
+@pytest.fixture(scope="session")
+def report(example: ReportInputs) -> dict[str, Any]:
+    """What the example gives; a test that changes it takes a copy."""
+    return build_report(example)

@@ -83,7 +83,7 @@ class Reading:
     context: str
     in_training_context: bool
     contrast: bool
-    adherence: Literal[0, 1] | None  # None: unscored
+    adherence: float | None  # 0 or 1; None: unscored
     hollow: bool
     recitation: bool
     prompt: str  # as text, without the system message

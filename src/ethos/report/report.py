@@ -31,8 +31,12 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
     """The report as a JSON-ready dict that `docs/report.schema.json` describes.
 
     A difference is trained - base (in `over_prompted`, trained - prompted), paired by prompt; the clauses
-    weigh the same, and intervals are 95%. Figures of a clause that can't be measured are null.
+    weigh the same, and intervals are 95%. Figures of a clause that can't be measured are null. Raises ValueError if a
+    reading names a clause that the spec does not have.
     """
+    unknown = {reading.clause_id for reading in inputs.readings} - {clause.id for clause in inputs.spec.clauses}
+    if unknown:
+        raise ValueError(f"readings name clauses that the spec does not have: {', '.join(sorted(unknown))}")
     readings = [reading for reading in inputs.readings if not reading.contrast]
     reasons = _reasons_not_measurable(inputs, readings)
     measured = [reading for reading in readings if reading.clause_id not in reasons]
