@@ -1,0 +1,78 @@
+"""`ethos chat`: a conversation with the trained student, or with any model by name. Streaming is left out."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import typer
+
+from ethos.cli.lookup import find_run
+from ethos.cli.output import harmless
+from ethos.errors import EthosError
+from ethos.spec.conversation import Conversation
+
+
+class Partner(Protocol):
+    """Who replies."""
+
+    async def reply(self, conversation: Conversation, max_tokens: int, temperature: float) -> str:
+        """The next turn."""
+        ...
+
+
+def chat(who: str, max_tokens: int, temperature: float) -> None:
+    """Opens the student of a run, or a model, and talks until the input ends."""
+    name = _partner_name(who)
+    from ethos.runs.chat import open_chat
+
+    talk(open_chat(name), max_tokens, temperature)
+
+
+def talk(partner: Partner, max_tokens: int, temperature: float) -> None:
+    """Reads messages from stdin, a line each, and prints the replies."""
+    is_interactive = sys.stdin.isatty()
+    if is_interactive:
+        import readline  # noqa: F401 - input() edits lines and recalls them once it is imported
+
+        typer.echo("/reset forgets the conversation, /quit ends it", err=True)
+    conversation = Conversation(())
+    with asyncio.Runner() as runner:
+        while (message := _read_message(is_interactive)) is not None:
+            if message == "/quit":
+                return
+            if message == "/reset":
+                conversation = Conversation(())
+                continue
+            if not message:
+                continue
+            conversation = conversation.then("user", message)
+            reply = runner.run(partner.reply(conversation, max_tokens, temperature))
+            conversation = conversation.then("assistant", reply)
+            typer.echo(harmless(reply))
+
+
+def _read_message(is_interactive: bool) -> str | None:
+    """The next line; None at the end of the input."""
+    if is_interactive:
+        try:
+            return input("> ").strip()
+        except EOFError:
+            return None
+    line = sys.stdin.buffer.readline()
+    try:
+        return line.decode("utf-8").strip() if line else None
+    except UnicodeDecodeError as error:
+        raise EthosError("a message on stdin isn't UTF-8 text; convert it and pipe it again") from error
+
+
+def _partner_name(who: str) -> str:
+    """The folder of a run, or the model's name as it was given."""
+    try:
+        return str(find_run(who).path)
+    except EthosError:
+        if ":" in who or Path(who).exists():
+            return who
+        raise

@@ -1,0 +1,48 @@
+"""`ethos status`: where a run is, and what is in force."""
+
+from __future__ import annotations
+
+import typer
+
+from ethos.cli.lookup import find_run
+from ethos.cli.output import columns, harmless
+from ethos.store.config import load_config
+from ethos.store.journal import MAIN, Journal
+from ethos.store.knobs import knob_table, knob_value
+from ethos.store.records import Records
+from ethos.store.run_directory import RunDirectory
+from ethos.store.stages import Stages, Status
+
+
+def show_status(name: str) -> None:
+    """Prints state, stage, step, the latest losses and the knobs, with what each was launched with."""
+    run = find_run(name)
+    config = load_config(run.config_path)
+    with run.read_database() as database:
+        status = Stages(database).status()
+        step = 0 if status is None else status.step
+        knobs = Journal(database, run.name, config.knobs).knobs(MAIN, config.training.steps)
+        metrics = Records(database).metrics_at(MAIN, step)
+    facts = [("run", str(run.path)), ("state", _state(run, status))]
+    if status is not None:
+        whole = "" if status.total is None else f" of {status.total}"
+        facts += [("stage", f"{status.stage}, {status.done}{whole}"), ("step", f"{step} of {config.training.steps}")]
+        facts += [("updated", status.updated)] + ([("message", harmless(status.message))] if status.message else [])
+    facts += [(metric, f"{value:.4g}") for metric, value in metrics.items() if metric.startswith("loss")]
+    for knob in knob_table():
+        now, launched = knob_value(knobs, knob.path), knob_value(config.knobs, knob.path)
+        facts.append((knob.path, f"{now:g}" if now == launched else f"{now:g} (launched with {launched:g})"))
+    typer.echo(columns(facts))
+
+
+def _state(run: RunDirectory, status: Status | None) -> str:
+    """What the status says, unless nobody is at work: a killed run couldn't correct it."""
+    holder = run.holder()
+    if holder is not None:
+        state = "starting" if status is None else status.state
+        return f"{state} (process {holder.pid})"
+    if status is None:
+        return "not started"
+    if status.state in ("running", "paused"):
+        return "stopped before its end; `ethos run` with its config goes on"
+    return status.state

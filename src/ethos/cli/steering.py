@@ -1,0 +1,128 @@
+"""`ethos adjust`, `pause` and `resume`: requests to a run, and their answers.
+
+A running run answers at its next boundary. For a stopped one the command takes the lock and does the same itself.
+"""
+
+from __future__ import annotations
+
+import getpass
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Literal
+
+import typer
+
+from ethos.cli.journal import describe
+from ethos.cli.lookup import find_run
+from ethos.errors import EthosError
+from ethos.runs.controls import knob_drafts
+from ethos.store.config import RunConfig, load_config
+from ethos.store.journal import MAIN, Journal
+from ethos.store.knobs import Number, apply_change, parse_change
+from ethos.store.records import Records
+from ethos.store.requests import answer, file_request, pending, wait_for_answer
+from ethos.store.run_directory import RunDirectory
+
+ANSWER_WITHIN_S = 15.0
+
+
+def adjust(name: str, changes: Sequence[str], why: str, author: str) -> None:
+    """Changes knobs from the next step on, and prints what was entered. EthosError if the run refuses."""
+    run = find_run(name)
+    reason, author = _reason(why), _author(author)
+    config = load_config(run.config_path)
+    parsed = _parse_all(changes)
+    _require_allowed(run, config, parsed)
+    request_id = file_request(run, "adjust", {"changes": dict(parsed)}, author, reason)
+    if run.holder() is None:
+        try:
+            _apply(run, config, request_id)
+        except EthosError:
+            if run.holder() is None:
+                raise  # else the run has started since, and takes the request up itself
+    _report_answer(run, config, request_id)
+
+
+def hold(name: str, kind: Literal["pause", "resume"], why: str, author: str) -> None:
+    """Pauses or resumes a run. EthosError if it isn't running, or refuses."""
+    run = find_run(name)
+    reason, author = _reason(why), _author(author)
+    config = load_config(run.config_path)
+    if run.holder() is None:
+        raise EthosError(f"{run.path}: isn't running, so it can't {kind}; `ethos run` with its config goes on with it")
+    _report_answer(run, config, file_request(run, kind, {}, author, reason))
+
+
+def next_step(records: Records, steps: int) -> int:
+    """The first step that no batch was drawn for: those before it are repeated as they were. steps + 1 at the end."""
+    return 1 + bisect_left(range(1, steps + 1), True, key=lambda step: records.batch(MAIN, step) is None)
+
+
+def _parse_all(changes: Sequence[str]) -> dict[str, Number]:
+    parsed: dict[str, Number] = {}
+    for change in changes:
+        path, value = parse_change(change)
+        if path in parsed:
+            raise EthosError(f"{path} is given twice; give each knob one value")
+        parsed[path] = value
+    return parsed
+
+
+def _require_allowed(run: RunDirectory, config: RunConfig, changes: dict[str, Number]) -> None:
+    """Raises EthosError before anything is filed, if the run would refuse."""
+    with run.read_database() as database:
+        step = _next_step(run, Records(database), config)
+        knobs = Journal(database, run.name, config.knobs).knobs(MAIN, step)
+    for path, value in changes.items():
+        knobs = apply_change(knobs, path, value)
+
+
+def _apply(run: RunDirectory, config: RunConfig, request_id: str) -> None:
+    """Enters the changes as the run itself would, and answers the request."""
+    with run.lock(), run.open_database() as database:
+        journal = Journal(database, run.name, config.knobs)
+        step = _next_step(run, Records(database), config)
+        for request in pending(run, journal):
+            if request.id == request_id:
+                entries = journal.append_all(knob_drafts(journal, MAIN, step, request))
+                answer(run, request_id, "applied", f"from step {step}", entries[0].sequence)
+
+
+def _report_answer(run: RunDirectory, config: RunConfig, request_id: str) -> None:
+    given = wait_for_answer(run, request_id, ANSWER_WITHIN_S)
+    if given is None:
+        typer.echo(f"asked, and not answered within {ANSWER_WITHIN_S:.0f} s: it takes effect before the next step;")
+        typer.echo(f"see `ethos journal {run.path}` later")
+        return
+    if given.outcome == "refused":
+        raise EthosError(f"{run.path} refused: {given.message}")
+    with run.read_database() as database:
+        entries = Journal(database, run.name, config.knobs).entries(since=(given.sequence or 1) - 1)
+    for entry in entries:
+        if entry.request == request_id:
+            typer.echo(f"from step {entry.step}: {describe(entry)} (journal entry {entry.sequence})")
+
+
+def _next_step(run: RunDirectory, records: Records, config: RunConfig) -> int:
+    step = next_step(records, config.training.steps)
+    if step > config.training.steps:
+        raise EthosError(
+            f"{run.path}: all of its {config.training.steps} steps are trained, so nothing would change; "
+            "start a run of another name"
+        )
+    return step
+
+
+def _reason(why: str) -> str:
+    if not why.strip():
+        raise EthosError('a change needs a reason for the journal; give it with --why "…"')
+    return why.strip()
+
+
+def _author(author: str) -> str:
+    if author.strip():
+        return author.strip()
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError) as error:
+        raise EthosError("this machine doesn't tell your login name; say who asks with --author NAME") from error
