@@ -45,11 +45,11 @@ class HubFile:
 
     def chunks(self, workspace: Path) -> Iterator[bytes]:
         """The file's bytes. Raises OSError if the hub can't be reached."""
-        from huggingface_hub import constants, hf_hub_url
+        from huggingface_hub import hf_hub_url
 
         if not _hub_can_be_reached():
             raise ConnectionError("it can't be reached")
-        url = hf_hub_url(self.repository, self.file, revision=self.revision, endpoint=constants.ENDPOINT)
+        url = hf_hub_url(self.repository, self.file, revision=self.revision)
         with urllib.request.urlopen(url, timeout=HUB_TIMEOUT_S) as response:
             yield from _chunks(response)
 
