@@ -19,15 +19,18 @@ BASE = CanaryReading(
 
 
 def with_perplexity_times(factor: float) -> CanaryReading:
-    return replace(
-        BASE, passages={k: PassageLoss(v.nats + v.tokens * log(factor), 100) for k, v in BASE.passages.items()}
-    )
+    passages = BASE.passages.items()
+    uneven = {
+        k: PassageLoss(v.nats + v.tokens * log(factor) + 20 * (-1) ** i, 100) for i, (k, v) in enumerate(passages)
+    }
+    return replace(BASE, passages=uneven)
 
 
 @pytest.mark.parametrize(("factor", "passed"), [(1.0, True), (1.09, True), (1.11, False)])
 def test_perplexity_may_rise_by_a_tenth(factor: float, passed: bool) -> None:
     perplexity = compare_canaries(BASE, with_perplexity_times(factor))["perplexity"]
     assert perplexity["ratio"] == pytest.approx(factor)
+    assert perplexity["interval"][0] < factor - 0.05 < factor + 0.05 < perplexity["interval"][1]
     assert perplexity["passed"] is passed
 
 

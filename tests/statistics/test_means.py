@@ -35,6 +35,13 @@ def test_families_that_agree_within_widen_the_interval() -> None:
     assert grouped.high - grouped.low > 1.8 * (independent.high - independent.low)
 
 
+def test_a_family_that_outweighs_the_others_widens_the_interval() -> None:
+    scores = {f"large.{i}": 1.0 for i in range(40)} | {f"{family}.0": float(family % 2) for family in range(20)}
+    mean = stratified_mean({"c": scores}, {p: p.split(".")[0] for p in scores})
+    low, high = wilson_interval(mean.estimate * 21, 21)
+    assert mean.high - mean.low > 1.3 * (high - low)
+
+
 def test_no_scores_have_no_mean() -> None:
     with pytest.raises(ValueError, match="no scores"):
         stratified_mean({"c": {}}, {})
