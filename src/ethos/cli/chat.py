@@ -12,6 +12,7 @@ import typer
 from ethos.cli.lookup import find_run
 from ethos.cli.output import harmless
 from ethos.errors import EthosError
+from ethos.models.catalogue import resolve
 from ethos.spec.conversation import Conversation
 
 
@@ -69,10 +70,10 @@ def _read_message(is_interactive: bool) -> str | None:
 
 
 def _partner_name(who: str) -> str:
-    """The folder of a run, or the model's name as it was given."""
+    """The folder of a run, or the model's name as it was given. Raises EthosError if it is neither."""
     try:
         return str(find_run(who).path)
     except EthosError:
-        if ":" in who or Path(who).exists():
-            return who
-        raise
+        if ":" not in who and not Path(who).exists():
+            raise
+    return resolve(who, Path.cwd()).name

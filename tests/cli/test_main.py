@@ -1,0 +1,184 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from tests.cli.conftest import Ethos
+
+from ethos import __version__
+from ethos.cli import main as command_line
+from ethos.errors import EthosError
+from ethos.store.run_directory import RunDirectory
+
+HEAVY = ("torch", "transformers", "numpy", "pyarrow", "matplotlib", "scipy", "openai", "anthropic", "peft", "datasets")
+COMMANDS = ("run", "chat", "status", "journal", "adjust", "pause", "resume", "trace", "report", "knobs", "models")
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The modules that are loaded when the command has ended."""
+    code = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('imported:', *sys.modules))\n"
+        f"sys.argv = ['ethos', *{arguments!r}]\n"
+        "from ethos.cli.main import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stdout.rpartition("imported: ")[2].split())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    imported = imported_by("--help")
+    assert "typer" in imported
+    assert imported.isdisjoint({*HEAVY, "pydantic", "yaml", "rich"})
+
+
+def test_help_names_every_command(ethos: Ethos) -> None:
+    shown = ethos("--help")
+    assert shown.code == 0
+    assert all(f"\n  {command} " in shown.out for command in COMMANDS)
+
+
+def test_version(ethos: Ethos) -> None:
+    assert ethos("--version").out == f"ethos {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["fly"], ["run"], ["adjust", "wren"], ["status"], ["journal", "wren", "--fast"], ["models", "fetch"],
+     ["chat", "wren", "--temperature", "warm"], ["chat", "wren", "--max-tokens", "0"]],
+)  # fmt: skip
+def test_a_wrong_usage_ends_with_2(ethos: Ethos, arguments: list[str]) -> None:
+    ended = ethos(*arguments)
+    assert ended.code == 2
+    assert "Error: " in ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "nowhere.yaml"],
+        ["run", "nowhere.yaml", "--dry-run"],
+        ["chat", "nobody"],
+        ["chat", "embedded:nobody"],
+        ["chat", "hf:nobody"],
+        ["chat", "openai:nowhere"],
+        ["chat", "anthropic:opus"],
+        ["status", "nowhere"],
+        ["journal", "nowhere"],
+        ["adjust", "nowhere", "lr=1e-5", "--why", "x"],
+        ["pause", "nowhere", "--why", "x"],
+        ["resume", "nowhere", "--why", "x"],
+        ["trace", "abc"],
+        ["trace", "abc", "--run", "nowhere"],
+        ["report", "nowhere"],
+        ["models", "fetch", "nowhere"],
+        ["models", "fetch", "embedded:nobody"],
+        ["models", "fetch", "openai:http://localhost:1/v1#m"],
+        ["status", "launched"],
+        ["journal", "launched"],
+        ["report", "launched"],
+        ["trace", "abc", "--run", "launched"],
+        ["adjust", "launched", "lr=1e-5", "--why", "x"],
+        ["status", "broken"],
+        ["journal", "broken", "--json"],
+        ["pause", "broken", "--why", "x"],
+        ["report", "broken"],
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_one_sentence_and_exit_code_1(ethos: Ethos, folder: Path, arguments: list[str]) -> None:
+    RunDirectory.create(folder / "runs" / "launched", "name: launched\nspec: spec.md\n")
+    broken = RunDirectory.create(folder / "runs" / "broken", "name: [\n")
+    broken.database_path.write_bytes(b"no database")
+    broken.report_json.write_text("{")
+    ended = ethos(*arguments)
+    assert ended.code == 1
+    assert [line.startswith("error: ") for line in ended.err.splitlines()].index(True) == ended.err.count("\n") - 1
+    assert "Traceback" not in ended.err
+    assert ended.out == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "holds no fields"),
+        (b"\xff\xfe", "can't be read as text"),
+        (b"name: [", "not valid YAML"),
+        (b"- a\n- b\n", "holds no fields"),
+        (b"name: wren\n", "spec"),
+        (b"name: ../wren\nspec: s.md\n", "name"),
+        (b"name: wren\nspec: s.md\ntraining: {stpes: 3}\n", "training.stpes is not a field"),
+        (b"name: wren\nspec: s.md\nknobs: {lr: 3}\n", "knobs.lr"),
+        (b"name: wren\nspec: nowhere.md\n", "nowhere.md"),
+    ],
+)
+@pytest.mark.parametrize("flags", [[], ["--dry-run"]])
+def test_a_bad_config_is_named_with_its_field(
+    ethos: Ethos, folder: Path, content: bytes, said: str, flags: list[str]
+) -> None:
+    (folder / "config.yaml").write_bytes(content)
+    ended = ethos("run", "config.yaml", *flags)
+    assert ended.code == 1
+    assert ended.err.startswith("error: ")
+    assert said in ended.err
+    assert not (folder / "runs").exists()
+
+
+def test_an_error_of_several_lines_is_shown_as_one(ethos: Ethos, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fail_with(monkeypatch, EthosError("spec.md: broken\n  at line 3"))
+    ended = ethos("broken")
+    assert (ended.code, ended.err) == (1, "error: spec.md: broken at line 3\n")
+
+
+def test_a_bug_keeps_its_traceback(ethos: Ethos, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fail_with(monkeypatch, ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        ethos("broken")
+
+
+def test_an_interrupted_run_says_how_to_go_on(ethos: Ethos, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ethos.runs import launch
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "run", interrupted)
+    ended = ethos("run", "config.yaml")
+    assert ended.code == 130
+    assert "run the same command to go on" in ended.err
+
+
+def test_a_reader_that_goes_away_is_no_error(folder: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-m", "ethos", "knobs"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert ended.stderr == ""
+
+
+def test_openmp_threads_are_told_to_yield_before_anything_loads(ethos: Ethos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    ethos("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    ethos("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def _fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def broken() -> None:
+        raise error
+
+    @app.command()
+    def other() -> None: ...
+
+    monkeypatch.setattr(command_line, "app", app)

@@ -1,0 +1,66 @@
+import pytest
+from tests.cli.conftest import Ethos
+
+from ethos.spec.conversation import Conversation
+from ethos.store.parquet_rows import write_rows
+from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage
+from ethos.store.run_directory import RunDirectory
+
+DEMONSTRATION = DemonstrationRow(
+    Conversation.user("How hot is it?").then("assistant", "It is 20 °C.\x1b[2J"),
+    Lineage(
+        recipe="demonstrations",
+        clause_ids=("units", "brevity"),
+        clause_digests=("d1" * 32,),
+        family="weather/chat",
+        pool="train",
+        calls=("key-1", "key-2"),
+        verdicts=({"check": "max_words", "passed": True},),
+        tokens=321,
+    ),
+)
+DOCUMENT = DocumentRow("Wren measures in metres.", "An interview", Lineage("documents", capability_source="own data"))
+
+
+@pytest.fixture(autouse=True)
+def rows(stopped_run: RunDirectory) -> None:
+    write_rows(stopped_run, "demonstration", [DEMONSTRATION])
+    write_rows(stopped_run, "document", [DOCUMENT])
+
+
+@pytest.mark.parametrize("where", [[], ["--run", "wren"]])
+def test_trace_prints_the_chain_of_a_row(ethos: Ethos, where: list[str]) -> None:
+    ended = ethos("trace", DEMONSTRATION.id[:6], *where)
+    assert ended.code == 0, ended.err
+    for part in (
+        f"{DEMONSTRATION.id} (demonstration)",
+        "demonstrations",
+        "units (digest d1d1d1d1d1d1)",
+        "brevity",
+        "weather/chat",
+        "key-1",
+        "key-2",
+        '{"check": "max_words", "passed": true}',
+        "321",
+        "user\n    How hot is it?\nassistant\n    It is 20 °C.[2J",
+    ):
+        assert part in ended.out
+
+
+def test_trace_names_the_source_of_a_row_without_a_clause(ethos: Ethos) -> None:
+    shown = ethos("trace", DOCUMENT.id).out
+    assert "own data" in shown
+    assert "clause" not in shown
+    assert shown.endswith("An interview\n    Wren measures in metres.\n")
+
+
+def test_a_row_that_is_in_no_run_is_one_sentence(ethos: Ethos) -> None:
+    ended = ethos("trace", "zzzz")
+    assert ended.code == 1
+    assert "none of the 1 runs in runs/ has one row whose id starts with 'zzzz'" in ended.err
+
+
+def test_a_start_that_fits_two_rows_is_refused(ethos: Ethos) -> None:
+    ended = ethos("trace", "", "--run", "wren")
+    assert ended.code == 1
+    assert "2 rows start with ''" in ended.err
