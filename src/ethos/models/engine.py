@@ -47,7 +47,10 @@ class _ScoreRequest:
 
 
 class Engine:
-    """Answers and scores conversations with one loaded model."""
+    """Answers and scores conversations with one loaded model.
+
+    A policy's engine is given the policy's own `forward`, since that is what training updates.
+    """
 
     def __init__(
         self,
@@ -57,13 +60,16 @@ class Engine:
         template: ChatTemplate,
         worker: Worker,
         *,
+        forward: CausalForward | None = None,
         slots: int = _SLOTS,
         prefix_bytes: int = _PREFIX_BYTES,
     ) -> None:
         self.name, self.fingerprint = name, fingerprint
         self.loaded, self.template, self.worker = loaded, template, worker
         self.context_tokens: int = getattr(loaded.model.config, "max_position_embeddings", 1 << 30)
-        self.forward = CausalForward(loaded.model) if is_known(loaded.model) else None
+        if forward is None and is_known(loaded.model):
+            forward = CausalForward(loaded.model)
+        self.forward = forward
         self._decoding = Decoding(self.forward, loaded.end_tokens, slots, prefix_bytes) if self.forward else None
         self._slots = slots
         self._samples: deque[_SampleRequest] = deque()

@@ -1,0 +1,55 @@
+"""Checkpoints: written beside, hashed, renamed into place; kept by a retention rule.
+
+A checkpoint at step N holds the state after step N.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ethos.errors import EthosError
+from ethos.store.files import file_digest, write_atomically
+from ethos.training.policy import Policy
+
+_MANIFEST = "manifest.json"
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"step-{step:06d}"
+
+
+def save_checkpoint(policy: Policy, folder: Path, step: int, state: Mapping[str, Any], keep: int) -> None:
+    """Writes the checkpoint of a step, and removes all but the newest `keep`."""
+    target = checkpoint_path(folder, step)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    policy.save(partial, {"step": step, **state})
+    hashes = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
+    write_atomically(partial / _MANIFEST, json.dumps(hashes, indent=1).encode())
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(checkpoint_path(folder, old))
+
+
+def list_checkpoints(folder: Path) -> list[int]:
+    """Steps that have a whole checkpoint, oldest first."""
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*") if (path / _MANIFEST).exists())
+
+
+def load_checkpoint(policy: Policy, folder: Path, step: int) -> dict[str, Any]:
+    """Restores a checkpoint and returns its state. Raises EthosError if a file isn't what was written."""
+    directory = checkpoint_path(folder, step)
+    hashes: dict[str, str] = json.loads((directory / _MANIFEST).read_text())
+    for name, expected in hashes.items():
+        if file_digest(directory / name) != expected:
+            raise EthosError(
+                f"{directory / name}: not as it was written (its hash differs); remove {directory} to go on from the "
+                "checkpoint before it"
+            )
+    return policy.load(directory)

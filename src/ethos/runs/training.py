@@ -1,0 +1,164 @@
+"""The loop: a step at a time, each from its own record, so that it can be killed anywhere and go on as if it had not.
+
+The order within a step is what makes it exact: requests are entered in the journal, the batch record is committed,
+then the step trains, then its metrics are written. A step that has a record already repeats it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ethos.errors import EthosError
+from ethos.runs.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
+from ethos.runs.controls import Controls
+from ethos.runs.session import Session
+from ethos.store.config import TrainingConfig
+from ethos.store.rows import Row
+from ethos.training.batch import TokenRow, pack
+from ethos.training.mixture import Cursor, RowSet, share_slots, take_rows
+from ethos.training.objectives import OBJECTIVES
+from ethos.training.optimizer import OptimParams
+from ethos.training.policy import Policy, StepMetrics
+from ethos.training.schedule import plan_step
+
+Look = Callable[[int], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The rows of one objective, as tokens, under the version of the file that holds them."""
+
+    rows: RowSet
+    tokens: tuple[TokenRow, ...]
+
+
+def prepare_rows(policy: Policy, version: str, rows: Sequence[Row]) -> dict[str, Prepared]:
+    """Rows by objective, as tokens. Objectives without a row are left out."""
+    prepared = {}
+    for name, objective in OBJECTIVES.items():
+        tokens = tuple(objective.prepare(rows, policy.template, policy.config.context_tokens))
+        if tokens:
+            prepared[name] = Prepared(RowSet(name, version, len(tokens)), tokens)
+    return prepared
+
+
+def require_rows(config: TrainingConfig, weights: Mapping[str, float], prepared: Mapping[str, Prepared]) -> None:
+    """Raises EthosError if an objective has weight in some stage and no row to train on."""
+    for name, weight in weights.items():
+        if weight > 0 and name not in prepared and any(getattr(stage, name) > 0 for stage in config.stages):
+            raise EthosError(
+                f"knobs.mixture.{name} is {weight:g}, but there is no row for it; set it to 0, "
+                "or see in the report why rows were rejected"
+            )
+
+
+class Trainer:
+    """Trains one policy on one branch of a run."""
+
+    def __init__(
+        self, session: Session, policy: Policy, prepared: Mapping[str, Prepared], branch: str, steps: int
+    ) -> None:
+        self._session, self._policy, self._prepared = session, policy, prepared
+        self._branch, self._steps = branch, steps
+        self._config = session.config.training
+        self._folder = session.run.checkpoints if branch == "main" else session.run.checkpoints / branch
+        self._controls = Controls(session.run, session.journal, branch)
+        self._cursors: dict[str, Cursor] = {}
+
+    def resume(self) -> int:
+        """On the compute thread: loads the newest checkpoint. Returns the step it stands at; 0 if there is none."""
+        steps = list_checkpoints(self._folder)
+        if not steps:
+            return 0
+        state = load_checkpoint(self._policy, self._folder, steps[-1])
+        self._cursors = {name: Cursor(**cursor) for name, cursor in state["cursors"].items()}
+        return steps[-1]
+
+    async def train(self, run_job: Callable[..., Awaitable[Any]], look: Look, changed: Callable[[str], None]) -> None:
+        """Trains to the end. `run_job` runs on the compute thread; `look` tastes; `changed` is told of new weights."""
+        ui, config = self._session.ui, self._config
+        start = await run_job(self.resume)
+        await run_job(changed, f"{self._branch}/{start}")
+        title = "training" if self._branch == "main" else f"training ({self._branch})"
+        with ui.stage(title, total=self._steps, unit="steps") as bar:
+            bar.advance(start)
+            for step in range(start + 1, self._steps + 1):
+                if self._session.records.batch(self._branch, step) is None and self._branch == "main":
+                    await self._controls.boundary(step)
+                record = self._record(step)
+                metrics = await run_job(self._step, step, record)
+                self._session.records.add_metrics(self._branch, step, metrics)
+                self._session.report_status("running", title, step, self._steps, step)
+                await run_job(changed, f"{self._branch}/{step}")
+                bar.advance(1)
+                knobs = self._session.journal.knobs(self._branch, step)
+                if step % config.checkpoint_every == 0 or step == self._steps:
+                    state = {"cursors": {name: asdict(cursor) for name, cursor in self._cursors.items()}}
+                    await run_job(save_checkpoint, self._policy, self._folder, step, state, config.keep_checkpoints)
+                if step % knobs.taste_every == 0 or step == self._steps:
+                    await look(step)
+
+    def _record(self, step: int) -> dict[str, Any]:
+        """The step's batch record: the one that is committed, or a new one, committed before this returns."""
+        recorded = self._session.records.batch(self._branch, step)
+        if recorded is not None:
+            self._cursors.update({name: Cursor(**c) for name, c in recorded["cursors"].items()})
+            return recorded
+        config, seed = self._config, self._session.config.seed
+        knobs = self._session.journal.knobs(self._branch, step)
+        plan = plan_step(config, knobs, step - 1)
+        weights = {name: weight for name, weight in plan.weights.items() if name in self._prepared}
+        taken = {}
+        for name, slots in share_slots(weights, knobs.batch_rows, seed, step).items():
+            taken[name], self._cursors[name] = take_rows(
+                self._prepared[name].rows, self._cursors.get(name), slots, seed
+            )
+        record: dict[str, Any] = {
+            "stage": plan.stage,
+            "lr": plan.lr,
+            "weights": {name: weights[name] for name in taken},
+            "optimizer": {"weight_decay": knobs.weight_decay, "clip": knobs.clip},
+            "rows": taken,
+            "row_ids": {
+                name: [self._prepared[name].tokens[i].row_id for i in indices] for name, indices in taken.items()
+            },
+            "micro_batch_tokens": config.micro_batch_tokens,
+            "cursors": {name: asdict(self._cursors[name]) for name in taken},
+        }
+        self._session.records.add_batch(self._branch, step, record)
+        return record
+
+    def _step(self, step: int, record: Mapping[str, Any]) -> dict[str, float]:
+        """On the compute thread: one whole optimizer step."""
+        started = time.perf_counter()
+        metrics: dict[str, float] = {"lr": record["lr"]}
+        for name, indices in record["rows"].items():
+            rows = [self._prepared[name].tokens[index] for index in indices]
+            if [row.row_id for row in rows] != record["row_ids"][name]:
+                raise EthosError(
+                    f"step {step}: the rows of {name} are not those that its record names; "
+                    "restore the run's rows/ folder, or start a run of another name"
+                )
+            before = time.perf_counter()
+            batches = pack(rows, record["micro_batch_tokens"])
+            result = self._policy.forward_backward(batches, OBJECTIVES[name], record["weights"][name])
+            metrics |= _metrics_of(name, result, time.perf_counter() - before)
+        settings = record["optimizer"]
+        metrics["gradient_norm"] = self._policy.optim_step(
+            OptimParams(lr=record["lr"], weight_decay=settings["weight_decay"], clip=settings["clip"])
+        )
+        metrics["seconds"] = time.perf_counter() - started
+        return metrics
+
+
+def _metrics_of(name: str, result: StepMetrics, seconds: float) -> dict[str, float]:
+    return {
+        f"loss.{name}": result.loss,
+        f"units.{name}": result.units,
+        f"tokens.{name}": result.tokens,
+        f"gradient_norm.{name}": result.gradient_norm,
+        f"seconds.{name}": seconds,
+    }

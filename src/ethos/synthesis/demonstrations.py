@@ -1,0 +1,109 @@
+"""`demonstrations`: the teacher answers train scenarios with the frame in its prompt; the row carries no frame.
+
+Several draws a scenario; checks come before the judge, since they are free; of those that pass, the one with the best
+odds is kept, the shortest where there are none. Contrast scenarios give rows in which the clause is not applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
+
+from ethos.judging.adherence import Assessor
+from ethos.judging.hollow import degenerate_reason
+from ethos.judging.types import Verdict
+from ethos.models.types import Sample, SamplingParams
+from ethos.spec.conversation import Conversation
+from ethos.spec.frame import frame
+from ethos.spec.language import language_name
+from ethos.spec.scenarios import Scenario
+from ethos.spec.types import Clause, Frame
+from ethos.store.rows import DemonstrationRow, Lineage, Row
+from ethos.synthesis.types import Cast, Job, in_order, wording
+
+
+class Demonstrations:
+    """Rejection sampling over a few draws."""
+
+    name = "demonstrations"
+
+    def size(self, job: Job) -> int:
+        """Scenarios."""
+        return len(job.scenarios)
+
+    async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
+        """One row for each scenario that has a passing draw."""
+
+        async def work(scenario: Scenario) -> Row | None:
+            row = await _demonstrate(job, cast, scenario)
+            advance()
+            return row
+
+        async for row in in_order(work, job.scenarios):
+            if row is not None:
+                yield row
+
+
+async def _demonstrate(job: Job, cast: Cast, scenario: Scenario) -> Row | None:
+    clause = job.spec.clause(scenario.clause_id)
+    shown = frame(job.spec, [clause.id], job.config.frame_tokens, job.count_tokens)
+    settings = job.config.demonstrations
+    params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
+    asked = demonstration_prompt(job, clause, shown, scenario)
+    samples = await cast.teacher.sample(asked, params, range(settings.draws))
+    passing: list[tuple[float, Sample, tuple[Verdict, ...]]] = []
+    for sample in samples:
+        if sample.finish_reason != "stop":
+            job.rejected["cut off"] += 1
+            continue
+        rejection, odds, verdicts = await _assess(cast.assessor, clause, scenario, sample.text)
+        if rejection is not None:
+            job.rejected[f"{clause.id}: {rejection}"] += 1
+        else:
+            passing.append((odds, sample, verdicts))
+    if not passing:
+        job.rejected["scenario without a passing draw"] += 1
+        return None
+    _, sample, verdicts = max(passing, key=lambda found: (found[0], -len(found[1].text)))
+    lineage = Lineage(
+        recipe="demonstrations",
+        clause_ids=(clause.id,),
+        clause_digests=(clause.digest,),
+        frame_digest=shown.digest,
+        family=scenario.family.id,
+        pool=scenario.family.pool,
+        calls=tuple(s.call for s in samples),
+        verdicts=tuple(asdict(verdict) for verdict in verdicts),
+        tokens=sum(s.usage.prompt_tokens + s.usage.completion_tokens for s in samples),
+    )
+    return DemonstrationRow(scenario.prompt.then("assistant", sample.text), lineage)
+
+
+async def _assess(
+    assessor: Assessor, clause: Clause, scenario: Scenario, reply: str
+) -> tuple[str | None, float, tuple[Verdict, ...]]:
+    """Why a reply may not become a row (None if it may), the judge's odds, and the verdicts."""
+    if not scenario.family.contrast:
+        found = await assessor.assess_row(clause, scenario.prompt, reply)
+        return found.rejection, found.odds or 0.0, found.verdicts
+    if degenerate_reason(scenario.prompt, reply) is not None:
+        return "contrast: hollow", 0.0, ()
+    if await assessor.applies_clause(clause, scenario.prompt, reply):
+        return "contrast: applied all the same", 0.0, ()
+    broken = await assessor.broken_musts(scenario.prompt, reply)
+    return (f"contrast: breaks {broken[0]}" if broken else None), 0.0, ()
+
+
+def demonstration_prompt(job: Job, clause: Clause, shown: Frame, scenario: Scenario) -> Conversation:
+    """The teacher's prompt: the frame as system message, the scenario's message as it is."""
+    examples = "".join(f"\nA reply that does it well: {good}" for good in clause.good[:2])
+    name = "contrast_demonstration" if scenario.family.contrast else "demonstration"
+    return wording(name).fill(
+        trusted={
+            "frame": shown.text,
+            "clause": clause.text,
+            "examples": examples,
+            "language": language_name(job.spec.language),
+            "message": scenario.prompt.last_user,
+        }
+    )

@@ -1,0 +1,114 @@
+"""`documents`: the spec's own text, and documents by the teacher that show the character and say why it is so.
+
+Which form a document takes and which clause it is about goes in turn, so that both are spread evenly. Documents that
+are cut off, hold a placeholder or speak of being written are not kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+
+from ethos.models.types import SamplingParams
+from ethos.spec.frame import frame
+from ethos.spec.language import language_name, sentences, words
+from ethos.spec.types import Clause
+from ethos.store.rows import DocumentRow, Lineage, Row
+from ethos.synthesis.types import Cast, Job, in_order, lines_of, wording
+
+_FEWEST_WORDS = 40
+_META = re.compile(
+    r"\[(?:your |insert |name)[^\]]*\]|\{\{|lorem ipsum|as an ai language model|word count|this document (?:is|shows)"
+    r"|the assistant's rule|\bplaceholder\b",
+    re.IGNORECASE,
+)
+
+
+class Documents:
+    """Rows of plain text."""
+
+    name = "documents"
+
+    def size(self, job: Job) -> int:
+        """Documents asked of the teacher."""
+        return job.config.documents.count
+
+    async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
+        """The spec's text, a clause a row; then one document for each that passes."""
+        if job.config.documents.spec_text:
+            for row in spec_rows(job):
+                yield row
+        forms = lines_of("document_forms.txt")
+
+        async def work(index: int) -> Row | None:
+            clause = job.clauses[index % len(job.clauses)]
+            row = await _document(job, cast, clause, forms[(index // len(job.clauses) + index) % len(forms)], index)
+            advance()
+            return row
+
+        async for made in in_order(work, range(job.config.documents.count)):
+            if made is not None:
+                yield made
+
+
+def spec_rows(job: Job) -> list[DocumentRow]:
+    """The spec's own text: the preamble, and each clause with its heading and its reasons."""
+    rows = []
+    if job.spec.preamble:
+        lineage = Lineage("spec_text", tuple(c.id for c in job.clauses), tuple(c.digest for c in job.clauses))
+        rows.append(DocumentRow(f"{job.spec.name}\n\n{job.spec.preamble}", job.spec.name, lineage))
+    for clause in job.spec.clauses:
+        text = "\n\n".join(
+            part for part in (clause.heading[-1] if clause.heading else "", clause.text, clause.reason) if part
+        )
+        lineage = Lineage("spec_text", (clause.id,), (clause.digest,))
+        rows.append(DocumentRow(text, clause.heading[-1] if clause.heading else clause.id, lineage))
+    return rows
+
+
+async def _document(job: Job, cast: Cast, clause: Clause, form: str, index: int) -> Row | None:
+    settings = job.config.documents
+    shown = frame(job.spec, [clause.id], job.config.frame_tokens, job.count_tokens)
+    asked = wording("document").fill(
+        trusted={
+            "frame": shown.text,
+            "clause": clause.text,
+            "reason": clause.reason,
+            "form": form,
+            "words": str(settings.max_tokens // 2),
+            "language": language_name(job.spec.language),
+        }
+    )
+    params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
+    [sample] = await cast.teacher.sample(asked, params, (index,))
+    text = sample.text if sample.finish_reason == "stop" else whole_sentences(sample.text)
+    reason = fault(text)
+    if reason is not None:
+        job.rejected[f"document: {reason}"] += 1
+        return None
+    lineage = Lineage(
+        recipe="documents",
+        clause_ids=(clause.id,),
+        clause_digests=(clause.digest,),
+        frame_digest=shown.digest,
+        calls=(sample.call,),
+        tokens=sample.usage.prompt_tokens + sample.usage.completion_tokens,
+    )
+    return DocumentRow(text, form, lineage)
+
+
+def whole_sentences(text: str) -> str:
+    """A text that was cut off, up to its last whole sentence."""
+    pieces = sentences(text)
+    return text[: text.rindex(pieces[-1])].rstrip() if len(pieces) > 1 else ""
+
+
+def fault(text: str) -> str | None:
+    """Why a document can't be trained on, or None."""
+    if len(words(text)) < _FEWEST_WORDS:
+        return "too short"
+    if _META.search(text):
+        return "placeholder or talk about itself"
+    spoken = [word.casefold() for word in words(text)]
+    runs = list(zip(*(spoken[start:] for start in range(5)), strict=False))
+    return "repeats itself" if len(set(runs)) < 0.8 * len(runs) else None

@@ -1,0 +1,52 @@
+"""`replay`: the student's own replies to plain prompts, kept in the mixture against forgetting.
+
+They come from a declared capability source, not from a clause, and still must not break a `must` that always applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from ethos.judging.hollow import degenerate_reason
+from ethos.models.types import SamplingParams
+from ethos.spec.conversation import Conversation
+from ethos.store.rows import DemonstrationRow, Lineage, Row
+from ethos.synthesis.types import Cast, Job, in_order
+
+SOURCE = "the student's own replies to plain prompts"
+
+
+class Replay:
+    """One row for each plain prompt whose reply ends by itself and breaks nothing."""
+
+    name = "replay"
+
+    def __init__(self, prompts: Sequence[str]) -> None:
+        """`prompts` are plain messages that call on no clause."""
+        self._prompts = tuple(prompts)
+
+    def size(self, job: Job) -> int:
+        """Prompts."""
+        return min(len(self._prompts), job.config.demonstrations.replay_rows)
+
+    async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
+        """Rows in the prompts' order."""
+        params = SamplingParams(max_tokens=job.config.demonstrations.max_tokens, temperature=0.7, seed=job.seed)
+
+        async def work(text: str) -> Row | None:
+            prompt = Conversation.user(text)
+            samples = await cast.student.sample(prompt, params, range(4))
+            advance()
+            for sample in samples:
+                if sample.finish_reason != "stop" or degenerate_reason(prompt, sample.text) is not None:
+                    job.rejected["replay: cut off or hollow"] += 1
+                elif broken := await cast.assessor.broken_musts(prompt, sample.text):
+                    job.rejected[f"replay: breaks {broken[0]}"] += 1
+                else:
+                    lineage = Lineage(recipe="replay", capability_source=SOURCE, calls=(sample.call,))
+                    return DemonstrationRow(prompt.then("assistant", sample.text), lineage)
+            return None
+
+        async for row in in_order(work, self._prompts[: job.config.demonstrations.replay_rows]):
+            if row is not None:
+                yield row

@@ -1,0 +1,204 @@
+"""Writes the prompts: topics of each clause first, dealt to the pools by the scenario seed, then a message a family.
+
+What is written depends on the spec, the scenario seed and the teacher alone, never on a run's own seed. Messages of one
+pool that come too close to another pool's are written anew, so that nothing tasted or sealed was trained on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ethos.errors import EthosError
+from ethos.models.types import Sampler, SamplingParams
+from ethos.spec.conversation import Conversation
+from ethos.spec.language import language_name, words
+from ethos.spec.scenarios import POOLS, Family, Pool, Scenario, deal_topics, families_of_pool
+from ethos.spec.types import Clause, Spec
+from ethos.store.config import ScenariosConfig
+from ethos.synthesis.types import case_of, wording
+
+_TOPIC_CALLS = 10  # lists asked for before giving up
+_TOPICS_A_CALL = 20
+_MESSAGE_TRIES = 6
+_LONGEST_MESSAGE_WORDS = 120
+_NUMBERED = re.compile(r"^\s*(?:\d+\s*[.):、．：]|[-*•])\s*(.+?)\s*$")
+_LABEL = re.compile(r"^(?:subject|message|email|text|post)\s*:\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioPlan:
+    """How many prompts and topics a clause gets in each pool."""
+
+    prompts: Mapping[Pool, int]
+    contrasts: Mapping[Pool, int]
+    topics: Mapping[Pool, int]
+
+    @property
+    def total(self) -> int:
+        """Prompts over all pools."""
+        return sum(self.prompts.values()) + sum(self.contrasts.values())
+
+
+def plan_scenarios(clause: Clause, config: ScenariosConfig) -> ScenarioPlan:
+    """The plan of one clause: each topic is met in two contexts, in the sealed pool in four."""
+    prompts = {pool: config.count(pool, clause.judged) for pool in POOLS}
+    usable = {pool: sum(pool == "sealed" or not c.reserved for c in config.contexts) for pool in POOLS}
+    topics = {pool: -(-prompts[pool] // min(usable[pool], 4 if pool == "sealed" else 2)) for pool in POOLS}
+    contrasts: dict[Pool, int] = {}
+    if clause.applies == "sometimes" and config.contrast_per_clause:
+        contrasts = {"train": config.contrast_per_clause, "sealed": config.contrast_per_clause}
+    return ScenarioPlan(prompts, contrasts, topics)
+
+
+async def write_scenarios(
+    spec: Spec,
+    clauses: Sequence[Clause],
+    config: ScenariosConfig,
+    seed: int,
+    teacher: Sampler,
+    pools: Sequence[Pool],
+    advance: Callable[[], None],
+) -> list[Scenario]:
+    """The scenarios of these pools, in a fixed order.
+
+    Raises:
+        EthosError: if the teacher can't find enough topics, or keeps writing messages that can't be used.
+    """
+    families = [
+        family
+        for group in await asyncio.gather(*(_families(spec, clause, config, seed, teacher) for clause in clauses))
+        for family in group
+        if family.pool in pools
+    ]
+    by_id = {clause.id: clause for clause in clauses}
+    forms = {context.name: context.instruction for context in config.contexts}
+    examples = {example for clause in spec.clauses for example in (*clause.good, *clause.bad)}
+    taken = _Taken(examples)
+    writer = _Writer(spec, forms, config.temperature, seed, teacher)
+    scenarios: dict[Family, Scenario] = {}
+    waiting = families
+    for attempt in range(_MESSAGE_TRIES):
+        texts = await asyncio.gather(*(writer.write(by_id[f.clause_id], f, attempt) for f in waiting))
+        refused = []
+        for family, text in zip(waiting, texts, strict=True):
+            if text is None or not taken.add(text):
+                refused.append(family)
+            else:
+                scenarios[family] = Scenario(family, Conversation.user(text))
+                advance()
+        waiting = refused
+        if not waiting:
+            break
+    if len(waiting) > len(families) // 10:
+        raise EthosError(
+            f"the teacher {teacher.name} wrote no usable message for {len(waiting)} of {len(families)} scenarios; "
+            "name a stronger teacher, or add `when:` to the clauses"
+        )
+    return [scenarios[family] for family in families if family in scenarios]
+
+
+async def _families(spec: Spec, clause: Clause, config: ScenariosConfig, seed: int, teacher: Sampler) -> list[Family]:
+    plan = plan_scenarios(clause, config)
+    contexts = [
+        c.to_context() for c in config.contexts if not clause.contexts or c.name in clause.contexts or c.reserved
+    ]
+    topics = await _topics(spec, clause, "topics", sum(plan.topics.values()), seed, teacher)
+    dealt = deal_topics(topics, plan.topics, seed, clause.id)
+    families = [
+        family
+        for pool in POOLS
+        for family in families_of_pool(clause.id, pool, dealt[pool], contexts, plan.prompts[pool])
+    ]
+    if plan.contrasts:
+        others = await _topics(spec, clause, "contrast_topics", sum(plan.contrasts.values()), seed, teacher)
+        dealt = deal_topics(others, plan.contrasts, seed, f"{clause.id}/contrast")
+        for pool, count in plan.contrasts.items():
+            families += families_of_pool(clause.id, pool, dealt[pool], contexts, count, contrast=True)
+    return families
+
+
+async def _topics(spec: Spec, clause: Clause, prompt: str, needed: int, seed: int, teacher: Sampler) -> list[str]:
+    """At least `needed` distinct topics, from as many lists as that takes."""
+    asked = wording(prompt).fill(
+        trusted={
+            "clause": clause.text,
+            "when": case_of(clause),
+            "count": str(_TOPICS_A_CALL),
+            "language": language_name(spec.language),
+        }
+    )
+    params = SamplingParams(max_tokens=16 * _TOPICS_A_CALL, temperature=1.0, seed=seed)
+    found: dict[str, str] = {}
+    draws = range(0)
+    while len(found) < needed and draws.stop < _TOPIC_CALLS:
+        draws = range(draws.stop, draws.stop + 2)
+        for sample in await teacher.sample(asked, params, draws):
+            for line in sample.text.splitlines():
+                match = _NUMBERED.match(line)
+                if match and 1 <= len(words(match.group(1))) <= 12:
+                    topic = match.group(1).strip('*_"“”. ')
+                    found.setdefault(topic.casefold(), topic)
+    if len(found) < needed:
+        raise EthosError(
+            f"clause {clause.id}: the teacher {teacher.name} named {len(found)} distinct subjects in {draws.stop} lists, "
+            f"and {needed} are needed; add `when:` to the clause, lower scenarios.*_per_clause, or name a stronger teacher"
+        )
+    return list(found.values())[: max(needed, 2 * _TOPICS_A_CALL)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    spec: Spec
+    forms: Mapping[str, str]
+    temperature: float
+    seed: int
+    teacher: Sampler
+
+    async def write(self, clause: Clause, family: Family, attempt: int) -> str | None:
+        """A message, or None if it can't be one."""
+        asked = wording("contrast_message" if family.contrast else "message").fill(
+            trusted={
+                "clause": clause.text,
+                "when": case_of(clause),
+                "form": self.forms[family.context],
+                "topic": family.topic,
+                "language": language_name(self.spec.language),
+            }
+        )
+        params = SamplingParams(max_tokens=160, temperature=self.temperature, seed=self.seed)
+        [sample] = await self.teacher.sample(asked, params, (attempt,))
+        return clean_message(sample.text) if sample.finish_reason == "stop" else None
+
+
+def clean_message(text: str) -> str | None:
+    """The message without labels and quotation marks; None if it is empty, too long, or holds a placeholder."""
+    text = _LABEL.sub("", text.strip().strip('"“”')).strip()
+    if not text or len(words(text)) > _LONGEST_MESSAGE_WORDS or len(words(text)) < 3:
+        return None
+    if re.search(r"\[[A-Za-z ']{2,30}\]|\{\{?\w+\}?\}|<\|", text):
+        return None
+    return text
+
+
+class _Taken:
+    """Messages that there are already, by their runs of words: a new one must not share a long run with any."""
+
+    run_words = 8
+
+    def __init__(self, texts: set[str]) -> None:
+        self._runs: set[tuple[str, ...]] = set()
+        for text in texts:
+            self.add(text)
+
+    def add(self, text: str) -> bool:
+        """Whether the text is new; if so it counts as taken from now on."""
+        spoken = [word.casefold() for word in words(text)]
+        size = min(self.run_words, len(spoken))
+        runs = {tuple(spoken[start : start + size]) for start in range(len(spoken) - size + 1)}
+        if runs & self._runs:
+            return False
+        self._runs |= runs
+        return True

@@ -1,0 +1,94 @@
+"""What a recipe works with: its job, and the cast that does it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from ethos.judging.adherence import Assessor
+from ethos.judging.wording import Wording, load_wording
+from ethos.models.types import Sampler
+from ethos.spec.scenarios import Scenario
+from ethos.spec.types import Clause, Spec
+from ethos.store.config import SynthesisConfig
+from ethos.store.rows import Row
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_PROMPTS = Path(__file__).with_name("prompts")
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is wanted. `rejected` counts, by reason, what was made and not kept."""
+
+    spec: Spec
+    clauses: tuple[Clause, ...]  # those that can be measured and are worked on
+    scenarios: tuple[Scenario, ...]  # of the train pool, contrast included
+    config: SynthesisConfig
+    seed: int
+    count_tokens: Callable[[str], int]
+    rejected: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who does it."""
+
+    teacher: Sampler
+    student: Sampler
+    assessor: Assessor
+
+
+class Recipe(Protocol):
+    """From clauses to rows. One file a recipe."""
+
+    name: str
+
+    def size(self, job: Job) -> int:
+        """How many units of work it will go through, for the progress bar."""
+        ...
+
+    def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
+        """Yields rows as they are finished; calls `advance` after each unit of work."""
+        ...
+
+
+def wording(name: str) -> Wording:
+    """A prompt file of this room."""
+    return load_wording(name, folder=_PROMPTS)
+
+
+def lines_of(name: str) -> tuple[str, ...]:
+    """A data file of this room: its lines that are not empty."""
+    return tuple(line for line in (_PROMPTS / name).read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+def case_of(clause: Clause) -> str:
+    """When a clause applies, in words that fit a prompt."""
+    return clause.when or (
+        "any message" if clause.applies == "always" else f"the message calls for this: {clause.text}"
+    )
+
+
+async def in_order(work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> AsyncIterator[R]:
+    """Does all items, many at once, and yields results in the items' order: the same rows in the same order each time."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(item: T) -> R:
+        async with gate:
+            return await work(item)
+
+    tasks = [asyncio.ensure_future(one(item)) for item in items]
+    try:
+        for task in tasks:
+            yield await task
+    finally:
+        for task in tasks:
+            task.cancel()
