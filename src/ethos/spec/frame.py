@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate, groupby
+from itertools import groupby
 
 import regex
 
-from ethos.spec.language import sentence_pieces, sentences, word_pieces
+from ethos.spec.language import sentence_ends, sentences, word_ends
 from ethos.spec.sections import read_markdown
 from ethos.spec.types import Clause, Frame, Spec
 
@@ -85,7 +85,7 @@ class _Page:
         return fits
 
     def add_cut(self, heading: tuple[str, ...], text: str, *, words_too: bool = True) -> None:
-        """Adds as much of a text as fits; where words may be cut, its heading is given up for them first."""
+        """Adds as much of a text as fits, without its heading if not a word fits beside that."""
 
         def cut_under(heading: tuple[str, ...]) -> str:
             return _cut(text, lambda cut: self._fits([*self.entries, (heading, cut)]), words_too=words_too)
@@ -126,8 +126,8 @@ def _short(clause: Clause) -> str:
 
 def _cut(text: str, fits: Callable[[str], bool], *, words_too: bool) -> str:
     """The longest beginning of a text that fits and ends with a sentence or, if there is none, with a word."""
-    for split in (sentence_pieces, word_pieces) if words_too else (sentence_pieces,):
-        ends = [0, *accumulate(len(piece) for piece in split(text))]
+    for ends_in in (sentence_ends, word_ends) if words_too else (sentence_ends,):
+        ends = [0, *ends_in(text)]
         first_too_long = bisect_right(ends, False, lo=1, key=lambda end: not fits(text[:end].rstrip()))
         cut = text[: ends[first_too_long - 1]].rstrip()
         if cut:

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from ethos.errors import EthosError
-from ethos.spec.language import sentence_pieces
+from ethos.spec.language import sentence_ends
 
 _MARK = regex.compile(r"\s*\{#([\p{L}\p{M}\p{N}_.:-]+)\}\s*$")
 _MARK_IN_SOURCE = regex.compile(r"[ \t]*\{#[\p{L}\p{M}\p{N}_.:-]+\}(?=[ \t#]*$)")
@@ -197,11 +197,11 @@ def _take_lead(passages: list[Passage]) -> str:
     if not passages or not passages[-1].text.endswith((":", "：")):
         return ""
     paragraph = passages.pop()
-    *others, lead = sentence_pieces(paragraph.text)
-    rest = "".join(others).strip()
+    start = next(reversed(sentence_ends(paragraph.text)[:-1]), 0)
+    rest, lead = paragraph.text[:start].rstrip(), paragraph.text[start:]
     if rest or paragraph.mark:
         passages.append(Passage(rest or paragraph.text, "", paragraph.mark, paragraph.line))
-    return lead.strip()
+    return lead
 
 
 def _join(texts: tuple[str, ...]) -> str:
