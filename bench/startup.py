@@ -1,4 +1,4 @@
-"""Times `ethos --help` over 10 starts of a process: `python bench/startup.py`. A first one warms the disk. Prints JSON."""
+"""Times `ethos --help` over 10 starts of a process, after one that warms the disk: `python bench/startup.py`. JSON."""
 
 from __future__ import annotations
 
