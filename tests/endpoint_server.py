@@ -11,10 +11,10 @@ import json
 import socket
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import uvicorn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,9 +23,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ethos.models.endpoints import Endpoint
 from ethos.models.types import Sample, Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
 
+T = TypeVar("T")
 Fault = Callable[["Asked"], Awaitable[Response]]
 """What answers a request in the sampler's place."""
 
@@ -75,13 +77,12 @@ class EndpointServer:
         self._thread.join()
 
     async def _chat_completions(self, request: Request) -> Response:
-        key = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return await self._answer(request, key, self._complete)
+        return await self._answer(request, _bearer(request), self._complete)
 
     async def _messages(self, request: Request) -> Response:
         if "anthropic-version" not in request.headers:
             return error(400, "anthropic-version: header is required")
-        return await self._answer(request, request.headers.get("x-api-key", ""), self._message)
+        return await self._answer(request, request.headers.get("x-api-key") or _bearer(request), self._message)
 
     async def _answer(
         self, request: Request, key: str, make: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -188,20 +189,21 @@ class _DialogueTurn(_Turn):
 
 
 class _MessagesRequest(BaseModel):
-    """The parameters of Anthropic's that are used here; all others are refused."""
+    """The parameters of Anthropic's that are used here; all others are refused, as is `temperature` there."""
 
     model_config = ConfigDict(extra="forbid")
     model: str
     messages: list[_DialogueTurn] = Field(min_length=1)
     max_tokens: int = Field(ge=1)
     system: str | None = None
-    temperature: float = Field(1.0, ge=0, le=1)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = 0
     stop_sequences: list[str] = []
 
     def params(self) -> SamplingParams:
-        return SamplingParams(self.max_tokens, self.temperature, self.top_p, self.top_k, tuple(self.stop_sequences))
+        return SamplingParams(self.max_tokens, stop=tuple(self.stop_sequences))
+
+
+def _bearer(request: Request) -> str:
+    return request.headers.get("authorization", "").removeprefix("Bearer ")
 
 
 def error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -234,3 +236,15 @@ async def hangs(asked: Asked) -> Response:
     while not await asked.request.is_disconnected():
         await asyncio.sleep(0.01)
     return Response()
+
+
+def answered(endpoint: Endpoint, call: Coroutine[Any, Any, T]) -> T:
+    """Awaits a call on a loop of its own, and closes the endpoint's connections there."""
+
+    async def run() -> T:
+        try:
+            return await call
+        finally:
+            await endpoint.close()
+
+    return asyncio.run(run())

@@ -127,16 +127,25 @@ class CachedSampler(Generic[M]):
         # an endpoint makes a request a draw, and each answer is kept as soon as it is there
         shared = None if isinstance(self.model, Endpoint) else _Together(paid)
 
-        async def one(index: int) -> tuple[dict[str, Any], bool]:
-            together = shared or _Together(paid)
-            raw, hit = await self._cache.once(asks[index].key, lambda: together.answer(index), asks[index].meta)
-            return json.loads(raw), hit
+        async def one(index: int) -> dict[str, Any]:
+            ask, together = asks[index], shared or _Together(paid)
+            raw, hit = await self._cache.once(ask.key, lambda: together.answer(index), ask.meta)
+            answer: dict[str, Any] = json.loads(raw)
+            if hit:
+                hits.append(self._call(ask.key, Usage(**answer["usage"]), cached=True))
+            return answer
 
-        found = await asyncio.gather(*(one(index) for index in range(len(asks))))
-        hits = [(ask, answer) for ask, (answer, hit) in zip(asks, found, strict=True) if hit]
+        hits: list[ModelCall] = []
+        # all are awaited even if one fails, as the others may be paid for already
+        found = await asyncio.gather(*(one(index) for index in range(len(asks))), return_exceptions=True)
         if hits:
-            self._ledger.add(self._call(ask.key, Usage(**answer["usage"]), cached=True) for ask, answer in hits)
-        return [answer for answer, _ in found]
+            self._ledger.add(hits)
+        answers = []
+        for result in found:
+            if isinstance(result, BaseException):
+                raise result
+            answers.append(result)
+        return answers
 
     async def _paid(self, asks: Sequence[_Ask], wanted: list[int], make: _MakeAnswers) -> list[str]:
         """Answers made by one inner call, within the budget, recorded and ready to be stored."""

@@ -1,8 +1,13 @@
-"""Messages as Anthropic's API speaks them. It gives no log-probabilities and takes no seed."""
+"""Messages as Anthropic's API speaks them, since its version 2026-10-21.
+
+It gives no log-probabilities and takes no seed. Nor does it take a temperature, top_p or top_k: it answers 400 to any
+of them, at their defaults as well, so they are left out, and a warning says so once.
+"""
 
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from typing import Any
 
@@ -16,6 +21,8 @@ from ethos.models.endpoints.retry import DEFAULT_RETRIES, RetryPolicy
 from ethos.models.thinking import split_thinking
 from ethos.models.types import Sample, SamplingParams, Usage
 from ethos.spec.conversation import Conversation
+
+_log = logging.getLogger(__name__)
 
 
 class _Block(BaseModel):
@@ -53,6 +60,7 @@ class AnthropicEndpoint(Endpoint):
             raise EthosError(f"{entry.name}: needs a key, and {ANTHROPIC_KEY} isn't set; export it and run again")
         super().__init__(entry, key, retries, limits)
         self._remote = entry.source
+        self._warned = False
 
     async def close(self) -> None:
         """Closes connections."""
@@ -60,6 +68,8 @@ class AnthropicEndpoint(Endpoint):
 
     async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> Sample:
         asked = _asked(prompt, params)
+        if (params.temperature, params.top_p, params.top_k) != (1.0, 1.0, 0):
+            self._warn_of_sampling()
         create = self._client.messages.with_raw_response.create
         message = await self._ask(lambda: create(model=self._remote.model, **asked), _Message)
         thinking, text = split_thinking("".join(block.text for block in message.content))
@@ -72,6 +82,11 @@ class AnthropicEndpoint(Endpoint):
             draw=draw,
             thinking="".join(block.thinking for block in message.content) or thinking,
         )
+
+    def _warn_of_sampling(self) -> None:
+        if not self._warned:
+            self._warned = True
+            _log.warning("%s: takes no temperature, top_p or top_k; it samples as the vendor sets it", self.name)
 
     @property
     def _sdk(self) -> Any:
@@ -91,17 +106,10 @@ class AnthropicEndpoint(Endpoint):
 
 
 def _asked(prompt: Conversation, params: SamplingParams) -> dict[str, Any]:
-    """Newer models refuse temperature and top_p together, so a default is left out."""
     system = "\n\n".join(message.content for message in prompt.messages if message.role == "system")
     asked: dict[str, Any] = {"messages": turns(prompt.with_system(None)), "max_tokens": params.max_tokens}
     if system:
         asked["system"] = system
-    if params.temperature != 1:
-        asked["temperature"] = params.temperature
-    if params.top_p != 1:
-        asked["top_p"] = params.top_p
-    if params.top_k:
-        asked["top_k"] = params.top_k
     if params.stop:
         asked["stop_sequences"] = list(params.stop)
     return asked

@@ -1,0 +1,92 @@
+import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ethos.errors import EthosError
+from ethos.models import local
+from ethos.models.catalogue import Entry, Remote, resolve
+from ethos.models.conversion import converted_fingerprint
+from ethos.models.embedded import EMBEDDED, ByteProgress, Weights
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """What was fetched and converted: both are tested against real files elsewhere."""
+    monkeypatch.setenv("ETHOS_CACHE", str(tmp_path / "cache"))
+    calls: list[str] = []
+
+    def fetch(weights: Weights, destination: Path, progress: ByteProgress | None) -> None:
+        calls.append(f"fetch {weights.name}")
+        time.sleep(0.05)  # so that others come meanwhile
+        destination.write_bytes(b"GGUF")
+
+    def convert(gguf: Path, directory: Path) -> None:
+        assert gguf.read_bytes() == b"GGUF"
+        calls.append(f"convert {gguf.name}")
+        directory.mkdir()
+
+    monkeypatch.setattr(local, "fetch", fetch)
+    monkeypatch.setattr(local, "convert_gguf", convert)
+    return calls
+
+
+def test_embedded_weights_are_fetched_and_converted_once(made: list[str], tmp_path: Path) -> None:
+    entry = resolve("embedded:smollm2-135m", tmp_path)
+    directory = local.local_directory(entry)
+    assert local.local_directory(entry) == directory
+    assert made == ["fetch smollm2-135m", "convert smollm2-135m-b179c9523d0e.gguf"]
+    assert directory.parent == tmp_path / "cache" / "models"
+    assert not list(directory.parent.glob("*.gguf"))
+
+
+def test_weights_fetched_before_a_crash_are_not_fetched_again(
+    made: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entry = resolve("embedded:smollm2-135m", tmp_path)
+
+    def crash(gguf: Path, directory: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(local, "convert_gguf", crash)
+        with pytest.raises(KeyboardInterrupt):
+            local.local_directory(entry)
+    local.local_directory(entry)
+    assert made == ["fetch smollm2-135m", "convert smollm2-135m-b179c9523d0e.gguf"]
+
+
+def test_who_comes_second_waits_and_finds_it_done(made: list[str], tmp_path: Path) -> None:
+    entry = resolve("embedded:smollm2-135m", tmp_path)
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(local.local_directory, [entry] * 4))) == 1
+    assert made == ["fetch smollm2-135m", "convert smollm2-135m-b179c9523d0e.gguf"]
+
+
+def test_a_gguf_file_of_the_users_is_converted_by_content_and_kept(made: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "my model.gguf"
+    path.write_bytes(b"GGUF")
+    entry = resolve(path.name, tmp_path)
+    directory = local.local_directory(entry)
+    fingerprint = converted_fingerprint(hashlib.sha256(b"GGUF").hexdigest())
+    assert directory.name == f"my-model-{fingerprint[:12]}"
+    assert made == ["convert my model.gguf"]
+    assert path.exists()
+
+
+def test_a_directory_is_used_where_it_is(tiny_directory: Path, tmp_path: Path) -> None:
+    assert local.local_directory(resolve("tiny", tmp_path)) == tiny_directory
+
+
+def test_an_embedded_fingerprint_needs_no_file(tmp_path: Path) -> None:
+    entry = resolve("embedded:smollm2-135m", tmp_path)
+    other = replace(entry, source=replace(EMBEDDED["smollm2-135m"], sha256="0" * 64))
+    assert local.fingerprint(entry, tmp_path / "nowhere") != local.fingerprint(other, tmp_path / "nowhere")
+
+
+def test_an_endpoint_has_no_directory() -> None:
+    with pytest.raises(EthosError, match="name a local model"):
+        local.local_directory(Entry("anthropic:m", "anthropic", Remote("m", None)))
