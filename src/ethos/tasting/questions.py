@@ -25,10 +25,10 @@ _RIVALS = "other answers are wrong"  # the line of a family's file that says so
 _OPENER_WORDS = 4  # "That's a good question!" answers nothing yet
 _RESTATED_WORDS = 3  # as many words in a row that stand in the question are the question said again
 _ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _LARGEST_RIVAL = 150
 
 
