@@ -78,7 +78,7 @@ async def take_look(
     to take gives a reading without a reply.
     """
     samples = await _samples(model, conversations, params)
-    pairs = zip(scenarios, samples, strict=True)
+    pairs = list(zip(scenarios, samples, strict=True))
     return list(await asyncio.gather(*(_read(arm, step, s, sample, assessor, recitation) for s, sample in pairs)))
 
 
