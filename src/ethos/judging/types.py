@@ -31,7 +31,10 @@ class Verdict:
 class Judge(Protocol):
     """Whatever turns a reply into a verdict."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What goes into its verdicts."""
+        ...
 
     async def judge(self, clause: Clause, prompt: Conversation, reply: str) -> Verdict:
         """The verdict on one reply under one clause."""

@@ -1,4 +1,4 @@
-"""What people ask of a run while it trains: taken up at the boundary before a step, and entered in the journal first."""
+"""What people ask of a run while it trains: taken up before a step, and entered in the journal first."""
 
 from __future__ import annotations
 

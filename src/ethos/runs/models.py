@@ -2,31 +2,97 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
+from ethos.models.cached import CachedModel, CachedSampler, cached
 from ethos.models.catalogue import Entry, resolve
+from ethos.models.embedded import ByteProgress
+from ethos.models.endpoints import open_endpoint
 from ethos.models.engine import Engine
 from ethos.models.loading import load
 from ethos.models.local import fingerprint, local_directory
 from ethos.models.templates import ChatTemplate
+from ethos.models.types import Sample, Sampler, SamplingParams, TokenLogprobs, Usage
 from ethos.models.worker import Worker, compute_worker
+from ethos.runs.session import Session
+from ethos.spec.conversation import Conversation
 from ethos.store.config import ModelsConfig, TrainingConfig
+from ethos.store.records import PolicySample, Records
 from ethos.training.policy import Policy, load_policy
 
 TEMPLATE = "template"
 
 
-class ByteBars(Protocol):
-    """Shows a download."""
+class FrozenStudent:
+    """A frozen model that answers closed batches, each answer through the response cache."""
 
-    def __call__(self, done: int, total: int) -> None: ...
+    def __init__(self, engine: Engine, through_cache: CachedModel) -> None:
+        self.name, self.fingerprint, self.engine = engine.name, engine.fingerprint, engine
+        self._cached = through_cache
+
+    async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
+        """As `Sampler`."""
+        return await self._cached.sample(prompt, params, draws)
+
+    async def sample_batch(
+        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
+    ) -> list[list[Sample]]:
+        """For each prompt one sample a draw, in order."""
+        return list(await asyncio.gather(*(self._cached.sample(prompt, params, draws) for prompt in prompts)))
+
+    async def score_text(self, text: str) -> TokenLogprobs:
+        """Log-probabilities of the tokens of a text after its first."""
+        return await self.engine.score_text(text)
+
+
+class RecordedPolicy:
+    """The policy at a step: what it has answered already is read from the records, the rest is sampled and kept."""
+
+    def __init__(self, engine: Engine, records: Records, branch: str, step: int, purpose: str) -> None:
+        self._engine, self._records = engine, records
+        self._where = (branch, step, purpose)
+
+    async def sample_batch(
+        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
+    ) -> list[list[Sample]]:
+        """For each prompt one sample a draw, in order."""
+        known = self._records.samples(*self._where)
+        missing = [p for p in dict.fromkeys(prompts) if any((p.digest(), draw) not in known for draw in draws)]
+        if missing:
+            made = await self._engine.sample_batch(missing, params, draws)
+            new = [
+                PolicySample(
+                    branch=self._where[0],
+                    step=self._where[1],
+                    purpose=self._where[2],
+                    prompt_digest=prompt.digest(),
+                    draw=sample.draw,
+                    payload=asdict(sample),
+                )
+                for prompt, samples in zip(missing, made, strict=True)
+                for sample in samples
+            ]
+            self._records.add_samples(new)
+            known |= {(sample.prompt_digest, sample.draw): dict(sample.payload) for sample in new}
+        return [[_sample(known[prompt.digest(), draw]) for draw in draws] for prompt in prompts]
+
+    async def score_text(self, text: str) -> TokenLogprobs:
+        """Log-probabilities of the tokens of a text after its first."""
+        return await self._engine.score_text(text)
+
+
+def _sample(payload: dict[str, Any]) -> Sample:
+    return Sample(**{**payload, "usage": Usage(**payload["usage"])})
 
 
 class ModelShelf:
     """Loads what the config names, on demand."""
 
-    def __init__(self, config: ModelsConfig, base: Path, progress: ByteBars | None = None) -> None:
+    def __init__(self, config: ModelsConfig, base: Path, progress: ByteProgress | None = None) -> None:
         """Paths among the names are relative to `base`. Raises EthosError for a name that means nothing."""
         self._config, self._progress = config, progress
         self.worker: Worker = compute_worker(config.threads)
@@ -40,15 +106,24 @@ class ModelShelf:
             if entry.kind == "local":
                 local_directory(entry, self._progress)
 
-    async def model(self, name: str, system_message: str | None = TEMPLATE) -> Engine:
-        """A frozen model; in-process ones are loaded once for each choice of system message."""
-        entry = self.entries[name]
-        if entry.kind != "local":
-            return _endpoint(entry)
+    async def engine(self, name: str, system_message: str | None = TEMPLATE) -> Engine:
+        """An in-process model, loaded once for each choice of system message."""
         key = (name, system_message)
         if key not in self._engines:
-            self._engines[key] = await self.worker.run(self._load, entry, system_message)
+            self._engines[key] = await self.worker.run(self._load, self.entries[name], system_message)
         return self._engines[key]
+
+    async def frozen(self, session: Session, name: str, role: str) -> CachedSampler[Any]:
+        """Any model that doesn't change, behind the response cache, its calls in the ledger under `role`."""
+        entry = self.entries[name]
+        model: Sampler = await self.engine(name) if entry.kind == "local" else open_endpoint(entry)
+        budget = session.budget if role != "student" else None
+        return cached(model, session.cache, session.ledger, role, budget)
+
+    async def base_student(self, session: Session) -> FrozenStudent:
+        """The student before training, as it answers under the run's choice of system message."""
+        engine = await self.engine(session.config.models.student, session.config.system_message)
+        return FrozenStudent(engine, CachedModel(engine, session.cache, session.ledger, "student"))
 
     def _load(self, entry: Entry, system_message: str | None) -> Engine:
         directory = local_directory(entry, self._progress)
@@ -72,9 +147,3 @@ class ModelShelf:
         return Engine(
             self._config.student, "policy", policy.loaded, policy.template, self.worker, forward=policy.forward
         )
-
-
-def _endpoint(entry: Entry):  # type: ignore[no-untyped-def]
-    from ethos.models.endpoints.endpoint import connect
-
-    return connect(entry)

@@ -20,8 +20,8 @@ from ethos.spec.types import Clause, Spec
 from ethos.store.config import ScenariosConfig
 from ethos.synthesis.types import case_of, wording
 
-_TOPIC_CALLS = 10  # lists asked for before giving up
-_TOPICS_A_CALL = 20
+_TOPIC_CALLS = 24  # lists asked for before giving up
+_TOPICS_A_CALL = 10
 _MESSAGE_TRIES = 6
 _LONGEST_MESSAGE_WORDS = 120
 _NUMBERED = re.compile(r"^\s*(?:\d+\s*[.):、．：]|[-*•])\s*(.+?)\s*$")
@@ -134,7 +134,7 @@ async def _topics(spec: Spec, clause: Clause, prompt: str, needed: int, seed: in
     found: dict[str, str] = {}
     draws = range(0)
     while len(found) < needed and draws.stop < _TOPIC_CALLS:
-        draws = range(draws.stop, draws.stop + 2)
+        draws = range(draws.stop, draws.stop + 4)
         for sample in await teacher.sample(asked, params, draws):
             for line in sample.text.splitlines():
                 match = _NUMBERED.match(line)
@@ -143,10 +143,10 @@ async def _topics(spec: Spec, clause: Clause, prompt: str, needed: int, seed: in
                     found.setdefault(topic.casefold(), topic)
     if len(found) < needed:
         raise EthosError(
-            f"clause {clause.id}: the teacher {teacher.name} named {len(found)} distinct subjects in {draws.stop} lists, "
+            f"clause {clause.id}: the teacher {teacher.name} named {len(found)} distinct subjects, "
             f"and {needed} are needed; add `when:` to the clause, lower scenarios.*_per_clause, or name a stronger teacher"
         )
-    return list(found.values())[: max(needed, 2 * _TOPICS_A_CALL)]
+    return list(found.values())[: max(needed, 4 * _TOPICS_A_CALL)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def case_of(clause: Clause) -> str:
 
 
 async def in_order(work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> AsyncIterator[R]:
-    """Does all items, many at once, and yields results in the items' order: the same rows in the same order each time."""
+    """Does all items, many at once, and yields results in the order of the items."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(item: T) -> R:

@@ -1,0 +1,48 @@
+"""Talking to a trained student, or to any model of the catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ethos.errors import EthosError
+from ethos.models.catalogue import resolve
+from ethos.models.endpoints import open_endpoint
+from ethos.models.engine import Engine
+from ethos.models.loading import load
+from ethos.models.local import fingerprint, local_directory
+from ethos.models.templates import ChatTemplate
+from ethos.models.types import Sampler, SamplingParams
+from ethos.models.worker import compute_worker
+from ethos.runs.launch import STUDENT_FOLDER
+from ethos.spec.conversation import Conversation
+
+
+@dataclass(slots=True)
+class Chat:
+    """Someone to talk to."""
+
+    model: Sampler
+    turn: int = 0
+
+    async def reply(self, conversation: Conversation, max_tokens: int, temperature: float) -> str:
+        """The next turn; the same conversation may get another reply each time."""
+        self.turn += 1
+        [sample] = await self.model.sample(conversation, SamplingParams(max_tokens, temperature), (self.turn,))
+        return sample.text
+
+
+def open_chat(who: str) -> Chat:
+    """The student of a run's folder, with the template it was trained with, or a model by its name."""
+    path = Path(who)
+    if (path / "config.yaml").is_file():
+        if not (path / STUDENT_FOLDER / "config.json").is_file():
+            raise EthosError(f"{path}: has no trained student yet; run `ethos run` to its end first")
+        who = str(path / STUDENT_FOLDER)
+    entry = resolve(who, Path.cwd())
+    if entry.kind != "local":
+        return Chat(open_endpoint(entry))
+    directory = local_directory(entry)
+    loaded = load(directory)
+    worker = compute_worker()
+    return Chat(Engine(who, fingerprint(entry, directory), loaded, ChatTemplate(loaded.tokenizer), worker))

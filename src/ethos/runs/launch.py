@@ -1,0 +1,273 @@
+"""The main job, from a config to a report. Launched again, it goes on where it was and repeats nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ethos.judging.recitation import Recitation
+from ethos.judging.rubric import RubricJudge
+from ethos.judging.wording import load_wording
+from ethos.progress import Progress
+from ethos.report.report import build_report
+from ethos.report.writing import write_report
+from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
+from ethos.runs.placebo import placebo_rows
+from ethos.runs.preparation import (
+    CalibratedJudge,
+    calibrated,
+    chosen_clauses,
+    labelled_replies,
+    load_rows,
+    rows_of,
+    scenarios_of,
+    sources_of,
+)
+from ethos.runs.reading import (
+    SEALED,
+    TASTE,
+    Taster,
+    canary_questions,
+    choose_prompting,
+    glance_at_canaries,
+    read_canaries,
+    read_sealed,
+)
+from ethos.runs.reporting import Findings, report_inputs, warnings_of
+from ethos.runs.session import Session, open_session
+from ethos.runs.training import Trainer, prepare_rows, require_rows
+from ethos.spec.language import language_name
+from ethos.spec.parse import parse_spec
+from ethos.spec.scenarios import Scenario
+from ethos.spec.types import Clause
+from ethos.store.canonical import digest, utc_now
+from ethos.store.config import load_config
+from ethos.store.rows import Row
+from ethos.synthesis.types import Cast, Job
+from ethos.tasting.canaries import replay_prompts
+from ethos.tasting.language_probe import can_write
+from ethos.tasting.questions import Question
+from ethos.training.policy import Policy
+
+STUDENT_FOLDER = "student"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """A finished run."""
+
+    run_dir: Path
+    report: dict[str, Any]
+    html: Path
+    json: Path
+
+
+def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
+    """Runs the main job, or goes on with it. Raises EthosError for what the user can mend; nothing is lost then."""
+    config = load_config(config_path)
+    spec = parse_spec(config.spec)
+    clauses = chosen_clauses(config, spec)
+    config.pool_floor(len(clauses))
+    shelf = ModelShelf(config.models, config_path.resolve().parent)
+    with open_session(config, spec, runs_dir, ui) as session:
+        if (done := _finished(session)) is not None:
+            return done
+        try:
+            return asyncio.run(_Job(session, shelf, clauses).run())
+        except BaseException as error:
+            state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            session.report_status(state, "", message=str(error).split("\n")[0])  # type: ignore[arg-type]
+            raise
+
+
+def _finished(session: Session) -> RunOutcome | None:
+    """The outcome of a run that has its report already."""
+    status, run_dir = session.stages.status(), session.run
+    if status is None or status.state != "done" or not run_dir.report_json.exists():
+        return None
+    report = json.loads(run_dir.report_json.read_text(encoding="utf-8"))
+    return RunOutcome(run_dir.path, report, run_dir.report_html, run_dir.report_json)
+
+
+@dataclass(slots=True)
+class _Job:
+    """One sitting, stage by stage."""
+
+    session: Session
+    shelf: ModelShelf
+    clauses: tuple[Clause, ...]
+
+    async def run(self) -> RunOutcome:
+        session, config = self.session, self.session.config
+        started, started_s = utc_now(), time.monotonic()
+        with session.ui.stage("fetching and loading models"):
+            await asyncio.to_thread(self.shelf.fetch)
+            base = await self.shelf.base_student(session)
+            teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")
+        count = _token_counter(base)
+        warnings = await self._probe_language(base)
+
+        scenarios = await scenarios_of(session, self.clauses, teacher, ("train", "taste", "sealed"))
+        pools = {pool: [s for s in scenarios if s.family.pool == pool] for pool in ("train", "taste", "sealed")}
+        labelled = await labelled_replies(session, self.clauses, scenarios, teacher, count)
+        judge = await self._judge(labelled, sealed=False)
+        sealed_judge = await self._judge(labelled, sealed=True)
+        warnings += warnings_of(self.clauses, judge.calibrations)
+
+        assessor = judge.assessor(session.spec)
+        job = Job(
+            session.spec,
+            tuple(c for c in self.clauses if not c.judged or judge.calibrations[c.id].passed),
+            tuple(s for s in pools["train"] if _can_be_assessed(session.spec.clause(s.clause_id), judge)),
+            config.synthesis,
+            config.seed,
+            count,
+        )
+        inputs: list[Any] = [digest([s.id for s in job.scenarios]), config.synthesis.model_dump(mode="json"), config.seed]
+        inputs += [teacher.fingerprint, [c.to_dict() for c in judge.calibrations.values()]]
+        files = await rows_of(session, job, Cast(teacher, base, assessor), replay_prompts(), inputs)
+        rows = load_rows(session, files)
+
+        recitation = Recitation(session.spec.text)
+        taster = Taster(session, assessor, recitation)
+        questions = await canary_questions(session, base)
+        base_canary = await read_canaries(session, "base", base, questions, 0)
+        taste = [s for s in pools["taste"] if not s.family.contrast]
+        await taster.look(base, taster.scenarios_at(taste, 0), None, "base", 0, TASTE)
+        prompting = await choose_prompting(taster, base, taste, count)
+
+        policy = await self._train(taster, rows, taste, questions, digest(sorted(files.values())))
+        steps = config.training.steps
+        trained = RecordedPolicy(self.shelf.policy_engine(policy), session.records, "main", steps, SEALED)
+        with session.ui.stage("reading the trained student's canaries"):
+            trained_canary = await read_canaries(session, "trained", trained, questions, steps)
+        await self._read_sealed(sealed_judge, pools["sealed"], base, trained, prompting["chosen"], recitation)
+        if config.placebo:
+            await self._placebo(base, rows, sealed_judge, pools["sealed"], recitation)
+
+        found = Findings(
+            clauses=self.clauses,
+            row_calibrations=judge.calibrations,
+            sealed_calibrations=sealed_judge.calibrations,
+            base_canary=base_canary,
+            trained_canary=trained_canary,
+            prompting=prompting,
+            rows={kind: sum(row.kind == kind for row in rows) for kind in files},
+            sources=sources_of(rows),
+            started=started,
+            finished=utc_now(),
+            seconds=time.monotonic() - started_s,
+            warnings=tuple(warnings),
+        )
+        report = build_report(report_inputs(session, found))
+        html, json_path = write_report(report, session.run.path)
+        session.report_status("done", "", step=steps, total=steps)
+        return RunOutcome(session.run.path, report, html, json_path)
+
+    async def _probe_language(self, base: FrozenStudent) -> list[str]:
+        language = self.session.spec.language
+        if language == "en":
+            return []
+        share = await can_write(base, language)
+        if share >= 0.5:
+            return []
+        warning = (
+            f"the spec is in {language_name(language)}, and the student answered in it in {share:.0%} of the probes: "
+            "it can hardly write it"
+        )
+        self.session.ui.warn(warning)
+        return [warning]
+
+    async def _judge(self, labelled: Any, *, sealed: bool) -> CalibratedJudge:
+        """The judge of rows and looks, or that of the sealed pool: another model, or the same in other words."""
+        session, names = self.session, self.session.config.models
+        name = names.sealed_judge or names.judge if sealed else names.judge
+        model = await self.shelf.frozen(session, name, "sealed judge" if sealed else "judge")
+        wording = load_wording("rubric_sealed" if sealed else "rubric", session.spec.language)
+        judge = RubricJudge(model, f"{name} ({wording.name})", wording)
+        return await calibrated(session, "sealed judge" if sealed else "judge", judge, self.clauses, labelled)
+
+    async def _train(
+        self,
+        taster: Taster,
+        rows: Sequence[Row],
+        taste: Sequence[Scenario],
+        questions: Sequence[Question],
+        version: str,
+    ) -> Policy:
+        session, config = self.session, self.session.config
+        policy = await self.shelf.policy(config.training, config.system_message, config.seed)
+        engine = self.shelf.policy_engine(policy)
+        prepared = prepare_rows(policy, version, rows)
+        require_rows(config.training, config.knobs.mixture.model_dump(), prepared)
+
+        async def look(step: int) -> None:
+            student = RecordedPolicy(engine, session.records, "main", step, TASTE)
+            await taster.look(student, taster.scenarios_at(taste, step), None, "trained", step, TASTE)
+            await glance_at_canaries(session, student, questions, step)
+
+        trainer = Trainer(session, policy, prepared, "main", config.training.steps)
+        await trainer.train(self.shelf.worker.run, look, engine.weights_changed)
+        await self.shelf.worker.run(policy.export, session.run.path / STUDENT_FOLDER)
+        return policy
+
+    async def _read_sealed(
+        self,
+        judge: CalibratedJudge,
+        scenarios: Sequence[Scenario],
+        base: FrozenStudent,
+        trained: RecordedPolicy,
+        variant: Any,
+        recitation: Recitation,
+    ) -> None:
+        from ethos.tasting.arms import prompts_for
+
+        session = self.session
+        prompted = prompts_for(
+            variant, scenarios, session.spec, _token_counter(base), session.config.synthesis.frame_tokens
+        )
+        arms: dict[str, Any] = {
+            "base": (base, None),
+            "prompted": (base, [p.conversation for p in prompted]),
+            "trained": (trained, None),
+        }
+        taster = Taster(session, judge.assessor(session.spec), recitation)
+        pool = digest([s.id for s in scenarios])
+        await read_sealed(taster, scenarios, arms, session.config.training.steps, pool)
+
+    async def _placebo(
+        self,
+        base: FrozenStudent,
+        rows: Sequence[Row],
+        judge: CalibratedJudge,
+        scenarios: Sequence[Scenario],
+        recitation: Recitation,
+    ) -> None:
+        """Trains another copy on as many loss tokens of other things than the spec, and reads it the same way."""
+        session, config = self.session, self.session.config
+        policy = await self.shelf.policy(config.training, config.system_message, config.seed)
+        engine = self.shelf.policy_engine(policy)
+        made = await placebo_rows(session, base, prepare_rows(policy, "sizes", rows))
+        version = digest([row.id for row in made])
+
+        async def no_look(step: int) -> None: ...
+
+        trainer = Trainer(session, policy, prepare_rows(policy, version, made), "placebo", config.training.steps)
+        await trainer.train(self.shelf.worker.run, no_look, engine.weights_changed)
+        student = RecordedPolicy(engine, session.records, "placebo", config.training.steps, SEALED)
+        taster = Taster(session, judge.assessor(session.spec), recitation)
+        await taster.look(student, scenarios, None, "placebo", config.training.steps, SEALED)
+
+
+def _can_be_assessed(clause: Clause, judge: CalibratedJudge) -> bool:
+    return not clause.judged or judge.calibrations[clause.id].passed
+
+
+def _token_counter(base: FrozenStudent) -> Any:
+    template = base.engine.template
+    return lambda text: len(template.encode(text))

@@ -1,0 +1,196 @@
+"""From the spec to rows: scenarios, calibrated judges, and what the teacher writes. Each stage is skipped once done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ethos.errors import EthosError
+from ethos.judging.adherence import Assessor
+from ethos.judging.calibration import Calibration, calibrate
+from ethos.judging.labelled import CalibrationReply, load_calibration
+from ethos.judging.near_misses import generate_calibration
+from ethos.judging.questions import draft_questions
+from ethos.judging.rubric import RubricJudge
+from ethos.models.types import Sampler
+from ethos.runs.session import Session
+from ethos.spec.conversation import Conversation
+from ethos.spec.frame import frame
+from ethos.spec.scenarios import Family, Pool, Scenario, require_pool_sizes
+from ethos.spec.types import Clause, Json, Spec
+from ethos.store.canonical import digest
+from ethos.store.config import RunConfig
+from ethos.store.parquet_rows import read_rows, write_rows
+from ethos.store.rows import DemonstrationRow, DocumentRow, Row
+from ethos.synthesis.demonstrations import Demonstrations
+from ethos.synthesis.documents import Documents
+from ethos.synthesis.replay import Replay
+from ethos.synthesis.scenarios import plan_scenarios, write_scenarios
+from ethos.synthesis.types import Cast, Job, Recipe
+
+CountTokens = Callable[[str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedJudge:
+    """A judge, and what calibration said of it for each judged clause."""
+
+    judge: RubricJudge
+    calibrations: Mapping[str, Calibration]
+
+    def assessor(self, spec: Spec) -> Assessor:
+        """The assessor that hears this judge where it may speak."""
+        return Assessor(spec, self.judge, self.calibrations)
+
+
+async def stage(session: Session, name: str, inputs: Json, make: Callable[[], Awaitable[Json]]) -> Any:
+    """What a stage left behind: from the records if it was finished with these inputs, else made now."""
+    inputs_digest = digest(inputs)
+    found = session.stages.finished(name, inputs_digest)
+    if found is not None:
+        return found.payload
+    session.stages.begin(name, inputs_digest)
+    session.report_status("running", name)
+    payload = await make()
+    session.stages.finish(name, payload)
+    return payload
+
+
+def chosen_clauses(config: RunConfig, spec: Spec) -> tuple[Clause, ...]:
+    """The clauses that a run works on. Raises EthosError for an id that the spec hasn't."""
+    clauses = spec.clauses
+    if config.clauses:
+        known = {clause.id: clause for clause in spec.clauses}
+        for clause_id in config.clauses:
+            if clause_id not in known:
+                raise EthosError(
+                    f"clauses: {spec.path.name} has no clause {clause_id!r}; use some of {', '.join(known)}"
+                )
+        clauses = tuple(known[clause_id] for clause_id in config.clauses)
+    limit = config.max_clauses
+    if limit is not None and len(clauses) > limit:
+        clauses = tuple(clauses[index * len(clauses) // limit] for index in range(limit))
+    return clauses
+
+
+async def scenarios_of(
+    session: Session, clauses: Sequence[Clause], teacher: Sampler, pools: Sequence[Pool]
+) -> list[Scenario]:
+    """The scenarios of these pools, written by the teacher or read back."""
+    config = session.config
+
+    async def make() -> Json:
+        plans = [plan_scenarios(clause, config.scenarios) for clause in clauses]
+        total = sum(plan.prompts[pool] + plan.contrasts.get(pool, 0) for plan in plans for pool in pools)
+        with session.ui.stage("writing scenarios", total=total, unit="prompts") as bar:
+            written = await write_scenarios(
+                session.spec, clauses, config.scenarios, config.scenario_seed, teacher, pools, bar.advance
+            )
+        return [{"family": asdict(s.family), "prompt": s.prompt.to_dicts()} for s in written]  # type: ignore[dict-item]
+
+    inputs: Json = [
+        session.spec.digest,
+        [clause.id for clause in clauses],
+        config.scenarios.model_dump(mode="json"),
+        config.scenario_seed,
+        teacher.fingerprint,
+        list(pools),
+    ]
+    payload = await stage(session, f"scenarios {'+'.join(pools)}", inputs, make)
+    scenarios = [Scenario(Family(**s["family"]), Conversation.from_dicts(s["prompt"])) for s in payload]
+    require_pool_sizes(scenarios, pools)
+    return scenarios
+
+
+async def calibrated(
+    session: Session, title: str, judge: RubricJudge, clauses: Sequence[Clause], replies: Mapping[str, Any]
+) -> CalibratedJudge:
+    """Calibrates a judge on every judged clause. `replies`: clause id → (questions, labelled replies)."""
+    judged = [clause for clause in clauses if clause.judged]
+
+    async def make() -> Json:
+        with session.ui.stage(f"calibrating the {title}", total=len(judged), unit="clauses") as bar:
+
+            async def one(clause: Clause) -> Json:
+                questions, labelled = replies[clause.id]
+                found = await calibrate(judge, clause, questions, labelled)
+                bar.advance(1)
+                return found.to_dict()
+
+            return list(await asyncio.gather(*(one(clause) for clause in judged)))
+
+    inputs: Json = [
+        judge.name,
+        asdict(judge.wording),
+        {
+            id_: [list(questions), [asdict(reply) for reply in labelled]]
+            for id_, (questions, labelled) in replies.items()
+        },
+    ]
+    payload = await stage(session, f"calibration of the {title}", inputs, make)
+    return CalibratedJudge(judge, {found["clause_id"]: Calibration(**found) for found in payload})
+
+
+async def labelled_replies(
+    session: Session, clauses: Sequence[Clause], scenarios: Sequence[Scenario], teacher: Sampler, count: CountTokens
+) -> dict[str, tuple[tuple[str, ...], list[CalibrationReply]]]:
+    """For each judged clause its questions and labelled replies: those of the user's file, else the teacher's."""
+    judged = [clause for clause in clauses if clause.judged]
+    own = [] if session.config.calibration is None else load_calibration(session.config.calibration, session.spec)
+
+    async def one(clause: Clause) -> tuple[tuple[str, ...], list[CalibrationReply]]:
+        questions = await draft_questions(clause, session.spec, teacher)
+        labelled = [reply for reply in own if reply.clause_id == clause.id]
+        if not labelled:
+            shown = frame(session.spec, [clause.id], session.config.synthesis.frame_tokens, count)
+            prompts = [s.prompt for s in scenarios if s.clause_id == clause.id and s.family.pool == "train"]
+            labelled = await generate_calibration(clause, session.spec, shown, teacher, prompts)
+        bar.advance(1)
+        return questions, labelled
+
+    with session.ui.stage("gathering labelled replies", total=len(judged), unit="clauses") as bar:
+        found = await asyncio.gather(*(one(clause) for clause in judged))
+    return {clause.id: pair for clause, pair in zip(judged, found, strict=True)}
+
+
+async def rows_of(
+    session: Session, job: Job, cast: Cast, replay_prompts: Sequence[str], inputs: Json
+) -> dict[str, str]:
+    """Names of row files by kind, written now or read back. What was rejected is counted by reason."""
+    recipes: list[Recipe] = [Documents(), Demonstrations(), Replay(replay_prompts)]
+
+    async def make() -> Json:
+        made: list[Row] = []
+        for recipe in recipes:
+            if recipe.size(job):
+                with session.ui.stage(f"writing {recipe.name}", total=recipe.size(job), unit="units") as bar:
+                    made += [row async for row in recipe.rows(job, cast, bar.advance)]
+        session.stages.set_counts("rows", dict(job.rejected))
+        files: dict[str, Json] = {}
+        for kind in (DocumentRow, DemonstrationRow):
+            rows = list({row.id: row for row in made if isinstance(row, kind)}.values())
+            if rows:
+                files[kind.kind] = write_rows(session.run, kind.kind, rows)[0].name
+        return files
+
+    files: dict[str, str] = await stage(session, "rows", inputs, make)
+    return files
+
+
+def load_rows(session: Session, files: Mapping[str, str]) -> list[Row]:
+    """The rows of a run's files."""
+    return [row for name in files.values() for row in read_rows(session.run.rows / name)]
+
+
+def sources_of(rows: Sequence[Row]) -> dict[str, int]:
+    """Rows by clause or capability source."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        if row.lineage.capability_source is not None:
+            found[row.lineage.capability_source] += 1
+        else:
+            found.update(row.lineage.clause_ids if len(row.lineage.clause_ids) == 1 else ["the spec as a whole"])
+    return dict(found)

@@ -1,0 +1,176 @@
+"""Readings: looks while the student trains, the choice of a prompted arm, canaries, and the sealed scenarios."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ethos.judging.adherence import Assessor
+from ethos.judging.recitation import Recitation
+from ethos.models.types import SamplingParams
+from ethos.runs.preparation import stage
+from ethos.runs.session import Session
+from ethos.spec.conversation import Conversation
+from ethos.spec.scenarios import Scenario
+from ethos.spec.types import Json
+from ethos.store.journal import Draft
+from ethos.tasting.arms import VARIANTS, Variant, best_variant, prompts_for
+from ethos.tasting.canaries import (
+    CanaryReading,
+    canary_prompts,
+    canary_texts,
+    measure_canaries,
+    screen_families,
+)
+from ethos.tasting.look import adherence_by_clause, choose_scenarios, counts, overall, take_look, to_records
+from ethos.tasting.questions import Question, generate
+from ethos.tasting.types import BatchSampler, Student
+
+TASTE, SEALED = "taste", "sealed"
+LOOK_QUESTIONS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Taster:
+    """Takes looks, and writes them to the run's records."""
+
+    session: Session
+    assessor: Assessor
+    recitation: Recitation
+
+    @property
+    def params(self) -> SamplingParams:
+        """How every arm answers."""
+        tasting = self.session.config.tasting
+        return SamplingParams(tasting.max_tokens, tasting.temperature, seed=self.session.config.seed)
+
+    async def look(
+        self,
+        model: BatchSampler,
+        scenarios: Sequence[Scenario],
+        conversations: Sequence[Conversation] | None,
+        arm: str,
+        step: int,
+        purpose: str,
+    ) -> dict[str, float]:
+        """One look; `conversations` None means the scenarios' prompts as they are. Returns adherence by clause."""
+        shown = [s.prompt for s in scenarios] if conversations is None else conversations
+        readings = await take_look(model, scenarios, shown, self.assessor, self.recitation, self.params, arm, step)
+        if found := counts(readings)["not reached"]:
+            self.session.ui.warn(f"{found} of {len(readings)} {purpose} probes at step {step} never reached the model")
+        self.session.records.add_replies(to_records(readings, "main", purpose))
+        by_clause = adherence_by_clause(readings)
+        mean = overall(readings)
+        if mean is not None and purpose == TASTE:
+            self.session.records.add_metrics("main", step, {"taste.overall": mean})
+        return by_clause
+
+    def scenarios_at(self, scenarios: Sequence[Scenario], step: int) -> list[Scenario]:
+        """The taste scenarios of the look at a step, by rotation."""
+        knobs = self.session.journal.knobs("main", step)
+        return choose_scenarios(scenarios, knobs.taste_prompts, step // knobs.taste_every)
+
+
+async def choose_prompting(
+    taster: Taster, base: BatchSampler, scenarios: Sequence[Scenario], count_tokens: Any
+) -> dict[str, Any]:
+    """Reads every way of prompting on taste scenarios. Returns `chosen` and, for each, adherence, n and mean tokens."""
+    session, frame_tokens = taster.session, taster.session.config.synthesis.frame_tokens
+
+    async def make() -> Json:
+        scores: dict[Variant, list[float | None]] = {}
+        described: dict[str, Json] = {}
+        with session.ui.stage("tasting the prompted student", total=len(VARIANTS), unit="variants") as bar:
+            for variant in VARIANTS:
+                prompted = prompts_for(variant, scenarios, session.spec, count_tokens, frame_tokens)
+                readings = await take_look(
+                    base,
+                    scenarios,
+                    [p.conversation for p in prompted],
+                    taster.assessor,
+                    taster.recitation,
+                    taster.params,
+                    f"prompted: {variant}",
+                    0,
+                )
+                session.records.add_replies(to_records(readings, "main", TASTE))
+                scores[variant] = [reading.adherence for reading in readings]
+                scored = [score for score in scores[variant] if score is not None]
+                described[variant] = {
+                    "adherence": sum(scored) / len(scored) if scored else 0.0,
+                    "n": len(scored),
+                    "tokens": round(sum(p.tokens for p in prompted) / len(prompted)),
+                }
+                bar.advance(1)
+        return {"chosen": best_variant(scores), "variants": described}
+
+    return dict(await stage(session, "prompted variants", [s.id for s in scenarios], make))
+
+
+async def canary_questions(session: Session, base: BatchSampler) -> list[Question]:
+    """The questions of the canary: from families that the base answers right neither too rarely nor too often."""
+    count = session.config.tasting.questions
+
+    async def make() -> Json:
+        choice = await screen_families(base, session.config.scenario_seed)
+        if choice.warning:
+            session.ui.warn(choice.warning)
+        return list(choice.families)
+
+    families = await stage(session, "canary families", [count, session.config.scenario_seed], make)
+    return generate(count, session.config.scenario_seed, families)
+
+
+async def read_canaries(
+    session: Session, name: str, model: Student, questions: Sequence[Question], step: int
+) -> CanaryReading:
+    """The whole canary of one model, kept as a stage."""
+
+    async def make() -> Json:
+        reading = await measure_canaries(model, questions, canary_texts(), canary_prompts())
+        session.records.add_metrics("main", step, reading.metrics())
+        return reading.to_dict()
+
+    return CanaryReading.from_dict(await stage(session, f"canary {name}", [q.id for q in questions], make))
+
+
+async def glance_at_canaries(session: Session, model: Student, questions: Sequence[Question], step: int) -> None:
+    """The canary at a look: perplexity, and the first questions; the whole is read before and after training."""
+    reading = await measure_canaries(model, questions[:LOOK_QUESTIONS], canary_texts(), canary_prompts()[:4])
+    found = reading.metrics()
+    shown = {name: found[name] for name in ("canary.questions", "canary.perplexity")}
+    session.records.add_metrics("main", step, {f"look.{name}": value for name, value in shown.items()})
+
+
+async def read_sealed(
+    taster: Taster,
+    scenarios: Sequence[Scenario],
+    arms: Mapping[str, tuple[BatchSampler, Sequence[Conversation] | None]],
+    step: int,
+    pool_digest: str,
+) -> None:
+    """Reads the sealed scenarios for a frozen list of arms, once a run. The reading is entered in the journal first."""
+    session = taster.session
+
+    async def make() -> Json:
+        if not any(e.kind == "reading" and e.name == SEALED for e in session.journal.entries()):
+            session.journal.append(
+                Draft(
+                    kind="reading",
+                    name=SEALED,
+                    step=step,
+                    origin="rule",
+                    author="ethos",
+                    reason="the end of training",
+                    new=list(arms),
+                    evidence={"pool": pool_digest, "scenarios": len(scenarios)},
+                )
+            )
+        with session.ui.stage("reading sealed scenarios", total=len(arms) * len(scenarios), unit="replies") as bar:
+            for arm, (model, conversations) in arms.items():
+                await taster.look(model, scenarios, conversations, arm, step, SEALED)
+                bar.advance(len(scenarios))
+        return list(arms)
+
+    await stage(session, "sealed reading", [pool_digest, list(arms), step], make)

@@ -1,0 +1,156 @@
+"""Gathers a finished run's records into a report's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ethos.judging.calibration import Calibration
+from ethos.judging.wording import conversation_text
+from ethos.report import inputs
+from ethos.runs.reading import SEALED, TASTE
+from ethos.runs.session import Session, config_text
+from ethos.spec.types import Clause
+from ethos.store.canonical import digest
+from ethos.store.records import Reply
+from ethos.tasting.canaries import CanaryReading
+from ethos.tasting.look import RECITATION
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the stages found, beside what the database holds."""
+
+    clauses: tuple[Clause, ...]
+    row_calibrations: Mapping[str, Calibration]  # of the judge that chose rows
+    sealed_calibrations: Mapping[str, Calibration]
+    base_canary: CanaryReading
+    trained_canary: CanaryReading
+    prompting: Mapping[str, Any]
+    rows: Mapping[str, int]
+    sources: Mapping[str, int]
+    started: str
+    finished: str
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
+    """Everything that the report is made from."""
+    config = session.config
+    contexts = {context.name: context.reserved for context in config.scenarios.contexts}
+    judge = config.models.judge
+    return inputs.ReportInputs(
+        run=inputs.RunFacts(
+            name=config.name,
+            config_digest=digest(config_text(config)),
+            started=found.started,
+            finished=found.finished,
+            seed=config.seed,
+            scenario_seed=config.scenario_seed,
+            steps=config.training.steps,
+        ),
+        spec=inputs.SpecFacts(
+            session.spec.name,
+            session.spec.digest,
+            tuple(inputs.ClauseFacts(c.id, c.text, c.kind, c.tier) for c in found.clauses),
+        ),
+        models=inputs.ModelNames(
+            config.models.student, config.models.teacher, judge, config.models.sealed_judge or judge
+        ),
+        calibrations=tuple(_calibration(c) for c in found.sealed_calibrations.values() if c.auc is not None),
+        readings=tuple(_reading(r, contexts) for r in session.records.replies(purpose=SEALED)),
+        looks=_looks(session),
+        metrics=_metrics(session),
+        base_canary=_canary(found.base_canary),
+        trained_canary=_canary(found.trained_canary),
+        prompted_variants=tuple(
+            inputs.PromptedVariant(
+                name, value["adherence"], value["n"], value["tokens"], name == found.prompting["chosen"]
+            )
+            for name, value in found.prompting["variants"].items()
+        ),
+        journal=tuple(
+            inputs.JournalEntry(e.step, e.kind, e.name, e.old, e.new, e.origin, e.author, e.reason, e.created)
+            for e in session.journal.entries()
+        ),
+        cost=tuple(
+            inputs.RoleCost(role, total.calls, total.cached, total.tokens, total.seconds, total.usd)
+            for role, total in session.ledger.totals().items()
+        ),
+        seconds=found.seconds,
+        rows=found.rows,
+        sources=found.sources,
+        rejected=session.stages.counts("rows"),
+        warnings=found.warnings,
+        unmeasurable=_unmeasurable(found),
+    )
+
+
+def _unmeasurable(found: Findings) -> dict[str, str]:
+    reasons = {}
+    for clause in found.clauses:
+        sealed = found.sealed_calibrations.get(clause.id)
+        if clause.judged and (sealed is None or not sealed.passed):
+            reasons[clause.id] = "no calibration" if sealed is None else sealed.reason
+    return reasons
+
+
+def _calibration(found: Calibration) -> inputs.Calibration:
+    assert found.auc is not None
+    low, high = found.low or 0.0, found.high or 1.0
+    return inputs.Calibration(
+        found.clause_id, found.judge, found.auc, (low, high), found.passed, found.question or "", found.cut or 0.5
+    )
+
+
+def _reading(reply: Reply, reserved: Mapping[str, bool]) -> inputs.Reading:
+    judges = {verdict["judge"] for verdict in reply.verdicts}
+    adherence = None if reply.adherence is None else int(reply.adherence)
+    return inputs.Reading(
+        arm=reply.arm,
+        scenario_id=reply.scenario_id,
+        clause_id=reply.clause_id,
+        family=reply.family_id,
+        context=reply.context,
+        in_training_context=not reserved[reply.context],
+        contrast=reply.contrast,
+        adherence=adherence,
+        hollow="hollow" in judges,
+        recitation=RECITATION in judges,
+        prompt=conversation_text(reply.prompt),
+        reply=reply.reply,
+        evidence="; ".join(f"{verdict['judge']}: {verdict['evidence']}" for verdict in reply.verdicts),
+    )
+
+
+def _looks(session: Session) -> tuple[inputs.Look, ...]:
+    scores: dict[tuple[int, str], list[float]] = {}
+    for reply in session.records.replies(purpose=TASTE):
+        if reply.arm in ("base", "trained") and not reply.contrast and reply.adherence is not None:
+            scores.setdefault((reply.step, reply.clause_id), []).append(reply.adherence)
+    return tuple(
+        inputs.Look(step, clause, sum(values) / len(values), len(values))
+        for (step, clause), values in sorted(scores.items())
+    )
+
+
+def _metrics(session: Session) -> tuple[inputs.Metric, ...]:
+    names = [name for name in session.records.metric_names("main") if name.startswith(("loss.", "lr"))]
+    return tuple(
+        inputs.Metric(step, name, value) for name in names for step, value in session.records.metric("main", name)
+    )
+
+
+def _canary(found: CanaryReading) -> inputs.CanaryReading:
+    return inputs.CanaryReading(found.passages, found.questions, found.refusals, found.reply_words)
+
+
+def warnings_of(clauses: Sequence[Clause], rows: Mapping[str, Calibration]) -> list[str]:
+    """One for each judged clause whose judge failed its calibration: no row of it could be judged."""
+    return [
+        f"no demonstration of clause {clause.id} was judged: {rows[clause.id].reason}"
+        for clause in clauses
+        if clause.judged and clause.id in rows and not rows[clause.id].passed
+    ]
