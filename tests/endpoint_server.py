@@ -11,7 +11,7 @@ import json
 import socket
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -20,7 +20,7 @@ import uvicorn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ethos.models.endpoints import Endpoint
@@ -43,13 +43,15 @@ class Asked:
 
 
 class EndpointServer:
-    """Runs in a thread between `with` and its end. `requests` holds what was asked, `faults` what is to go wrong."""
+    """Runs in a thread between `with` and its end. `requests` holds what was asked, `faults` what is to go wrong;
+    each answer waits for `pause_s` first."""
 
     def __init__(self, sampler: Sampler, *, key: str | None = None, words: Sequence[str] = ()) -> None:
         """`key`: the only one that is let in; None lets all in. `words`: what `top_logprobs` tells of, by `score`."""
         self.sampler, self.key, self.words = sampler, key, words
         self.requests: list[Asked] = []
         self.faults: deque[Fault] = deque()
+        self.pause_s = 0.0
         self.most_at_once = 0
         self._at_once = 0
         routes = [
@@ -92,6 +94,7 @@ class EndpointServer:
         try:
             asked = Asked(request.url.path, key, await request.json(), request)
             self.requests.append(asked)
+            await asyncio.sleep(self.pause_s)
             if self.faults:
                 return await self.faults.popleft()(asked)
             if self.key is not None and key != self.key:
@@ -236,6 +239,17 @@ async def hangs(asked: Asked) -> Response:
     while not await asked.request.is_disconnected():
         await asyncio.sleep(0.01)
     return Response()
+
+
+async def drips(asked: Asked) -> Response:
+    """An answer that never stays silent for long and never ends."""
+
+    async def spaces() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    return StreamingResponse(spaces(), media_type="application/json")
 
 
 def answered(endpoint: Endpoint, call: Coroutine[Any, Any, T]) -> T:

@@ -160,11 +160,15 @@ def test_the_ledger_holds_every_call_by_role_and_purpose(teacher: CachedModel, l
     assert teacher.purpose == ""
 
 
-def test_a_price_is_paid_for_made_calls_only(model: Scoring, cache: ResponseCache, ledger: Ledger) -> None:
+def test_a_price_is_paid_for_made_calls_only(
+    model: Scoring, cache: ResponseCache, ledger: Ledger, tmp_path: Path
+) -> None:
     teacher = CachedModel(model, cache, ledger, "teacher", price=Price(1_000.0, 10_000.0))
     asyncio.run(teacher.sample(PROMPT, PARAMS))
     asyncio.run(teacher.sample(PROMPT, PARAMS))
     assert ledger.total().usd == pytest.approx(0.01 + 0.02)
+    with sqlite3.connect(tmp_path / "run.db") as database:
+        assert database.execute("SELECT cached FROM calls WHERE usd > 0").fetchall() == [(0,)]
 
 
 def test_past_the_budget_no_call_is_made_and_what_was_paid_for_is_kept(

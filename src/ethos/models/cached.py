@@ -234,7 +234,7 @@ def cached(
 class _Together:
     """Asks that nobody has made or is making, answered by one inner call.
 
-    `ResponseCache.once` starts making all of these in one turn of the event loop; the inner call starts after it.
+    `ResponseCache.once` starts making all of these in one turn of the event loop; the inner call starts in the next.
     """
 
     def __init__(self, make: Callable[[list[int]], Awaitable[list[str]]]) -> None:
@@ -249,7 +249,6 @@ class _Together:
         return (await asyncio.shield(self._answers))[index]
 
     async def _run(self) -> dict[int, str]:
-        await asyncio.sleep(0)
         wanted, self._wanted, self._answers = self._wanted, [], None  # whoever comes later starts another call
         return dict(zip(wanted, await self._make(wanted), strict=True))
 

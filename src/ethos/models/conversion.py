@@ -30,7 +30,7 @@ END_TOKENS = (
     "<eos>",
     "</s>",
 )
-"""Special tokens that end a turn or a document, where a vocabulary has them; a GGUF file names only one."""
+"""What ends a turn or a document where a vocabulary has it as a token of its own; a GGUF file names only one."""
 
 
 def converted_fingerprint(gguf_sha256: str) -> str:
@@ -80,10 +80,8 @@ def _write_model(gguf: Path, directory: Path) -> None:
         ) from error
 
     _restore_splitting(tokenizer, gguf)
-    special = {
-        token.content: index for index, token in tokenizer.added_tokens_decoder.items() if token.special
-    }
-    ends = {special[token] for token in END_TOKENS if token in special} | {tokenizer.eos_token_id}
+    added = {token.content: index for index, token in tokenizer.added_tokens_decoder.items()}
+    ends = {added[token] for token in END_TOKENS if token in added} | {tokenizer.eos_token_id}
     generation: Any = model.generation_config
     generation.eos_token_id = sorted(ends - {None})
     generation.bos_token_id = model.config.bos_token_id

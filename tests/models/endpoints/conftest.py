@@ -44,7 +44,7 @@ def server(_running_server: EndpointServer) -> EndpointServer:
     """Nothing asked yet, nothing to go wrong, and one key that is let in."""
     _running_server.requests.clear()
     _running_server.faults.clear()
-    _running_server.most_at_once, _running_server.key = 0, KEY
+    _running_server.most_at_once, _running_server.key, _running_server.pause_s = 0, KEY, 0.0
     return _running_server
 
 

@@ -94,6 +94,14 @@ def test_a_server_on_this_machine_needs_no_key(server: EndpointServer, monkeypat
     assert answered(endpoint, endpoint.sample(PROMPT, SamplingParams()))[0].text == "Is it kind?"
 
 
+def test_a_stand_in_for_a_key_is_no_secret(server: EndpointServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.key = "token"
+    monkeypatch.setenv(OPENAI_KEY, server.key)
+    endpoint = OpenAIEndpoint(resolve(f"openai:{server.address}/v1#m", Path()))
+    prompt = Conversation.user("A token of esteem")
+    assert answered(endpoint, endpoint.sample(prompt, SamplingParams()))[0].text == "A token of esteem"
+
+
 def test_another_kind_of_entry_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ANTHROPIC_KEY, "sesame")
     with pytest.raises(EthosError, match="openai:BASE_URL#MODEL"):

@@ -6,7 +6,6 @@ of them, at their defaults as well, so they are left out, and a warning says so 
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from typing import Any
@@ -62,10 +61,6 @@ class AnthropicEndpoint(Endpoint):
         self._remote = entry.source
         self._warned = False
 
-    async def close(self) -> None:
-        """Closes connections."""
-        await self._client.close()
-
     async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> Sample:
         asked = _asked(prompt, params)
         if (params.temperature, params.top_p, params.top_k) != (1.0, 1.0, 0):
@@ -94,8 +89,7 @@ class AnthropicEndpoint(Endpoint):
 
         return anthropic
 
-    @functools.cached_property
-    def _client(self) -> Any:
+    def _connect(self) -> Any:
         return self._sdk.AsyncAnthropic(
             api_key=self._key,
             base_url=self._remote.base_url,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 _REDACTED = "[key]"
 _QUOTED_CHARACTERS = 200
+_SHORTEST_SECRET = 12  # shorter ones are stand-ins for servers that want none, such as EMPTY, and occur in replies
 
 
 class EndpointFailed(EthosError):  # noqa: N818 - reads as what it says
@@ -27,7 +29,7 @@ class EndpointFailed(EthosError):  # noqa: N818 - reads as what it says
 
 
 class Endpoint(ABC):
-    """A `Sampler` over the network. Belongs to one event loop."""
+    """A `Sampler` over the network. Close it on the event loop that used it, before that ends."""
 
     key_variable: str
     """Where a user puts the key."""
@@ -36,7 +38,7 @@ class Endpoint(ABC):
         self.name, self.fingerprint = entry.name, endpoint_fingerprint(entry)
         self._key = key
         self._retries = retries
-        self._limiter = Limiter(limits)
+        self._limits = limits
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
         """One request for each draw: not every server honours a count.
@@ -49,9 +51,24 @@ class Endpoint(ABC):
         """
         return list(await asyncio.gather(*(self._draw(prompt, params, draw) for draw in draws)))
 
-    @abstractmethod
     async def close(self) -> None:
-        """Closes connections."""
+        """Closes connections; a later call, on any event loop, opens new ones."""
+        client = self.__dict__.pop("_client", None)
+        self.__dict__.pop("_limiter", None)
+        if client is not None:
+            await client.close()
+
+    @functools.cached_property
+    def _limiter(self) -> Limiter:
+        return Limiter(self._limits)
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        return self._connect()
+
+    @abstractmethod
+    def _connect(self) -> Any:
+        """The SDK's client, without retries of its own."""
 
     @abstractmethod
     async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> Sample:
@@ -105,7 +122,7 @@ class Endpoint(ABC):
         raise failure
 
     def _redacted(self, text: str) -> str:
-        return text.replace(self._key, _REDACTED)
+        return text if len(self._key) < _SHORTEST_SECRET else text.replace(self._key, _REDACTED)
 
     def _explained(self, failure: CallFailed) -> EthosError:
         status, quoted = failure.status, failure.reason[:_QUOTED_CHARACTERS]

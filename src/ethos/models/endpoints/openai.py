@@ -5,7 +5,6 @@ Tools, images and streaming were left out: a draw is one prompt and one reply of
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -95,10 +94,6 @@ class OpenAIEndpoint(Endpoint):
         top = logprobs.content[0].top_logprobs
         return [_log_sum(t.logprob for t in top if t.token.strip() == c) for c in candidates]
 
-    async def close(self) -> None:
-        """Closes connections."""
-        await self._client.close()
-
     async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> Sample:
         completion = await self._complete(prompt, self._asked(params, draw))
         choice, usage = completion.choices[0], completion.usage
@@ -142,8 +137,7 @@ class OpenAIEndpoint(Endpoint):
 
         return openai
 
-    @functools.cached_property
-    def _client(self) -> Any:
+    def _connect(self) -> Any:
         return self._sdk.AsyncOpenAI(
             api_key=self._key,
             base_url=self._remote.base_url,
