@@ -21,7 +21,6 @@ from ethos.tasting.look import (
     adherence_by_clause,
     choose_scenarios,
     counts,
-    over_application,
     overall,
     take_look,
     to_records,
@@ -88,8 +87,6 @@ def test_contrast_scenarios_measure_over_application_and_nothing_else(make: Any,
     assert [reading.applied for reading in readings] == [True, False, True, None]
     assert adherence_by_clause(readings) == {}
     assert overall(readings) is None
-    assert over_application(readings) == 0.75
-    assert over_application([]) is None
 
 
 def test_an_empty_reply_is_hollow_and_adheres_to_nothing(make: Any, assessor: Assessor) -> None:

@@ -1,8 +1,7 @@
 """Canaries: measures of capability that the spec has nothing to do with, to see what training it costs.
 
-Answers to generated questions, perplexity of plain text, refusals of harmless requests and length of replies. All
-greedy, so that a base read twice gives one reading. Left out on purpose: which change is too large; that is for rules
-and reports.
+Answers to generated questions, perplexity of plain text, refusals of harmless requests and length of replies; replies
+are greedy. Left out on purpose: the comparison of two readings, which is the report's, and which change is too large.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ from typing import Any
 from ethos.models.types import SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import sentences, words
-from ethos.statistics.paired import paired_difference
-from ethos.statistics.perplexity import PassageLoss, perplexity_ratio
+from ethos.statistics.perplexity import PassageLoss
 from ethos.tasting.questions import FamilyChoice, Question, choose_families, is_right, screening_questions
 from ethos.tasting.types import BatchSampler, Student
 
@@ -106,26 +104,6 @@ async def measure_canaries(
     )
 
 
-def compare(base: CanaryReading, trained: CanaryReading) -> dict[str, Any]:
-    """Trained against base, as plain data, with 95% intervals.
-
-    Questions and refusals are paired by id, perplexity by passage; a difference is trained - base.
-    """
-    ratio = perplexity_ratio(base.passages, trained.passages)
-    return {
-        "questions": _compare_shares(base.questions, trained.questions),
-        "perplexity": {
-            "base": ratio.before,
-            "trained": ratio.after,
-            "ratio": ratio.ratio,
-            "interval": [ratio.low, ratio.high],
-            "n": ratio.n,
-        },
-        "refusals": _compare_shares(base.refusals, trained.refusals),
-        "reply_words": {"base": base.reply_words, "trained": trained.reply_words},
-    }
-
-
 def is_refusal(reply: str) -> bool:
     """Whether one of the first two sentences opens as a refusal does, by the openers in `texts/refusals.txt`."""
     openers, exceptions = _refusals()
@@ -135,7 +113,7 @@ def is_refusal(reply: str) -> bool:
 
 def canary_texts() -> dict[str, str]:
     """Passage id -> paragraph of the plain text; an edit elsewhere keeps an id."""
-    paragraphs = (" ".join(paragraph.split()) for paragraph in _read("plain.txt").split("\n\n"))
+    paragraphs = (" ".join(paragraph.split()) for paragraph in _read("texts/plain.txt").split("\n\n"))
     return {_text_id(paragraph): paragraph for paragraph in paragraphs if paragraph}
 
 
@@ -154,19 +132,6 @@ async def _answers(model: BatchSampler, questions: Sequence[Question]) -> list[s
     return [sample.text for [sample] in samples]
 
 
-def _compare_shares(base: Mapping[str, bool], trained: Mapping[str, bool]) -> dict[str, Any]:
-    before = {item: float(base[item]) for item in base if item in trained}
-    after = {item: float(trained[item]) for item in before}
-    difference = paired_difference(after, before, {item: item for item in before})
-    return {
-        "base": _share(before),
-        "trained": _share(after),
-        "difference": difference.estimate,
-        "interval": [difference.low, difference.high],
-        "n": difference.n,
-    }
-
-
 def _share(outcomes: Mapping[str, float]) -> float:
     return sum(outcomes.values()) / len(outcomes)
 
@@ -176,13 +141,13 @@ def _text_id(text: str) -> str:
 
 
 def _plain_prompts() -> tuple[str, ...]:
-    return tuple(line.strip() for line in _read("plain_prompts.txt").splitlines() if line.strip())
+    return tuple(line for line in _read("plain_prompts.txt").splitlines() if line and not line.startswith("#"))
 
 
 @cache
 def _refusals() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Openers of refusals, and those of sentences that only look like one: the lines that begin with `not `."""
-    lines = [line for line in _read("refusals.txt").splitlines() if line]
+    lines = [line for line in _read("texts/refusals.txt").splitlines() if line]
     exceptions = [line.removeprefix("not ") for line in lines if line.startswith("not ")]
     openers = [line for line in lines if not line.startswith("not ")]
     return tuple(map(_opening, openers)), tuple(map(_opening, exceptions))
@@ -194,4 +159,4 @@ def _opening(text: str) -> str:
 
 
 def _read(name: str) -> str:
-    return files(__package__).joinpath("texts", name).read_text(encoding="utf-8")
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

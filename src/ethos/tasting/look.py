@@ -84,17 +84,17 @@ async def take_look(
 
 def adherence_by_clause(readings: Iterable[Reading]) -> dict[str, float]:
     """Clause id -> mean adherence of what was scored, contrast left out; a clause without a score is missing."""
-    return _mean_by_clause((reading.scenario.clause_id, reading.adherence) for reading in readings)
+    scored: dict[str, list[float]] = {}
+    for reading in readings:
+        if reading.adherence is not None:
+            scored.setdefault(reading.scenario.clause_id, []).append(reading.adherence)
+    return {clause_id: sum(values) / len(values) for clause_id, values in scored.items()}
 
 
 def overall(readings: Iterable[Reading]) -> float | None:
     """The mean over clauses; None if nothing was scored."""
-    return _mean(adherence_by_clause(readings).values())
-
-
-def over_application(readings: Iterable[Reading]) -> float | None:
-    """How often a clause was applied where it doesn't apply: the mean over clauses; None without a scored contrast."""
-    return _mean(_mean_by_clause((reading.scenario.clause_id, reading.applied) for reading in readings).values())
+    means = adherence_by_clause(readings).values()
+    return sum(means) / len(means) if means else None
 
 
 def counts(readings: Iterable[Reading]) -> dict[str, int]:
@@ -188,16 +188,3 @@ async def _read(
         recitation=recited is not None,
         verdicts=verdicts,
     )
-
-
-def _mean_by_clause(scores: Iterable[tuple[str, float | None]]) -> dict[str, float]:
-    scored: dict[str, list[float]] = {}
-    for clause_id, score in scores:
-        if score is not None:
-            scored.setdefault(clause_id, []).append(score)
-    return {clause_id: sum(values) / len(values) for clause_id, values in scored.items()}
-
-
-def _mean(values: Iterable[float]) -> float | None:
-    listed = list(values)
-    return sum(listed) / len(listed) if listed else None
