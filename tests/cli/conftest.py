@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from ethos.store.journal import MAIN, Journal
 from ethos.store.records import Records
 from ethos.store.run_directory import RunDirectory
 
+HEAVY = ("torch", "transformers", "numpy", "pyarrow", "matplotlib", "scipy", "openai", "anthropic", "peft", "datasets")
 STEPS = 100
 CONFIG = f"""\
 name: wren
@@ -70,6 +72,20 @@ def stopped_run(folder: Path) -> RunDirectory:
     run = RunDirectory.create(folder / "runs" / "wren", CONFIG)
     draw_batches(run, 40)
     return run
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The modules that are loaded when the command has ended."""
+    code = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('imported:', *sys.modules))\n"
+        f"sys.argv = ['ethos', *{arguments!r}]\n"
+        "from ethos.cli.main import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stdout.rpartition("imported: ")[2].split())
 
 
 def draw_batches(run: RunDirectory, last_step: int) -> None:

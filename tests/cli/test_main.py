@@ -5,29 +5,14 @@ from pathlib import Path
 
 import pytest
 import typer
-from tests.cli.conftest import Ethos
+from tests.cli.conftest import CONFIG, HEAVY, Ethos, imported_by
 
 from ethos import __version__
 from ethos.cli import main as command_line
 from ethos.errors import EthosError
 from ethos.store.run_directory import RunDirectory
 
-HEAVY = ("torch", "transformers", "numpy", "pyarrow", "matplotlib", "scipy", "openai", "anthropic", "peft", "datasets")
 COMMANDS = ("run", "chat", "status", "journal", "adjust", "pause", "resume", "trace", "report", "knobs", "models")
-
-
-def imported_by(*arguments: str) -> set[str]:
-    """The modules that are loaded when the command has ended."""
-    code = (
-        "import sys, atexit\n"
-        "atexit.register(lambda: print('imported:', *sys.modules))\n"
-        f"sys.argv = ['ethos', *{arguments!r}]\n"
-        "from ethos.cli.main import main\n"
-        "main()\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return set(ended.stdout.rpartition("imported: ")[2].split())
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -140,6 +125,18 @@ def test_a_bug_keeps_its_traceback(ethos: Ethos, monkeypatch: pytest.MonkeyPatch
         ethos("broken")
 
 
+def test_a_traceback_never_shows_the_values_of_variables() -> None:
+    code = (
+        "import sys; from ethos.cli import knobs, main\n"
+        "def broken():\n    key = 'sk' + '-secret'\n    return 1 / 0\n"
+        "knobs.show_knobs = broken; sys.argv = ['ethos', 'knobs']; main.main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.rstrip().endswith("ZeroDivisionError: division by zero")
+    assert "sk-secret" not in ended.stderr
+
+
 def test_an_interrupted_run_says_how_to_go_on(ethos: Ethos, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ethos.runs import launch
 
@@ -147,6 +144,7 @@ def test_an_interrupted_run_says_how_to_go_on(ethos: Ethos, folder: Path, monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(launch, "run", interrupted)
+    (folder / "config.yaml").write_text(CONFIG)
     ended = ethos("run", "config.yaml")
     assert ended.code == 130
     assert "run the same command to go on" in ended.err

@@ -11,11 +11,14 @@ import typer
 
 from ethos.cli.lookup import find_run
 from ethos.errors import EthosError
+from ethos.store.config import load_config
 
 
 def run(config: Path, runs_dir: Path) -> None:
     """Runs or continues the main job, and prints its report."""
     from ethos.progress import progress_for
+
+    load_config(config)  # a mistake in it is told at once, before torch is loaded
     from ethos.runs import launch
 
     try:
@@ -30,10 +33,9 @@ def show_plan(config: Path) -> None:
     """Prints the resolved config and what it leads to."""
     import yaml
 
-    from ethos.runs.plan import plan
-    from ethos.store.config import load_config
-
     resolved = load_config(config)
+    from ethos.runs.plan import plan
+
     planned = plan(resolved, config.resolve().parent)
     typer.echo(yaml.safe_dump(resolved.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
     typer.echo("\n".join(planned.lines()))

@@ -6,6 +6,7 @@ import typer
 
 from ethos.cli.lookup import find_run
 from ethos.cli.output import columns, harmless
+from ethos.cli.steering import next_step
 from ethos.store.config import load_config
 from ethos.store.journal import MAIN, Journal
 from ethos.store.knobs import knob_table, knob_value
@@ -20,14 +21,19 @@ def show_status(name: str) -> None:
     config = load_config(run.config_path)
     with run.read_database() as database:
         status = Stages(database).status()
-        step = 0 if status is None else status.step
         knobs = Journal(database, run.name, config.knobs).knobs(MAIN, config.training.steps)
-        metrics = Records(database).metrics_at(MAIN, step)
+        records = Records(database)
+        step = next_step(records, config.training.steps) - 1
+        metrics = records.metrics_at(MAIN, step) or records.metrics_at(
+            MAIN, step - 1
+        )  # a drawn step may not be trained
     facts = [("run", str(run.path)), ("state", _state(run, status))]
     if status is not None:
         whole = "" if status.total is None else f" of {status.total}"
-        facts += [("stage", f"{status.stage}, {status.done}{whole}"), ("step", f"{step} of {config.training.steps}")]
-        facts += [("updated", status.updated)] + ([("message", harmless(status.message))] if status.message else [])
+        stage = [("stage", f"{status.stage}, {status.done}{whole}")] if status.stage else []
+        message = [("message", harmless(status.message))] if status.message else []
+        facts += [*stage, *message, ("updated", status.updated)]
+    facts.append(("step", f"{step} of {config.training.steps}"))
     facts += [(metric, f"{value:.4g}") for metric, value in metrics.items() if metric.startswith("loss")]
     for knob in knob_table():
         now, launched = knob_value(knobs, knob.path), knob_value(config.knobs, knob.path)
