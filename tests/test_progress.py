@@ -134,6 +134,7 @@ def test_a_terminal_gets_bars_and_keeps_a_line_a_stage(monkeypatch: pytest.Monke
 
     asyncio.run(two_stages())
     shown = screen.getvalue()
+    assert shown.count("training [fast]") > 1  # in the bar as well as in the line
     for part in ("training [fast]: 4/4 steps in 0:00", "tasting: 0/2 in 0:00", "warning: [red] is text", "loss 2.31"):
         assert part in shown
 
