@@ -242,10 +242,10 @@ async def hangs(asked: Asked) -> Response:
 
 
 async def drips(asked: Asked) -> Response:
-    """An answer that never stays silent for long and never ends."""
+    """Two seconds of an answer that is never silent for long, and nothing in the end."""
 
     async def spaces() -> AsyncIterator[bytes]:
-        while True:
+        for _ in range(200):
             yield b" "
             await asyncio.sleep(0.01)
 
