@@ -28,7 +28,7 @@ from ethos.spec.conversation import Conversation
 
 T = TypeVar("T")
 
-_SLOTS = 64
+_SLOTS = 96
 _PREFIX_BYTES = 512 * 2**20
 
 
@@ -85,8 +85,7 @@ class Engine:
             EthosError: if prompt and reply don't fit the model's context.
         """
         request = self._sample_request(prompt, params, draws)
-        self._samples.append(request)
-        self._start()
+        self._submit([request])
         return [self._finished(prompt, running) for running in await request.future]
 
     async def sample_batch(
@@ -94,8 +93,7 @@ class Engine:
     ) -> list[list[Sample]]:
         """A closed batch in a fixed order, for rollouts and tastes: nothing else decides what is computed with what."""
         requests = [self._sample_request(prompt, params, draws) for prompt in prompts]
-        self._samples.extend(requests)
-        self._start()
+        self._submit(requests)
         results = [await request.future for request in requests]
         return [[self._finished(p, r) for r in group] for p, group in zip(prompts, results, strict=True)]
 
@@ -133,9 +131,13 @@ class Engine:
             )
         digest = prompt.digest()
         group = [Running(tokens, params, noise_key(params.seed, digest, draw), draw) for draw in draws]
-        request = _SampleRequest(group, len(group), asyncio.get_running_loop().create_future())
-        self._owners.update({id(running): request for running in group})
-        return request
+        return _SampleRequest(group, len(group), asyncio.get_running_loop().create_future())
+
+    def _submit(self, requests: Sequence[_SampleRequest]) -> None:
+        for request in requests:
+            self._owners.update({id(running): request for running in request.group})
+            self._samples.append(request)
+        self._start()
 
     def _require_room(self, prompt_tokens: int, reply_tokens: int) -> None:
         if prompt_tokens + reply_tokens > self.context_tokens:

@@ -128,7 +128,11 @@ class _Job:
             config.seed,
             count,
         )
-        inputs: list[Any] = [digest([s.id for s in job.scenarios]), config.synthesis.model_dump(mode="json"), config.seed]
+        inputs: list[Any] = [
+            digest([s.id for s in job.scenarios]),
+            config.synthesis.model_dump(mode="json"),
+            config.seed,
+        ]
         inputs += [teacher.fingerprint, [c.to_dict() for c in judge.calibrations.values()]]
         files = await rows_of(session, job, Cast(teacher, base, assessor), replay_prompts(), inputs)
         rows = load_rows(session, files)

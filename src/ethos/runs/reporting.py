@@ -109,7 +109,7 @@ def _reading(reply: Reply, reserved: Mapping[str, bool]) -> inputs.Reading:
     judges = {verdict["judge"] for verdict in reply.verdicts}
     adherence = None if reply.adherence is None else int(reply.adherence)
     return inputs.Reading(
-        arm=reply.arm,
+        arm=reply.arm,  # type: ignore[arg-type]
         scenario_id=reply.scenario_id,
         clause_id=reply.clause_id,
         family=reply.family_id,

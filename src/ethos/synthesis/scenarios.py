@@ -18,13 +18,25 @@ from ethos.spec.language import language_name, words
 from ethos.spec.scenarios import POOLS, Family, Pool, Scenario, deal_topics, families_of_pool
 from ethos.spec.types import Clause, Spec
 from ethos.store.config import ScenariosConfig
-from ethos.synthesis.types import case_of, wording
+from ethos.synthesis.few_shot import few_shot
+from ethos.synthesis.types import case_of
 
 _TOPIC_CALLS = 24  # lists asked for before giving up
 _TOPICS_A_CALL = 10
-_MESSAGE_TRIES = 6
-_LONGEST_MESSAGE_WORDS = 120
+_MESSAGE_TRIES = 4
+_DRAWS_A_RETRY = 4
+_LONGEST_MESSAGE_WORDS = 80
+_LONGEST_MESSAGE_TOKENS = 120
 _NUMBERED = re.compile(r"^\s*(?:\d+\s*[.):、．：]|[-*•])\s*(.+?)\s*$")
+_OPEN_SLOT = re.compile(
+    r"\[[A-Za-z ']{2,30}\]|\{\{?\w+\}?\}|<\||^(?:form|situation|who writes):", re.IGNORECASE | re.MULTILINE
+)
+_ANSWER = re.compile(  # how an assistant opens, and not the person who writes to it
+    r"\bas an ai\b|\bi can(?:no|')t assist\b|\b(?:happy|glad|here) to (?:help|assist)\b|\bfeel free\b|\bassist you\b"
+    r"|\bsorry to hear\b|\bhow can i (?:help|assist)\b|\bprovide (?:me with )?more (?:details|information|context)\b",
+    re.IGNORECASE,
+)
+_QUESTION = re.compile(r"[?？]")  # a contrast message asks for something plain
 _LABEL = re.compile(r"^(?:subject|message|email|text|post)\s*:\s*", re.IGNORECASE)
 
 
@@ -81,15 +93,13 @@ async def write_scenarios(
     scenarios: dict[Family, Scenario] = {}
     waiting = families
     for attempt in range(_MESSAGE_TRIES):
-        texts = await asyncio.gather(*(writer.write(by_id[f.clause_id], f, attempt) for f in waiting))
-        refused = []
-        for family, text in zip(waiting, texts, strict=True):
-            if text is None or not taken.add(text):
-                refused.append(family)
-            else:
+        written = await asyncio.gather(*(writer.write(by_id[f.clause_id], f, attempt) for f in waiting))
+        for family, texts in zip(waiting, written, strict=True):
+            text = next((text for text in texts if taken.add(text)), None)
+            if text is not None:
                 scenarios[family] = Scenario(family, Conversation.user(text))
                 advance()
-        waiting = refused
+        waiting = [family for family in waiting if family not in scenarios]
         if not waiting:
             break
     if len(waiting) > len(families) // 10:
@@ -122,15 +132,10 @@ async def _families(spec: Spec, clause: Clause, config: ScenariosConfig, seed: i
 
 async def _topics(spec: Spec, clause: Clause, prompt: str, needed: int, seed: int, teacher: Sampler) -> list[str]:
     """At least `needed` distinct topics, from as many lists as that takes."""
-    asked = wording(prompt).fill(
-        trusted={
-            "clause": clause.text,
-            "when": case_of(clause),
-            "count": str(_TOPICS_A_CALL),
-            "language": language_name(spec.language),
-        }
+    asked = few_shot(prompt).fill(
+        count=str(_TOPICS_A_CALL), case=case_of(clause), language=language_name(spec.language)
     )
-    params = SamplingParams(max_tokens=16 * _TOPICS_A_CALL, temperature=1.0, seed=seed)
+    params = SamplingParams(max_tokens=16 * _TOPICS_A_CALL, temperature=0.9, top_p=0.95, seed=seed)
     found: dict[str, str] = {}
     draws = range(0)
     while len(found) < needed and draws.stop < _TOPIC_CALLS:
@@ -157,30 +162,28 @@ class _Writer:
     seed: int
     teacher: Sampler
 
-    async def write(self, clause: Clause, family: Family, attempt: int) -> str | None:
-        """A message, or None if it can't be one."""
-        asked = wording("contrast_message" if family.contrast else "message").fill(
-            trusted={
-                "clause": clause.text,
-                "when": case_of(clause),
-                "form": self.forms[family.context],
-                "topic": family.topic,
-                "language": language_name(self.spec.language),
-            }
+    async def write(self, clause: Clause, family: Family, attempt: int) -> list[str]:
+        """Messages that can be used; the first attempt draws one, later ones several."""
+        asked = few_shot("contrast_message" if family.contrast else "message").fill(
+            case=case_of(clause),
+            form=self.forms[family.context],
+            topic=family.topic,
+            language=language_name(self.spec.language),
         )
-        params = SamplingParams(max_tokens=160, temperature=self.temperature, seed=self.seed)
-        [sample] = await self.teacher.sample(asked, params, (attempt,))
-        return clean_message(sample.text) if sample.finish_reason == "stop" else None
+        params = SamplingParams(_LONGEST_MESSAGE_TOKENS, self.temperature, top_p=0.95, seed=self.seed)
+        first = 1 + (attempt - 1) * _DRAWS_A_RETRY
+        draws = (0,) if attempt == 0 else range(first, first + _DRAWS_A_RETRY)
+        samples = await self.teacher.sample(asked, params, draws)
+        cleaned = [clean_message(sample.text) for sample in samples if sample.finish_reason == "stop"]
+        return [text for text in cleaned if text is not None and not (family.contrast and not _QUESTION.search(text))]
 
 
 def clean_message(text: str) -> str | None:
-    """The message without labels and quotation marks; None if it is empty, too long, or holds a placeholder."""
+    """The message without labels and quotation marks; None if it is empty, too long, open, or an answer."""
     text = _LABEL.sub("", text.strip().strip('"“”')).strip()
     if not text or len(words(text)) > _LONGEST_MESSAGE_WORDS or len(words(text)) < 3:
         return None
-    if re.search(r"\[[A-Za-z ']{2,30}\]|\{\{?\w+\}?\}|<\|", text):
-        return None
-    return text
+    return None if _OPEN_SLOT.search(text) or _ANSWER.search(text) else text
 
 
 class _Taken:

@@ -1,0 +1,41 @@
+"""Prompts whose examples are turns of a conversation: small models follow what they seem to have done before.
+
+A file in `prompts/` holds the system message, the form of what is asked, and examples of it with their answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from ethos.spec.conversation import Conversation, Message
+
+PROMPTS = Path(__file__).with_name("prompts")
+
+
+@dataclass(frozen=True, slots=True)
+class FewShot:
+    """One prompt file as read."""
+
+    system: str
+    ask: str
+    examples: tuple[tuple[Mapping[str, str], str], ...]  # what was asked, and the answer
+
+    def fill(self, **asked: str) -> Conversation:
+        """The conversation up to the answer that is wanted. KeyError if a placeholder of the file is not given."""
+        turns = [Message("system", self.system)]
+        for example, answer in self.examples:
+            turns += [Message("user", self.ask.format_map(example)), Message("assistant", answer)]
+        return Conversation((*turns, Message("user", self.ask.format_map(asked))))
+
+
+@cache
+def few_shot(name: str) -> FewShot:
+    """The prompt file of that name."""
+    data = yaml.safe_load((PROMPTS / f"{name}.yaml").read_text(encoding="utf-8"))
+    examples = tuple((example["ask"], example["answer"]) for example in data["examples"])
+    return FewShot(data["system"], data["ask"], examples)
