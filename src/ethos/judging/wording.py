@@ -18,6 +18,7 @@ from ethos.spec.conversation import Conversation
 PROMPTS = Path(__file__).with_name("prompts")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 CLOSING_TAG = re.compile(r"</(\w+)>")
+BRACKET_MARK = re.compile(r"\[([a-z ]+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Wording:
         """`text` made unable to open or close a tag of this prompt, or to hold a chat template's token."""
         tags = "|".join(map(re.escape, sorted(set(CLOSING_TAG.findall(self.user)))))
         ours = rf"<(?=\s*/?\s*(?:{tags})\b)" if tags else r"(?!)"
+        marks = "|".join(map(re.escape, sorted(set(BRACKET_MARK.findall(self.user)))))
+        text = re.sub(rf"\[(?=\s*(?:{marks})\s*\])", "(", text, flags=re.IGNORECASE) if marks else text
         return re.sub(rf"{ours}|<(?=\|)|<(?=/?s>)", "‹", text, flags=re.IGNORECASE)
 
 

@@ -67,7 +67,7 @@ class Decoding:
 
     @torch.no_grad()
     def admit(self, groups: Sequence[Sequence[Running]]) -> list[Running]:
-        """Starts groups of draws that share a prompt, prefilled once. Returns those that ended with their first token."""
+        """Starts groups of draws that share a prompt, prefilled once. Returns those that ended at once."""
         self._pack()
         starts, slot = [], len(self.running)
         for group in groups:

@@ -142,8 +142,8 @@ class Engine:
     def _require_room(self, prompt_tokens: int, reply_tokens: int) -> None:
         if prompt_tokens + reply_tokens > self.context_tokens:
             raise EthosError(
-                f"{self.name}: a prompt of {prompt_tokens} tokens and a reply of {reply_tokens} don't fit its context of "
-                f"{self.context_tokens}; shorten the prompt or lower max_tokens"
+                f"{self.name}: a prompt of {prompt_tokens} tokens and a reply of {reply_tokens} don't fit "
+                f"its context of {self.context_tokens}; shorten the prompt or lower max_tokens"
             )
 
     @staticmethod

@@ -97,7 +97,8 @@ def _with_system_message(tokenizer: Any, system_message: str | None) -> str:
             return str(tokenizer.chat_template)
     tokenizer.chat_template = template
     raise EthosError(
-        "the chat template inserts a system message that can't be taken out; set system_message to `template` or to a text"
+        "the chat template inserts a system message that can't be taken out; "
+        "set system_message to `template` or to a text"
     )
 
 

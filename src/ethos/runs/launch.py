@@ -21,7 +21,6 @@ from ethos.runs.placebo import placebo_rows
 from ethos.runs.preparation import (
     CalibratedJudge,
     calibrated,
-    chosen_clauses,
     labelled_replies,
     load_rows,
     rows_of,
@@ -48,6 +47,7 @@ from ethos.spec.types import Clause
 from ethos.store.canonical import digest, utc_now
 from ethos.store.config import load_config
 from ethos.store.rows import Row
+from ethos.synthesis.sizes import chosen_clauses
 from ethos.synthesis.types import Cast, Job
 from ethos.tasting.canaries import replay_prompts
 from ethos.tasting.language_probe import can_write

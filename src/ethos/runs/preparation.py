@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ethos.errors import EthosError
 from ethos.judging.adherence import Assessor
 from ethos.judging.calibration import Calibration, calibrate
 from ethos.judging.labelled import CalibrationReply, load_calibration
@@ -22,13 +21,13 @@ from ethos.spec.frame import frame
 from ethos.spec.scenarios import Family, Pool, Scenario, require_pool_sizes
 from ethos.spec.types import Clause, Json, Spec
 from ethos.store.canonical import digest
-from ethos.store.config import RunConfig
 from ethos.store.parquet_rows import read_rows, write_rows
 from ethos.store.rows import DemonstrationRow, DocumentRow, Row
 from ethos.synthesis.demonstrations import Demonstrations
 from ethos.synthesis.documents import Documents
 from ethos.synthesis.replay import Replay
-from ethos.synthesis.scenarios import plan_scenarios, write_scenarios
+from ethos.synthesis.scenarios import write_scenarios
+from ethos.synthesis.sizes import plan_scenarios
 from ethos.synthesis.types import Cast, Job, Recipe
 
 CountTokens = Callable[[str], int]
@@ -57,23 +56,6 @@ async def stage(session: Session, name: str, inputs: Json, make: Callable[[], Aw
     payload = await make()
     session.stages.finish(name, payload)
     return payload
-
-
-def chosen_clauses(config: RunConfig, spec: Spec) -> tuple[Clause, ...]:
-    """The clauses that a run works on. Raises EthosError for an id that the spec hasn't."""
-    clauses = spec.clauses
-    if config.clauses:
-        known = {clause.id: clause for clause in spec.clauses}
-        for clause_id in config.clauses:
-            if clause_id not in known:
-                raise EthosError(
-                    f"clauses: {spec.path.name} has no clause {clause_id!r}; use some of {', '.join(known)}"
-                )
-        clauses = tuple(known[clause_id] for clause_id in config.clauses)
-    limit = config.max_clauses
-    if limit is not None and len(clauses) > limit:
-        clauses = tuple(clauses[index * len(clauses) // limit] for index in range(limit))
-    return clauses
 
 
 async def scenarios_of(

@@ -41,11 +41,11 @@ class Conversation:
         return [{"role": m.role, "content": m.content} for m in self.messages]
 
     def then(self, role: Role, content: str) -> Conversation:
-        """This conversation with one more turn."""
+        """The conversation with one more turn."""
         return Conversation((*self.messages, Message(role, content)))
 
     def with_system(self, text: str | None) -> Conversation:
-        """This conversation under another system message; None means without one."""
+        """The conversation under another system message; None means without one."""
         rest = tuple(m for m in self.messages if m.role != "system")
         return Conversation(rest if text is None else (Message("system", text), *rest))
 

@@ -111,8 +111,8 @@ def families_of_pool(
     ]
     if len(grid) < count:
         raise EthosError(
-            f"clause {clause_id}, pool {pool}: {len(topics)} topics × {len(usable)} contexts give {len(grid)} families, "
-            f"but {count} are wanted; raise scenarios.topics_per_clause or lower the pool's size"
+            f"clause {clause_id}, pool {pool}: {len(topics)} topics × {len(usable)} contexts give {len(grid)} "
+            f"families, but {count} are wanted; add contexts, or lower the pool's size"
         )
     return grid[:count]
 

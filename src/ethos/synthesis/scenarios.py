@@ -19,6 +19,7 @@ from ethos.spec.scenarios import POOLS, Family, Pool, Scenario, deal_topics, fam
 from ethos.spec.types import Clause, Spec
 from ethos.store.config import ScenariosConfig
 from ethos.synthesis.few_shot import few_shot
+from ethos.synthesis.sizes import plan_scenarios
 from ethos.synthesis.types import case_of
 
 _TOPIC_CALLS = 24  # lists asked for before giving up
@@ -36,33 +37,8 @@ _ANSWER = re.compile(  # how an assistant opens, and not the person who writes t
     r"|\bsorry to hear\b|\bhow can i (?:help|assist)\b|\bprovide (?:me with )?more (?:details|information|context)\b",
     re.IGNORECASE,
 )
-_QUESTION = re.compile(r"[?？]")  # a contrast message asks for something plain
+_QUESTION = re.compile(r"[?？]")
 _LABEL = re.compile(r"^(?:subject|message|email|text|post)\s*:\s*", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class ScenarioPlan:
-    """How many prompts and topics a clause gets in each pool."""
-
-    prompts: Mapping[Pool, int]
-    contrasts: Mapping[Pool, int]
-    topics: Mapping[Pool, int]
-
-    @property
-    def total(self) -> int:
-        """Prompts over all pools."""
-        return sum(self.prompts.values()) + sum(self.contrasts.values())
-
-
-def plan_scenarios(clause: Clause, config: ScenariosConfig) -> ScenarioPlan:
-    """The plan of one clause: each topic is met in two contexts, in the sealed pool in four."""
-    prompts = {pool: config.count(pool, clause.judged) for pool in POOLS}
-    usable = {pool: sum(pool == "sealed" or not c.reserved for c in config.contexts) for pool in POOLS}
-    topics = {pool: -(-prompts[pool] // min(usable[pool], 4 if pool == "sealed" else 2)) for pool in POOLS}
-    contrasts: dict[Pool, int] = {}
-    if clause.applies == "sometimes" and config.contrast_per_clause:
-        contrasts = {"train": config.contrast_per_clause, "sealed": config.contrast_per_clause}
-    return ScenarioPlan(prompts, contrasts, topics)
 
 
 async def write_scenarios(
@@ -115,7 +91,7 @@ async def _families(spec: Spec, clause: Clause, config: ScenariosConfig, seed: i
     contexts = [
         c.to_context() for c in config.contexts if not clause.contexts or c.name in clause.contexts or c.reserved
     ]
-    topics = await _topics(spec, clause, "topics", sum(plan.topics.values()), seed, teacher)
+    topics = await _topics(spec, clause, sum(plan.topics.values()), seed, teacher)
     dealt = deal_topics(topics, plan.topics, seed, clause.id)
     families = [
         family
@@ -123,19 +99,22 @@ async def _families(spec: Spec, clause: Clause, config: ScenariosConfig, seed: i
         for family in families_of_pool(clause.id, pool, dealt[pool], contexts, plan.prompts[pool])
     ]
     if plan.contrasts:
-        others = await _topics(spec, clause, "contrast_topics", sum(plan.contrasts.values()), seed, teacher)
+        others = await _topics(spec, clause, sum(plan.contrasts.values()), seed, teacher, contrast=True)
         dealt = deal_topics(others, plan.contrasts, seed, f"{clause.id}/contrast")
+        plain = [context for context in contexts if not context.reserved][:1]
         for pool, count in plan.contrasts.items():
-            families += families_of_pool(clause.id, pool, dealt[pool], contexts, count, contrast=True)
+            families += families_of_pool(clause.id, pool, dealt[pool], plain, count, contrast=True)
     return families
 
 
-async def _topics(spec: Spec, clause: Clause, prompt: str, needed: int, seed: int, teacher: Sampler) -> list[str]:
-    """At least `needed` distinct topics, from as many lists as that takes."""
-    asked = few_shot(prompt).fill(
+async def _topics(
+    spec: Spec, clause: Clause, needed: int, seed: int, teacher: Sampler, *, contrast: bool = False
+) -> list[str]:
+    """At least `needed` distinct topics, or messages for contrast, from as many lists as that takes."""
+    asked = few_shot("contrast_topics" if contrast else "topics").fill(
         count=str(_TOPICS_A_CALL), case=case_of(clause), language=language_name(spec.language)
     )
-    params = SamplingParams(max_tokens=16 * _TOPICS_A_CALL, temperature=0.9, top_p=0.95, seed=seed)
+    params = SamplingParams(max_tokens=20 * _TOPICS_A_CALL, temperature=0.9, top_p=0.95, seed=seed)
     found: dict[str, str] = {}
     draws = range(0)
     while len(found) < needed and draws.stop < _TOPIC_CALLS:
@@ -143,15 +122,21 @@ async def _topics(spec: Spec, clause: Clause, prompt: str, needed: int, seed: in
         for sample in await teacher.sample(asked, params, draws):
             for line in sample.text.splitlines():
                 match = _NUMBERED.match(line)
-                if match and 1 <= len(words(match.group(1))) <= 12:
-                    topic = match.group(1).strip('*_"“”. ')
+                if match and _can_be_topic(match.group(1), contrast):
+                    topic = match.group(1).strip('*_"“” ').rstrip(".")
                     found.setdefault(topic.casefold(), topic)
     if len(found) < needed:
         raise EthosError(
-            f"clause {clause.id}: the teacher {teacher.name} named {len(found)} distinct subjects, "
-            f"and {needed} are needed; add `when:` to the clause, lower scenarios.*_per_clause, or name a stronger teacher"
+            f"clause {clause.id}: the teacher {teacher.name} named {len(found)} distinct subjects, and {needed} "
+            "are needed; add `when:` to the clause, lower scenarios.*_per_clause, or name a stronger teacher"
         )
     return list(found.values())[: max(needed, 4 * _TOPICS_A_CALL)]
+
+
+def _can_be_topic(text: str, contrast: bool) -> bool:
+    """A topic is a short phrase; a contrast is a whole message, which asks something."""
+    length = len(words(text))
+    return 4 <= length <= 30 and _QUESTION.search(text) is not None if contrast else 1 <= length <= 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +148,10 @@ class _Writer:
     teacher: Sampler
 
     async def write(self, clause: Clause, family: Family, attempt: int) -> list[str]:
-        """Messages that can be used; the first attempt draws one, later ones several."""
-        asked = few_shot("contrast_message" if family.contrast else "message").fill(
+        """Messages that can be used; the first attempt draws one, later ones several. A contrast is its own message."""
+        if family.contrast:
+            return [family.topic]
+        asked = few_shot("message").fill(
             case=case_of(clause),
             form=self.forms[family.context],
             topic=family.topic,
@@ -175,7 +162,7 @@ class _Writer:
         draws = (0,) if attempt == 0 else range(first, first + _DRAWS_A_RETRY)
         samples = await self.teacher.sample(asked, params, draws)
         cleaned = [clean_message(sample.text) for sample in samples if sample.finish_reason == "stop"]
-        return [text for text in cleaned if text is not None and not (family.contrast and not _QUESTION.search(text))]
+        return [text for text in cleaned if text is not None]
 
 
 def clean_message(text: str) -> str | None:

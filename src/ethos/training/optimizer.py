@@ -24,7 +24,10 @@ class OptimParams:
 
 
 class MasterOptimizer:
-    """Owns the fp32 masters of named compute tensors, their gradients, and AdamW's moments (Loshchilov and Hutter 2019)."""
+    """Owns the fp32 masters of named compute tensors, their gradients, and AdamW's moments.
+
+    AdamW as in Loshchilov and Hutter (2019), algorithm 2.
+    """
 
     def __init__(self, compute: Mapping[str, Tensor]) -> None:
         self._compute = dict(compute)

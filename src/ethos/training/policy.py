@@ -1,7 +1,7 @@
 """The policy: the student while it trains, behind five primitives.
 
-`forward_backward` once an objective in a step, `optim_step`, `save`, `load`, and `engine` to sample from the very weights
-that are trained. All of them run on the compute thread.
+`forward_backward` once an objective in a step, `optim_step`, `save`, `load` and `export`. All of them run on the
+compute thread; an engine over the same `forward` samples from the very weights that are trained.
 """
 
 from __future__ import annotations
