@@ -23,7 +23,7 @@ class Controls:
     branch: str
     paused: bool = False
 
-    async def boundary(self, step: int, on_pause: str = "") -> None:
+    async def boundary(self, step: int) -> None:
         """Applies what waits, with effect from `step`; while the run is paused, waits for more."""
         while True:
             for request in pending(self.run, self.journal):

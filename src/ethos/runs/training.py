@@ -83,8 +83,7 @@ class Trainer:
         start = await run_job(self.resume)
         await run_job(changed, f"{self._branch}/{start}")
         title = "training" if self._branch == "main" else f"training ({self._branch})"
-        with ui.stage(title, total=self._steps, unit="steps") as bar:
-            bar.advance(start)
+        with ui.stage(title, total=self._steps, unit="steps", done=start) as bar:
             for step in range(start + 1, self._steps + 1):
                 if self._session.records.batch(self._branch, step) is None and self._branch == "main":
                     await self._controls.boundary(step)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ethos.errors import EthosError
+from ethos.judging.content import content_words, fillers_for
 from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name, words
@@ -23,6 +24,7 @@ from ethos.synthesis.sizes import plan_scenarios
 from ethos.synthesis.types import case_of
 
 _TOPIC_CALLS = 24  # lists asked for before giving up
+_LISTS_AT_ONCE = 6
 _TOPICS_A_CALL = 10
 _MESSAGE_TRIES = 4
 _DRAWS_A_RETRY = 4
@@ -118,11 +120,11 @@ async def _topics(
     found: dict[str, str] = {}
     draws = range(0)
     while len(found) < needed and draws.stop < _TOPIC_CALLS:
-        draws = range(draws.stop, draws.stop + 4)
+        draws = range(draws.stop, draws.stop + _LISTS_AT_ONCE)
         for sample in await teacher.sample(asked, params, draws):
             for line in sample.text.splitlines():
                 match = _NUMBERED.match(line)
-                if match and _can_be_topic(match.group(1), contrast):
+                if match and (_is_plain_question(match.group(1), clause) if contrast else _is_phrase(match.group(1))):
                     topic = match.group(1).strip('*_"“” ').rstrip(".")
                     found.setdefault(topic.casefold(), topic)
     if len(found) < needed:
@@ -133,10 +135,15 @@ async def _topics(
     return list(found.values())[: max(needed, 4 * _TOPICS_A_CALL)]
 
 
-def _can_be_topic(text: str, contrast: bool) -> bool:
-    """A topic is a short phrase; a contrast is a whole message, which asks something."""
-    length = len(words(text))
-    return 4 <= length <= 30 and _QUESTION.search(text) is not None if contrast else 1 <= length <= 12
+def _is_phrase(text: str) -> bool:
+    return 1 <= len(words(text)) <= 12
+
+
+def _is_plain_question(text: str, clause: Clause) -> bool:
+    """Whether a contrast is a whole message that asks something, and has no word of the clause's case in it."""
+    called_for = content_words(case_of(clause), fillers_for(case_of(clause)))
+    shares = content_words(text, fillers_for(text)) & called_for
+    return 4 <= len(words(text)) <= 30 and _QUESTION.search(text) is not None and not shares
 
 
 @dataclass(frozen=True, slots=True)
