@@ -122,7 +122,8 @@ def require_pool_sizes(scenarios: Sequence[Scenario], pools: Sequence[Pool]) -> 
     for pool in pools:
         count = sum(s.family.pool == pool for s in scenarios)
         if count < SMALLEST_POOL:
+            field = "sealed_per_checked_clause" if pool == "sealed" else f"{pool}_per_clause"
             raise EthosError(
                 f"the {pool} pool has {count} prompts and needs at least {SMALLEST_POOL}; "
-                f"raise scenarios.{pool}_per_clause, or add clauses to the spec"
+                f"raise scenarios.{field}, or add clauses to the spec"
             )
