@@ -112,7 +112,10 @@ def training(run: RunDirectory, step: int) -> Iterator[None]:
         own = RunDirectory(run.path)
         with own.lock(), own.open_database() as database:
             at_work.set()
-            asyncio.run(boundaries(Controls(own, Journal(database, config.name, config.knobs), MAIN)))
+            journal, gate = Journal(database, config.name, config.knobs), asyncio.Event()
+            controls = Controls(own, journal, Records(database), MAIN, config.training.steps, gate)
+            controls.restore()
+            asyncio.run(boundaries(controls))
 
     worker = threading.Thread(target=work)
     worker.start()

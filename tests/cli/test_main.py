@@ -160,13 +160,15 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path) -> None:
     assert ended.stderr == ""
 
 
-def test_openmp_threads_are_told_to_yield_before_anything_loads(ethos: Ethos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY")
+def test_openmp_threads_sleep_after_a_moment_unless_the_user_says_otherwise(
+    ethos: Ethos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     ethos("--version")
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert os.environ["GOMP_SPINCOUNT"] == "20000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     ethos("--version")
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
 
 
 def _fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.cli.conftest import STEPS, Ethos, draw_batches, training
 
 from ethos.cli import steering
+from ethos.runs.controls import next_step
 from ethos.store.config import load_config
 from ethos.store.journal import MAIN, Entry, Journal
 from ethos.store.records import Records
@@ -140,7 +141,7 @@ def test_the_next_step_is_the_first_without_a_batch(folder: Path, drawn: int) ->
     run = RunDirectory.create(folder / "run", "name: run\nspec: spec.md\n")
     draw_batches(run, drawn)
     with run.read_database() as database:
-        assert steering.next_step(Records(database), STEPS) == drawn + 1
+        assert next_step(Records(database), STEPS) == drawn + 1
 
 
 def test_the_journal_shows_and_verifies_what_was_adjusted(ethos: Ethos, stopped_run: RunDirectory) -> None:

@@ -6,7 +6,7 @@ import typer
 
 from ethos.cli.lookup import find_run
 from ethos.cli.output import columns, harmless
-from ethos.cli.steering import next_step
+from ethos.runs.controls import next_step
 from ethos.store.config import load_config
 from ethos.store.journal import MAIN, Journal
 from ethos.store.knobs import knob_table, knob_value

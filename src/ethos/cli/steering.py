@@ -6,7 +6,6 @@ A running run answers at its next boundary. For a stopped one the command takes 
 from __future__ import annotations
 
 import getpass
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,7 +14,7 @@ import typer
 from ethos.cli.journal import describe
 from ethos.cli.lookup import find_run
 from ethos.errors import EthosError
-from ethos.runs.controls import knob_drafts
+from ethos.runs.controls import knob_drafts, next_step
 from ethos.store.config import RunConfig, load_config
 from ethos.store.journal import MAIN, Journal
 from ethos.store.knobs import Number, apply_change, parse_change
@@ -51,11 +50,6 @@ def hold(name: str, kind: Literal["pause", "resume"], why: str, author: str) -> 
     if run.holder() is None:
         raise EthosError(f"{run.path}: isn't running, so it can't {kind}; `ethos run` with its config goes on with it")
     _report_answer(run, config, file_request(run, kind, {}, author, reason))
-
-
-def next_step(records: Records, steps: int) -> int:
-    """The first step that no batch was drawn for: those before it are repeated as they were. steps + 1 at the end."""
-    return 1 + bisect_left(range(1, steps + 1), True, key=lambda step: records.batch(MAIN, step) is None)
 
 
 def _parse_all(changes: Sequence[str]) -> dict[str, Number]:

@@ -22,6 +22,7 @@ class Worker:
 
     def __init__(self, threads: int = 0) -> None:
         self.threads = threads or os.cpu_count() or 1
+        self.gate: asyncio.Event | None = None  # while it is not set, no new job is begun
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="ethos-compute", initializer=self._start)
 
     def _start(self) -> None:
@@ -31,6 +32,8 @@ class Worker:
 
     async def run(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs `job` on the compute thread; its exception is raised here."""
+        if self.gate is not None:
+            await self.gate.wait()
         return await asyncio.get_running_loop().run_in_executor(self._executor, partial(job, *args, **kwargs))
 
 

@@ -1,36 +1,73 @@
-"""What people ask of a run while it trains: taken up before a step, and entered in the journal first."""
+"""What people ask of a run while it works: taken up at a boundary, and entered in the journal first."""
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ethos.errors import EthosError
-from ethos.store.journal import Draft, Journal
+from ethos.store.journal import MAIN, Draft, Journal
 from ethos.store.knobs import apply_change, knob_value
+from ethos.store.records import Records
 from ethos.store.requests import Request, answer, pending
 from ethos.store.run_directory import RunDirectory
 
 _POLL_S = 0.2
+_HOLDS = ("pause", "resume")
 
 
 @dataclass(slots=True)
 class Controls:
-    """Takes up requests for one branch of one run."""
+    """Takes up requests for one branch of one run: before each step while it trains, and at any moment otherwise."""
 
     run: RunDirectory
     journal: Journal
+    records: Records
     branch: str
-    paused: bool = False
+    steps: int
+    gate: asyncio.Event  # set while work may go on
+    in_training: bool = False
+
+    def restore(self) -> None:
+        """Takes up where the last sitting was left: a run that was paused stays paused until it is resumed."""
+        asked = [e.name for e in self.journal.entries(self.branch) if e.kind == "control" and e.name in _HOLDS]
+        self._hold(bool(asked) and asked[-1] == "pause")
 
     async def boundary(self, step: int) -> None:
         """Applies what waits, with effect from `step`; while the run is paused, waits for more."""
         while True:
-            for request in pending(self.run, self.journal):
-                self._take(request, step)
-            if not self.paused:
+            self._take_all(step)
+            if self.gate.is_set():
                 return
             await asyncio.sleep(_POLL_S)
+
+    @asynccontextmanager
+    async def attended(self) -> AsyncIterator[None]:
+        """During the block requests are taken up outside training as well, with effect from the next step."""
+        attending = asyncio.create_task(self._attend())
+        try:
+            yield
+        finally:
+            attending.cancel()
+
+    async def _attend(self) -> None:
+        while True:
+            if not self.in_training:
+                self._take_all(next_step(self.records, self.steps))
+            await asyncio.sleep(_POLL_S)
+
+    def _take_all(self, step: int) -> None:
+        for request in pending(self.run, self.journal):
+            self._take(request, step)
+
+    def _hold(self, paused: bool) -> None:
+        if paused:
+            self.gate.clear()
+        else:
+            self.gate.set()
 
     def _take(self, request: Request, step: int) -> None:
         try:
@@ -39,20 +76,27 @@ class Controls:
         except EthosError as error:
             answer(self.run, request.id, "refused", str(error), None)
             return
-        if request.kind in ("pause", "resume"):
-            self.paused = request.kind == "pause"
+        if request.kind in _HOLDS:
+            self._hold(request.kind == "pause")
         told = "; ".join(_told(draft) for draft in drafts)
         answer(self.run, request.id, "applied", f"{told}, from step {step}", entries[0].sequence)
 
     def _drafts(self, request: Request, step: int) -> list[Draft]:
         if request.kind == "adjust":
+            if step > self.steps:
+                raise EthosError(f"all of the {self.steps} steps are trained, so nothing would change")
             return knob_drafts(self.journal, self.branch, step, request)
-        if request.kind == "pause" and self.paused:
+        if request.kind == "pause" and not self.gate.is_set():
             raise EthosError("the run is paused already; ask it to resume")
-        if request.kind == "resume" and not self.paused:
+        if request.kind == "resume" and self.gate.is_set():
             raise EthosError("the run is not paused, so there is nothing to resume")
         kind = "note" if request.kind == "note" else "control"
         return [_draft(request, self.branch, step, kind, request.kind)]
+
+
+def next_step(records: Records, steps: int) -> int:
+    """The first step that no batch was drawn for: those before it are repeated as they were. steps + 1 at the end."""
+    return 1 + bisect_left(range(1, steps + 1), True, key=lambda step: records.batch(MAIN, step) is None)
 
 
 def knob_drafts(journal: Journal, branch: str, step: int, request: Request) -> list[Draft]:

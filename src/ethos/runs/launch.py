@@ -16,6 +16,7 @@ from ethos.judging.wording import load_wording
 from ethos.progress import Progress
 from ethos.report.report import build_report
 from ethos.report.writing import write_report
+from ethos.runs.controls import Controls
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.placebo import placebo_rows
 from ethos.runs.preparation import (
@@ -46,6 +47,7 @@ from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause
 from ethos.store.canonical import digest, utc_now
 from ethos.store.config import load_config
+from ethos.store.journal import MAIN
 from ethos.store.rows import Row
 from ethos.synthesis.sizes import chosen_clauses
 from ethos.synthesis.types import Cast, Job
@@ -78,11 +80,16 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
         if (done := _finished(session)) is not None:
             return done
         try:
-            return asyncio.run(_Job(session, shelf, clauses).run())
+            return asyncio.run(_Job(session, shelf, clauses, _controls(session)).run())
         except BaseException as error:
             state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             session.report_status(state, "", message=str(error).split("\n")[0])  # type: ignore[arg-type]
             raise
+
+
+def _controls(session: Session) -> Controls:
+    steps = session.config.training.steps
+    return Controls(session.run, session.journal, session.records, MAIN, steps, asyncio.Event())
 
 
 def _finished(session: Session) -> RunOutcome | None:
@@ -101,8 +108,21 @@ class _Job:
     session: Session
     shelf: ModelShelf
     clauses: tuple[Clause, ...]
+    controls: Controls
 
     async def run(self) -> RunOutcome:
+        """All stages, while requests are attended to."""
+        self.controls.restore()
+        if not self.controls.gate.is_set():
+            self.session.ui.warn(f"the run is paused; `ethos resume {self.session.run.path}` lets it go on")
+        self.shelf.worker.gate = self.controls.gate
+        try:
+            async with self.controls.attended():
+                return await self._stages()
+        finally:
+            await self.shelf.close()
+
+    async def _stages(self) -> RunOutcome:
         session, config = self.session, self.session.config
         started, started_s = utc_now(), time.monotonic()
         with session.ui.stage("fetching and loading models"):
@@ -215,8 +235,10 @@ class _Job:
             await taster.look(student, taster.scenarios_at(taste, step), None, "trained", step, TASTE)
             await glance_at_canaries(session, student, questions, step)
 
-        trainer = Trainer(session, policy, prepared, "main", config.training.steps)
+        trainer = Trainer(session, policy, prepared, MAIN, config.training.steps, self.controls)
+        self.controls.in_training = True
         await trainer.train(self.shelf.worker.run, look, engine.weights_changed)
+        self.controls.in_training = False
         await self.shelf.worker.run(policy.export, session.run.path / STUDENT_FOLDER)
         return policy
 
@@ -254,6 +276,8 @@ class _Job:
     ) -> None:
         """Trains another copy on as many loss tokens of other things than the spec, and reads it the same way."""
         session, config = self.session, self.session.config
+        if "placebo" not in session.journal.branches():
+            session.journal.fork("placebo", MAIN, 0)
         policy = await self.shelf.policy(config.training, config.system_message, config.seed)
         engine = self.shelf.policy_engine(policy)
         made = await placebo_rows(session, base, prepare_rows(policy, "sizes", rows))

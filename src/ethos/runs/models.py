@@ -11,7 +11,7 @@ from typing import Any
 from ethos.models.cached import CachedModel, CachedSampler, cached
 from ethos.models.catalogue import Entry, resolve
 from ethos.models.embedded import ByteProgress
-from ethos.models.endpoints import open_endpoint
+from ethos.models.endpoints import Endpoint, open_endpoint
 from ethos.models.engine import Engine
 from ethos.models.loading import load
 from ethos.models.local import fingerprint, local_directory
@@ -99,6 +99,7 @@ class ModelShelf:
         names = {config.student, config.teacher, config.judge, config.sealed_judge or config.judge}
         self.entries: dict[str, Entry] = {name: resolve(name, base) for name in sorted(names)}
         self._engines: dict[tuple[str, str | None], Engine] = {}
+        self._endpoints: dict[str, Endpoint] = {}
 
     def fetch(self) -> None:
         """Brings all local weights onto this machine."""
@@ -116,7 +117,9 @@ class ModelShelf:
     async def frozen(self, session: Session, name: str, role: str) -> CachedSampler[Any]:
         """Any model that doesn't change, behind the response cache, its calls in the ledger under `role`."""
         entry = self.entries[name]
-        model: Sampler = await self.engine(name) if entry.kind == "local" else open_endpoint(entry)
+        if entry.kind != "local" and name not in self._endpoints:
+            self._endpoints[name] = open_endpoint(entry)
+        model: Sampler = await self.engine(name) if entry.kind == "local" else self._endpoints[name]
         budget = session.budget if role != "student" else None
         return cached(model, session.cache, session.ledger, role, budget)
 
@@ -132,10 +135,10 @@ class ModelShelf:
         identity = f"{fingerprint(entry, directory)}/{loaded.model.dtype}/{system_message}"
         return Engine(entry.name, identity, loaded, template, self.worker)
 
-    def release(self, name: str) -> None:
-        """Forgets a model that is not needed any more, and with it its memory."""
-        for key in [key for key in self._engines if key[0] == name]:
-            del self._engines[key]
+    async def close(self) -> None:
+        """Closes connections to endpoints."""
+        for endpoint in self._endpoints.values():
+            await endpoint.close()
 
     async def policy(self, config: TrainingConfig, system_message: str | None, seed: int) -> Policy:
         """The student, ready to train: a copy of its own."""

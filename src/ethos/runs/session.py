@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -67,7 +68,9 @@ def open_session(config: RunConfig, spec: Spec, runs_dir: Path, ui: Progress) ->
             spent = ledger.total()
             budget = Budget(config.budget, tokens=spent.tokens, usd=spent.usd)
             journal = Journal(database, config.name, config.knobs)
-            yield Session(config, spec, run, journal, Records(database), stages, ledger, budget, cache, ui)
+            session = Session(config, spec, run, journal, Records(database), stages, ledger, budget, cache, ui)
+            ui.on_update = partial(session.report_status, "running")
+            yield session
         finally:
             cache.close()
             database.close()

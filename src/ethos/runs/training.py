@@ -59,13 +59,19 @@ class Trainer:
     """Trains one policy on one branch of a run."""
 
     def __init__(
-        self, session: Session, policy: Policy, prepared: Mapping[str, Prepared], branch: str, steps: int
+        self,
+        session: Session,
+        policy: Policy,
+        prepared: Mapping[str, Prepared],
+        branch: str,
+        steps: int,
+        controls: Controls | None = None,
     ) -> None:
+        """`controls` None: nobody can change this training while it runs."""
         self._session, self._policy, self._prepared = session, policy, prepared
-        self._branch, self._steps = branch, steps
+        self._branch, self._steps, self._controls = branch, steps, controls
         self._config = session.config.training
         self._folder = session.run.checkpoints if branch == "main" else session.run.checkpoints / branch
-        self._controls = Controls(session.run, session.journal, branch)
         self._cursors: dict[str, Cursor] = {}
 
     def resume(self) -> int:
@@ -85,7 +91,7 @@ class Trainer:
         title = "training" if self._branch == "main" else f"training ({self._branch})"
         with ui.stage(title, total=self._steps, unit="steps", done=start) as bar:
             for step in range(start + 1, self._steps + 1):
-                if self._session.records.batch(self._branch, step) is None and self._branch == "main":
+                if self._controls is not None and self._session.records.batch(self._branch, step) is None:
                     await self._controls.boundary(step)
                 record = self._record(step)
                 metrics = await run_job(self._step, step, record)

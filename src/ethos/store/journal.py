@@ -148,6 +148,10 @@ class Journal:
                 (branch, parent, step),
             )
 
+    def branches(self) -> list[str]:
+        """All branches, in the order they were started."""
+        return [row["name"] for row in self._database.query("SELECT name FROM branches ORDER BY rowid")]
+
     def verify(self) -> None:
         """Raises EthosError that names the first entry that was altered, removed or put in since."""
         previous_hash = NO_ENTRY_BEFORE
