@@ -51,6 +51,7 @@ from ethos.store.journal import MAIN
 from ethos.store.rows import Row
 from ethos.synthesis.sizes import chosen_clauses
 from ethos.synthesis.types import Cast, Job
+from ethos.tasting.arms import prompts_for
 from ethos.tasting.canaries import replay_prompts
 from ethos.tasting.language_probe import can_write
 from ethos.tasting.questions import Question
@@ -176,7 +177,6 @@ class _Job:
 
         found = Findings(
             clauses=self.clauses,
-            row_calibrations=judge.calibrations,
             sealed_calibrations=sealed_judge.calibrations,
             base_canary=base_canary,
             trained_canary=trained_canary,
@@ -251,8 +251,6 @@ class _Job:
         variant: Any,
         recitation: Recitation,
     ) -> None:
-        from ethos.tasting.arms import prompts_for
-
         session = self.session
         prompted = prompts_for(
             variant, scenarios, session.spec, _token_counter(base), session.config.synthesis.frame_tokens

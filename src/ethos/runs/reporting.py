@@ -23,7 +23,6 @@ class Findings:
     """What the stages found, beside what the database holds."""
 
     clauses: tuple[Clause, ...]
-    row_calibrations: Mapping[str, Calibration]  # of the judge that chose rows
     sealed_calibrations: Mapping[str, Calibration]
     base_canary: CanaryReading
     trained_canary: CanaryReading

@@ -26,6 +26,7 @@ from ethos.synthesis.types import case_of
 _TOPIC_CALLS = 24  # lists asked for before giving up
 _LISTS_AT_ONCE = 6
 _TOPICS_A_CALL = 10
+_TOPIC_TOKENS, _CONTRAST_TOKENS = 11, 15  # a line; a list that rambles on is cut off
 _MESSAGE_TRIES = 4
 _DRAWS_A_RETRY = 4
 _LONGEST_MESSAGE_WORDS = 80
@@ -116,13 +117,15 @@ async def _topics(
     asked = few_shot("contrast_topics" if contrast else "topics").fill(
         count=str(_TOPICS_A_CALL), case=case_of(clause), language=language_name(spec.language)
     )
-    params = SamplingParams(max_tokens=20 * _TOPICS_A_CALL, temperature=0.9, top_p=0.95, seed=seed)
+    tokens = (_CONTRAST_TOKENS if contrast else _TOPIC_TOKENS) * _TOPICS_A_CALL
+    params = SamplingParams(tokens, temperature=0.9, top_p=0.95, seed=seed)
     found: dict[str, str] = {}
     draws = range(0)
     while len(found) < needed and draws.stop < _TOPIC_CALLS:
         draws = range(draws.stop, draws.stop + _LISTS_AT_ONCE)
         for sample in await teacher.sample(asked, params, draws):
-            for line in sample.text.splitlines():
+            lines = sample.text.splitlines()
+            for line in lines[:-1] if sample.finish_reason == "length" else lines:
                 match = _NUMBERED.match(line)
                 if match and (_is_plain_question(match.group(1), clause) if contrast else _is_phrase(match.group(1))):
                     topic = match.group(1).strip('*_"“” ').rstrip(".")
