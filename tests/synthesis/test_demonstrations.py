@@ -1,0 +1,163 @@
+"""Rejection sampling over a few draws: what becomes a row, what doesn't, and what the row says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from ethos.judging.adherence import Assessor
+from ethos.judging.calibration import Calibration
+from ethos.judging.types import Verdict
+from ethos.spec.conversation import Conversation
+from ethos.spec.frame import frame
+from ethos.spec.scenarios import Scenario
+from ethos.spec.types import Clause, Spec
+from ethos.store.rows import DemonstrationRow, Row
+from ethos.synthesis.demonstrations import Demonstrations
+from ethos.synthesis.types import Cast, Job
+from template_teacher import TemplateTeacher, message, plain_reply, reply
+
+MakeJob = Callable[..., Job]
+MakeScenario = Callable[..., Scenario]
+Made = Callable[..., list[Row]]
+GOOD = "Wren would mend the lantern and paint the ladder next."
+
+
+def teacher_saying(*replies: str) -> TemplateTeacher:
+    """Says these, one a draw."""
+    teacher = TemplateTeacher()
+    one = teacher._one
+    texts = iter(replies)
+
+    def said(kind: str, prompt: Conversation, params: object, draw: int) -> object:
+        return replace(one(kind, prompt, params, draw), text=next(texts))  # type: ignore[arg-type]
+
+    teacher._one = said  # type: ignore[assignment, method-assign]
+    return teacher
+
+
+def test_a_row_is_the_prompt_and_the_reply_and_no_frame(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
+    [row] = made(Demonstrations(), job([scenario("name")]), teacher_saying(*[GOOD] * 3))
+    assert isinstance(row, DemonstrationRow)
+    assert row.conversation == scenario("name").prompt.then("assistant", GOOD)
+    assert [turn.role for turn in row.conversation.messages] == ["user", "assistant"]
+
+
+def test_the_teacher_sees_the_frame_and_the_message_as_it_is(
+    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    teacher = TemplateTeacher()
+    made(Demonstrations(), job([scenario("name")]), teacher)
+    [(_, prompt, _, draws)] = teacher.asked
+    assert wren.clause("name").text in prompt.messages[0].content
+    assert prompt.last_user == scenario("name").prompt.last_user
+    assert draws == (0, 1, 2)
+
+
+def test_of_the_passing_draws_of_a_checked_clause_the_shortest_is_kept(
+    job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    longer = GOOD.replace("lantern", "old brass lantern")
+    [row] = made(Demonstrations(), job([scenario("name")]), teacher_saying(longer, GOOD, longer))
+    assert row.conversation.messages[-1].content == GOOD  # type: ignore[union-attr]
+
+
+@dataclass(frozen=True)
+class Odds:
+    """A judge that likes replies with a window in them."""
+
+    name: str = "odds"
+
+    async def judge(self, clause: Clause, prompt: Conversation, reply: str) -> Verdict:
+        """0.9 or 0.6, above the cut in either case."""
+        return Verdict(0.9 if "window" in reply else 0.6, "scripted", self.name, clause.id)
+
+
+def test_of_the_passing_draws_of_a_judged_clause_that_with_the_best_odds_is_kept(
+    wren: Spec, job: MakeJob, scenario: MakeScenario
+) -> None:
+    asking = replace(wren.clause("name"), checks=(), ask="Does it say who it is?")
+    spec = replace(wren, clauses=(asking, *wren.clauses[1:]))
+    passed = Calibration("name", "odds", "Q?", 1.0, 0.9, 1.0, 0.5, 16, 16, True, "")
+    best = "Wren would rather open the window above the ladder, and then sit down."
+    cast = Cast(teacher_saying(GOOD, best, GOOD), TemplateTeacher(), Assessor(spec, Odds(), {"name": passed}))
+
+    async def rows() -> list[Row]:
+        return [row async for row in Demonstrations().rows(replace(job([scenario("name")]), spec=spec), cast, print)]
+
+    [row] = asyncio.run(rows())
+    assert row.conversation.messages[-1].content == best  # type: ignore[union-attr]
+    assert {"score": 0.9, "evidence": "scripted", "judge": "odds", "clause_id": "name"} in row.lineage.verdicts
+
+
+def test_rejections_are_counted_by_reason(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
+    work = job([scenario("name")], demonstrations={"draws": 4})
+    said = ["I am an assistant with a ladder.", "Wren", f"Certainly! {GOOD}", "Wren " + "has a ladder " * 20]
+    assert made(Demonstrations(), work, teacher_saying(*said)) == []
+    assert work.rejected == {
+        "name: check must_match": 1,
+        "name: hollow": 2,
+        "name: breaks plain": 1,
+        "scenario without a passing draw": 1,
+    }
+
+
+def test_a_reply_that_was_cut_off_is_no_row(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
+    teacher = TemplateTeacher()
+    teacher.answers["demonstration"] = lambda prompt, noise: f"{reply(prompt, noise)} " * 20
+    work = job([scenario("name")], demonstrations={"max_tokens": 16})
+    assert made(Demonstrations(), work, teacher) == []
+    assert work.rejected["cut off"] == 3
+
+
+def test_a_contrast_row_does_not_apply_its_clause(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
+    work = job([scenario("name", contrast=True)], demonstrations={"draws": 2})
+    plain = plain_reply(Conversation(()), random.Random(0))
+    [row] = made(Demonstrations(), work, teacher_saying(GOOD, plain))
+    assert row.conversation.messages[-1].content == plain  # type: ignore[union-attr]
+    assert work.rejected == {"name: contrast: applied all the same": 1}
+
+
+def test_a_contrast_row_breaks_no_must(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
+    work = job([scenario("name", contrast=True)], demonstrations={"draws": 1})
+    assert made(Demonstrations(), work, teacher_saying("Certainly, the ladder stands behind the barrel.")) == []
+    assert work.rejected["name: contrast: breaks plain"] == 1
+
+
+def test_the_lineage_names_clause_frame_family_pool_and_every_call(
+    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    teacher, asked = TemplateTeacher(), scenario("step")
+    [row] = made(Demonstrations(), job([asked]), teacher)
+    [(_, prompt, _, _)] = teacher.asked
+    lineage = row.lineage
+    assert lineage.recipe == "demonstrations"
+    assert (lineage.clause_ids, lineage.clause_digests) == (("step",), (wren.clause("step").digest,))
+    assert lineage.frame_digest == frame(wren, ["step"], 400, lambda text: len(text.split())).digest
+    assert (lineage.family, lineage.pool) == (asked.family.id, "train")
+    assert lineage.calls == tuple(f"demonstration-{prompt.digest()[:6]}-{draw}" for draw in range(3))
+    assert {verdict["judge"] for verdict in lineage.verdicts} >= {"check must_match"}  # type: ignore[index, call-overload]
+
+
+def test_the_tokens_of_a_row_are_those_of_all_its_draws(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
+    teacher = TemplateTeacher()
+    [row] = made(Demonstrations(), job([scenario("step")]), teacher)
+    [(_, prompt, params, draws)] = teacher.asked
+    samples = [teacher._one("demonstration", prompt, params, draw) for draw in draws]
+    assert row.lineage.tokens == sum(s.usage.prompt_tokens + s.usage.completion_tokens for s in samples)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rows_come_in_the_order_of_the_scenarios_whatever_the_teachers(
+    job: MakeJob, scenario: MakeScenario, made: Made, seed: int
+) -> None:
+    noise = random.Random(seed)
+    work = [scenario("step", message(Conversation(()), noise)) for _ in range(100)]
+    quick = made(Demonstrations(), job(work, seed), TemplateTeacher())
+    slow = made(Demonstrations(), job(work, seed), TemplateTeacher(slow=True))
+    assert slow == quick
+    assert [row.conversation.messages[0] for row in slow] == [s.prompt.messages[0] for s in work]  # type: ignore[union-attr]

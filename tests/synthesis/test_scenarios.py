@@ -1,0 +1,173 @@
+"""Writing prompts with a teacher that is a function of what it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from ethos.errors import EthosError
+from ethos.spec.conversation import Conversation
+from ethos.spec.language import words
+from ethos.spec.scenarios import POOLS, Scenario
+from ethos.spec.types import Spec
+from ethos.store.config import ScenariosConfig
+from ethos.synthesis.scenarios import clean_message, write_scenarios
+from ethos.synthesis.sizes import plan_scenarios
+from template_teacher import TemplateTeacher, message
+
+CONFIG = ScenariosConfig(
+    train_per_clause=6, taste_per_clause=5, gate_per_clause=5, sealed_per_checked_clause=8, contrast_per_clause=3
+)
+
+
+def written(spec: Spec, teacher: TemplateTeacher, seed: int = 0, pools: Any = POOLS) -> list[Scenario]:
+    return asyncio.run(write_scenarios(spec, spec.clauses, CONFIG, seed, teacher, pools, lambda count=1: None))
+
+
+def runs(text: str, length: int) -> set[tuple[str, ...]]:
+    spoken = [word.casefold() for word in words(text)]
+    return {tuple(spoken[start : start + length]) for start in range(len(spoken) - length + 1)}
+
+
+def test_each_clause_gets_the_planned_prompts_in_each_pool(wren: Spec) -> None:
+    found = Counter((s.clause_id, s.family.pool, s.family.contrast) for s in written(wren, TemplateTeacher()))
+    planned: Counter[tuple[str, str, bool]] = Counter()
+    for clause in wren.clauses:
+        plan = plan_scenarios(clause, CONFIG)
+        planned.update({(clause.id, pool, False): count for pool, count in plan.prompts.items()})
+        planned.update({(clause.id, pool, True): count for pool, count in plan.contrasts.items()})
+    assert found == planned
+
+
+def test_a_clause_that_always_applies_has_no_contrasts(wren: Spec) -> None:
+    contrasts = {s.clause_id for s in written(wren, TemplateTeacher()) if s.family.contrast}
+    assert contrasts == {"name", "step"}
+
+
+def test_all_families_are_distinct_and_no_topic_is_in_two_pools(wren: Spec) -> None:
+    scenarios = written(wren, TemplateTeacher())
+    assert len({s.family.id for s in scenarios}) == len(scenarios)
+    for clause in wren.clauses:
+        pools = [{s.family.topic for s in scenarios if s.clause_id == clause.id and s.family.pool == p} for p in POOLS]
+        assert all(not one & other for one, other in combinations(pools, 2))
+
+
+def test_no_two_prompts_share_a_long_run_of_words(wren: Spec) -> None:
+    def alike(prompt: Conversation, noise: random.Random) -> str:
+        """Half of all messages are one of five."""
+        return message(prompt, random.Random(noise.randrange(5)) if noise.random() < 0.5 else noise)
+
+    teacher = TemplateTeacher()
+    teacher.answers["message"] = alike
+    every = [runs(s.prompt.last_user, 8) for s in written(wren, teacher)]
+    assert all(not one & other for one, other in combinations(every, 2))
+
+
+def test_no_prompt_is_an_example_of_the_spec(wren: Spec) -> None:
+    from dataclasses import replace
+
+    quoted = "How does the kettle garden island of quiet winter meadows meet us?"
+    clauses = (replace(wren.clauses[0], good=(quoted,)), *wren.clauses[1:])
+    teacher = TemplateTeacher()
+    teacher.answers["message"] = lambda prompt, noise: quoted if noise.random() < 0.5 else message(prompt, noise)
+    texts = [s.prompt.last_user for s in written(replace(wren, clauses=clauses), teacher)]
+    assert texts
+    assert quoted not in texts
+
+
+def test_an_unusable_message_is_asked_for_again(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    teacher.answers["message"] = lambda prompt, noise: (
+        "I'm sorry to hear that. How can I help you?" if noise.random() < 0.5 else message(prompt, noise)
+    )
+    scenarios = written(wren, teacher)
+    plain = sum(not s.family.contrast for s in scenarios)
+    assert plain == sum(sum(plan_scenarios(c, CONFIG).prompts.values()) for c in wren.clauses)
+    assert teacher.count("message") > plain
+    assert not any("help you" in s.prompt.last_user for s in scenarios)
+
+
+def test_a_teacher_that_never_writes_a_message_is_an_error_that_names_it(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    teacher.answers["message"] = lambda prompt, noise: "As an AI, I'm happy to help!"
+    with pytest.raises(EthosError, match=r"the teacher template-teacher wrote no usable message for 96 of 108"):
+        written(wren, teacher)
+
+
+def test_a_teacher_that_names_no_topics_is_an_error_that_names_the_clause(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    teacher.answers["topics"] = lambda prompt, noise: "1. a rainy day\n2. A rainy day.\n3. a sunny day"
+    with pytest.raises(EthosError, match=r"clause name: the teacher template-teacher named 2 distinct subjects"):
+        written(wren, teacher)
+
+
+def test_a_message_that_was_cut_off_is_not_kept(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    long = " ".join(f"word{n}" for n in range(300))
+    teacher.answers["message"] = lambda prompt, noise: long if noise.random() < 0.3 else message(prompt, noise)
+    assert not any("word0" in s.prompt.last_user for s in written(wren, teacher))
+
+
+def test_scenarios_are_the_same_in_whatever_order_the_teacher_answers(wren: Spec) -> None:
+    assert written(wren, TemplateTeacher(slow=True)) == written(wren, TemplateTeacher())
+
+
+def test_another_scenario_seed_deals_and_writes_others(wren: Spec) -> None:
+    assert not set(written(wren, TemplateTeacher(), seed=1)) & set(written(wren, TemplateTeacher(), seed=0))
+
+
+def test_a_pool_that_is_not_needed_is_not_written(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    assert {s.family.pool for s in written(wren, teacher, pools=("train",))} == {"train"}
+    assert teacher.count("message") == 6 * len(wren.clauses)
+
+
+def test_pools_written_later_have_the_families_they_would_have_had_at_once(wren: Spec) -> None:
+    at_once = [s.family for s in written(wren, TemplateTeacher()) if s.family.pool == "gate"]
+    later = [s.family for s in written(wren, TemplateTeacher(), pools=("gate",))]
+    assert later == at_once
+
+
+def test_the_form_of_the_message_follows_its_context(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    written(wren, teacher, pools=("taste",))
+    forms = {c.name: c.instruction for c in CONFIG.contexts}
+    asked = [prompt.last_user for kind, prompt, _, _ in teacher.asked if kind == "message"]
+    assert {form for text in asked for name, form in forms.items() if form in text} == {
+        forms[name] for name in ("chat", "email", "forum")
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Where is the key?", "Where is the key?"),
+        ('  "Where is the key?"  ', "Where is the key?"),
+        ("“Where is the key?”", "Where is the key?"),
+        ("Subject: Where is the key?", "Where is the key?"),
+        ("Message: Hello,\nwhere is the key?\nRuth", "Hello,\nwhere is the key?\nRuth"),
+        ("", None),
+        ("   ", None),
+        ("Hello there", None),
+        ("word " * 81, None),
+        ("Dear [Your Name], where is the key?", None),
+        ("Where is {topic}, please?", None),
+        ("Where is it?<|im_end|>", None),
+        ("Who writes: someone with a key", None),
+        ("As an AI, I have no keys at all.", None),
+        ("I'm sorry to hear about your key.", None),
+        ("How can I help you with your key?", None),
+        ("Could you provide more details about the key?", None),
+    ],
+)
+def test_cleaning_takes_off_labels_and_refuses_what_no_person_would_write(text: str, expected: str | None) -> None:
+    assert clean_message(text) == expected
+
+
+def test_cleaning_keeps_what_is_said_within_quotation_marks() -> None:
+    assert clean_message('My aunt says "it fell". Where is it?') == 'My aunt says "it fell". Where is it?'

@@ -1,0 +1,52 @@
+"""Counts that are known before any model is asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ethos.errors import EthosError
+from ethos.spec.scenarios import POOLS, families_of_pool
+from ethos.spec.types import Spec
+from ethos.store.config import RunConfig, ScenariosConfig
+from ethos.synthesis.sizes import chosen_clauses, plan_scenarios
+
+CONFIG = ScenariosConfig(train_per_clause=7, sealed_per_checked_clause=21, sealed_per_judged_clause=41)
+
+
+def config(**fields: object) -> RunConfig:
+    return RunConfig.model_validate({"name": "wren", "spec": Path("wren.md"), **fields})
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_the_planned_topics_always_give_the_planned_prompts(wren: Spec, judged: bool) -> None:
+    clause = replace(wren.clauses[0], ask="Is it so?" if judged else None)
+    plan = plan_scenarios(clause, CONFIG)
+    contexts = [context.to_context() for context in CONFIG.contexts]
+    for pool in POOLS:
+        topics = [str(n) for n in range(plan.topics[pool])]
+        assert len(families_of_pool(clause.id, pool, topics, contexts, plan.prompts[pool])) == plan.prompts[pool]
+    assert plan.prompts["sealed"] == (41 if judged else 21)
+
+
+def test_the_total_counts_contrasts(wren: Spec) -> None:
+    always, sometimes = wren.clause("plain"), wren.clause("name")
+    without = 7 + 5 + 5 + 21
+    assert plan_scenarios(always, CONFIG).total == without
+    assert plan_scenarios(sometimes, CONFIG).total == without + 2 * CONFIG.contrast_per_clause
+
+
+def test_all_clauses_are_chosen_unless_some_are_named(wren: Spec) -> None:
+    assert chosen_clauses(config(), wren) == wren.clauses
+    assert [c.id for c in chosen_clauses(config(clauses=["plain", "name"]), wren)] == ["plain", "name"]
+
+
+def test_a_limit_spreads_over_the_whole_spec(wren: Spec) -> None:
+    assert [c.id for c in chosen_clauses(config(max_clauses=2), wren)] == ["name", "plain"]
+
+
+def test_a_clause_that_is_not_there_is_an_error_that_names_those_that_are(wren: Spec) -> None:
+    with pytest.raises(EthosError, match=r"wren\.md has no clause 'nmae'; use some of name, brevity, plain, step"):
+        chosen_clauses(config(clauses=["nmae"]), wren)
