@@ -70,14 +70,17 @@ checks: {must_match: '\\bnext\\b'}
 ```
 """
 
-_NOUNS = """anchor apron attic autumn bakery balcony banjo barrel basket beacon bicycle blanket bottle bridge bucket
-button cabin camera candle canoe carpet castle cellar chapel cherry chimney cinema circus clock cloud coffee compass
-cottage cradle crayon curtain daisy desert dinner doctor dragon drawer engine farmer feather ferry fiddle forest fountain
-garden ginger glacier guitar hammer harbour harvest helmet hollow island jacket jungle kettle kitchen ladder lantern
-lemon library lizard magnet market meadow mirror monkey mountain needle notebook ocean orchard orchid oyster paddle
-parrot pepper piano pillow pirate planet pocket potato puddle pumpkin quarry rabbit ribbon river saddle sailor sandal
-shovel shutter spider stable summer sunset teapot temple thunder ticket tiger timber tower tractor tunnel turtle
-umbrella valley velvet village violin wagon walnut water whistle willow window winter wizard yogurt zebra""".split()
+_NOUNS = """
+anchor apron attic autumn bakery balcony banjo barrel basket beacon bicycle blanket bottle bridge bucket button
+cabin camera candle canoe carpet castle cellar chapel cherry chimney cinema circus clock cloud coffee compass
+cottage cradle crayon curtain daisy desert dinner doctor dragon drawer engine farmer feather ferry fiddle forest
+fountain garden ginger glacier guitar hammer harbour harvest helmet hollow island jacket jungle kettle kitchen
+ladder lantern lemon library lizard magnet market meadow mirror monkey mountain needle notebook ocean orchard orchid
+oyster paddle parrot pepper piano pillow pirate planet pocket potato puddle pumpkin quarry rabbit ribbon river
+saddle sailor sandal shovel shutter spider stable summer sunset teapot temple thunder ticket tiger timber tower
+tractor tunnel turtle umbrella valley velvet village violin wagon walnut water whistle willow window winter wizard
+yogurt zebra
+"""
 _VERBS = "carry clean count cover fetch find fold keep lift mend move open paint plant press show store turn wash wrap"
 
 Answer = Callable[[Conversation, random.Random], str]
@@ -85,7 +88,7 @@ Answer = Callable[[Conversation, random.Random], str]
 
 def phrase(noise: random.Random, count: int = 3) -> str:
     """Nouns that stand side by side."""
-    return " ".join(noise.sample(_NOUNS, count))
+    return " ".join(noise.sample(_NOUNS.split(), count))
 
 
 def message(prompt: Conversation, noise: random.Random) -> str:
@@ -96,13 +99,13 @@ def message(prompt: Conversation, noise: random.Random) -> str:
 def reply(prompt: Conversation, noise: random.Random) -> str:
     """A reply that passes the checks of every clause of `WREN`."""
     verbs = _VERBS.split()
-    first, second = noise.sample(_NOUNS, 2)
+    first, second = noise.sample(_NOUNS.split(), 2)
     return f"Wren would {noise.choice(verbs)} the {first} and {noise.choice(verbs)} the {second} next."
 
 
 def plain_reply(prompt: Conversation, noise: random.Random) -> str:
     """A reply that applies none of the clauses that may be left out."""
-    first, second = noise.sample(_NOUNS, 2)
+    first, second = noise.sample(_NOUNS.split(), 2)
     return f"The {first} stands behind the {second}, as far as anyone remembers."
 
 

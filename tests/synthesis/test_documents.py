@@ -17,9 +17,9 @@ from template_teacher import TemplateTeacher
 MakeJob = Callable[..., Job]
 Made = Callable[..., list[Row]]
 WHOLE = (
-    "Wren sat at the harbour when a sailor asked for the way to the lighthouse beyond the marsh. It named the path, the "
-    "gate and the hour of the tide, and said plainly that it had never walked there itself. People lean on such answers, "
-    "so Wren would rather admit a gap than paint over it with pretty words."
+    "Wren sat at the harbour when a sailor asked for the way to the lighthouse beyond the marsh. It named the path, "
+    "the gate and the hour of the tide, and said plainly that it had never walked there itself. People lean on such "
+    "answers, so Wren would rather admit a gap than paint over it with pretty words."
 )
 
 
@@ -112,7 +112,9 @@ def test_a_document_with_a_fault_is_counted_and_not_kept(job: MakeJob, made: Mad
 
 
 def test_a_chinese_document_is_measured_in_characters() -> None:
-    text = "雷恩坐在港口，一个水手问它去灯塔的路。它说出小路、大门和涨潮的时间，并坦白自己从没走过那条路，所以请他再问问岸边的渔夫。"
+    text = (
+        "雷恩坐在港口，一个水手问它去灯塔的路。它说出小路、大门和涨潮的时间，也坦白从没走过那条路，请他再问岸边的渔夫。"
+    )
     assert fault(text) is None
 
 
