@@ -26,6 +26,7 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 def is_known(model: Any) -> bool:
     """Whether the functional forward computes this model exactly."""
     config = model.config
+    rope_type = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     return bool(
         config.model_type in KNOWN_TYPES
         and getattr(config, "hidden_act", "silu") == "silu"
@@ -33,6 +34,7 @@ def is_known(model: Any) -> bool:
         and getattr(config, "sliding_window", None) is None
         and not getattr(config, "mlp_bias", False)
         and getattr(config, "pretraining_tp", 1) == 1
+        and rope_type not in ("dynamic", "longrope")  # their angles depend on the length of the sequence
     )
 
 

@@ -29,6 +29,7 @@ from ethos.spec.conversation import Conversation
 T = TypeVar("T")
 
 _SLOTS = 96
+_JOIN_SHARE = 4  # while others wait, a quarter of the slots must be free before new sequences join
 _PREFIX_BYTES = 512 * 2**20
 
 
@@ -84,14 +85,14 @@ class Engine:
         Raises:
             EthosError: if prompt and reply don't fit the model's context.
         """
-        request = self._sample_request(prompt, params, draws)
-        self._submit([request])
-        return [self._finished(prompt, running) for running in await request.future]
+        return (await self.sample_batch([prompt], params, draws))[0]
 
     async def sample_batch(
         self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
     ) -> list[list[Sample]]:
         """A closed batch in a fixed order, for rollouts and tastes: nothing else decides what is computed with what."""
+        if not draws:
+            return [[] for _ in prompts]
         requests = [self._sample_request(prompt, params, draws) for prompt in prompts]
         self._submit(requests)
         results = [await request.future for request in requests]
@@ -107,6 +108,8 @@ class Engine:
     async def score_text(self, text: str) -> TokenLogprobs:
         """Log-probabilities of plain text after its first token."""
         tokens = self._tokens(self.template.encode(text))
+        if len(tokens) < 2:
+            raise EthosError(f"{self.name}: a text of {len(tokens)} tokens has nothing to score; give a longer one")
         return (await self._submit_score(tokens[:1], [tokens[1:]]))[0]
 
     def weights_changed(self, fingerprint: str) -> None:
@@ -116,6 +119,8 @@ class Engine:
             self._decoding.forget()
 
     async def _submit_score(self, prompt: np.ndarray, replies: list[np.ndarray]) -> list[TokenLogprobs]:
+        if not replies:
+            return []
         self._require_room(len(prompt), max(len(reply) for reply in replies))
         request = _ScoreRequest(prompt, replies, asyncio.get_running_loop().create_future())
         self._scores.append(request)
@@ -195,20 +200,32 @@ class Engine:
             results = await self.worker.run(self._decoding.score_many, tasks)
             for request, result in zip(batch, results, strict=True):
                 _resolve(request.future, result)
-        joining: list[_SampleRequest] = []
-        free = self._decoding.free
-        while self._samples and len(self._samples[0].group) <= free:
-            joining.append(self._samples.popleft())
-            free -= len(joining[-1].group)
+        joining = self._joining()
         if joining:
             self._settle(await self.worker.run(self._decoding.admit, [request.group for request in joining]))
         if self._decoding.running:
             self._settle(self._stopped(await self.worker.run(self._decoding.step)))
 
+    def _joining(self) -> list[_SampleRequest]:
+        """Requests that start now: as many as fit, but not a few at a time, since each prefill reads all weights."""
+        assert self._decoding is not None
+        fitting, free = 0, self._decoding.free
+        for request in self._samples:
+            if len(request.group) > free:
+                break
+            free -= len(request.group)
+            fitting += 1
+        sequences = self._decoding.free - free
+        is_worth_it = fitting == len(self._samples) or sequences >= self._slots // _JOIN_SHARE
+        if self._decoding.running and not is_worth_it:
+            return []
+        return [self._samples.popleft() for _ in range(fitting)]
+
     async def _tick_closed(self) -> None:
         model, ends = self.loaded.model, self.loaded.end_tokens
         if self._scores:
             request = self._scores.popleft()
+            self._in_work = [request]
             _resolve(request.future, await self.worker.run(score_closed, model, request.prompt, request.replies))
         elif self._samples:
             batch: list[Running] = []

@@ -1,4 +1,4 @@
-"""Decoding and scoring through a model's own forward, for shapes that `models/architecture.py` doesn't know.
+"""Decoding, scoring and training through a model's own forward, for shapes that `models/architecture.py` doesn't know.
 
 Slower: closed batches, padded on the left, no prefix is kept. Same noise, same results up to rounding.
 """
@@ -71,11 +71,18 @@ def score_closed(model: Any, prompt: np.ndarray, replies: Sequence[np.ndarray]) 
     return scored
 
 
-def hidden_padded(model: Any, tokens_N: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Final hidden states of packed sequences, shape [N, E], by the model's own trunk on right-padded rows."""
+def logprobs_padded(
+    model: Any, tokens_N: Tensor, lengths: Sequence[int], sources_M: Tensor, targets_M: Tensor
+) -> Tensor:
+    """Log-probabilities of packed sequences' targets, fp32, shape [M], by the model on right-padded rows.
+
+    The model's own head is asked, since some scale or cap their logits: all of them are held, unlike in training
+    through the functional forward.
+    """
     rows = torch.nn.utils.rnn.pad_sequence(list(tokens_N.split(list(lengths))), batch_first=True)
     mask = torch.zeros_like(rows)
     for row, length in enumerate(lengths):
         mask[row, :length] = 1
-    hidden: Tensor = model.get_decoder()(input_ids=rows, attention_mask=mask).last_hidden_state
-    return hidden[mask.bool()]
+    logits_NV = model(input_ids=rows, attention_mask=mask).logits[mask.bool()]
+    logprobs_MV: Tensor = logits_NV[sources_M].float().log_softmax(dim=-1)
+    return logprobs_MV.gather(1, targets_M[:, None]).squeeze(1)

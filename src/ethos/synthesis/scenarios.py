@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ethos.errors import EthosError
 from ethos.judging.content import content_words, fillers_for
@@ -21,7 +22,7 @@ from ethos.spec.types import Clause, Spec
 from ethos.store.config import ScenariosConfig
 from ethos.synthesis.few_shot import few_shot
 from ethos.synthesis.sizes import plan_scenarios
-from ethos.synthesis.types import case_of
+from ethos.synthesis.types import case_of, in_order
 
 _TOPIC_CALLS = 24  # lists asked for before giving up
 _LISTS_AT_ONCE = 6
@@ -72,8 +73,8 @@ async def write_scenarios(
     scenarios: dict[Family, Scenario] = {}
     waiting = families
     for attempt in range(_MESSAGE_TRIES):
-        written = await asyncio.gather(*(writer.write(by_id[f.clause_id], f, attempt) for f in waiting))
-        for family, texts in zip(waiting, written, strict=True):
+        # in the families' order, so that which of two messages alike is kept doesn't depend on who was faster
+        async for family, texts in in_order(partial(writer.write, by_id, attempt), waiting):
             text = next((text for text in texts if taken.add(text)), None)
             if text is not None:
                 scenarios[family] = Scenario(family, Conversation.user(text))
@@ -157,12 +158,12 @@ class _Writer:
     seed: int
     teacher: Sampler
 
-    async def write(self, clause: Clause, family: Family, attempt: int) -> list[str]:
+    async def write(self, clauses: Mapping[str, Clause], attempt: int, family: Family) -> tuple[Family, list[str]]:
         """Messages that can be used; the first attempt draws one, later ones several. A contrast is its own message."""
         if family.contrast:
-            return [family.topic]
+            return family, [family.topic]
         asked = few_shot("message").fill(
-            case=case_of(clause),
+            case=case_of(clauses[family.clause_id]),
             form=self.forms[family.context],
             topic=family.topic,
             language=language_name(self.spec.language),
@@ -172,7 +173,7 @@ class _Writer:
         draws = (0,) if attempt == 0 else range(first, first + _DRAWS_A_RETRY)
         samples = await self.teacher.sample(asked, params, draws)
         cleaned = [clean_message(sample.text) for sample in samples if sample.finish_reason == "stop"]
-        return [text for text in cleaned if text is not None]
+        return family, [text for text in cleaned if text is not None]
 
 
 def clean_message(text: str) -> str | None:

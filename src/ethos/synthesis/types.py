@@ -21,7 +21,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _PROMPTS = Path(__file__).with_name("prompts")
-_AT_ONCE = 64
+_AT_ONCE = 128
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, pairwise
 
 
 def share_slots(weights: Mapping[str, float], slots: int, seed: int, step: int) -> dict[str, int]:
@@ -23,18 +24,12 @@ def share_slots(weights: Mapping[str, float], slots: int, seed: int, step: int) 
         return {}
     rest = max(0, slots - len(active))
     total = sum(active.values())
-    wanted = {name: max(0.0, weight / total * slots - 1) for name, weight in active.items()}
-    scale = rest / sum(wanted.values()) if sum(wanted.values()) > 0 else 0.0
-    shares = {name: 1 + int(value * scale) for name, value in wanted.items()}
-    left = max(0, slots - sum(shares.values()))
-    generator = random.Random(f"{seed}/{step}/slots")
-    names = list(active)
-    for _ in range(left):
-        fractions = [wanted[name] * scale + 1 - shares[name] for name in names]
-        positive = [max(f, 0.0) for f in fractions]
-        chosen = generator.choices(names, positive if sum(positive) > 0 else None)[0]
-        shares[chosen] += 1
-    return shares
+    wanted = [max(0.0, weight / total * slots - 1) for weight in active.values()]
+    edges = list(accumulate(wanted))
+    # systematic sampling: lay the shares end to end on a line, and count the marks at whole steps from one random start
+    start = random.Random(f"{seed}/{step}/slots").random()
+    marks = [0] + [int(start + rest * (edge / edges[-1])) if edges[-1] > 0 else 0 for edge in edges]
+    return {name: 1 + after - before for name, (before, after) in zip(active, pairwise(marks), strict=True)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,14 @@ Gradients of every micro-batch are added up in fp32; after a step the compute we
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from ethos.errors import EthosError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,14 @@ class MasterOptimizer:
 
     @torch.no_grad()
     def step(self, params: OptimParams) -> float:
-        """Clips, updates, writes the compute weights, and empties the gradients. Returns the norm before clipping."""
+        """Clips, updates, writes the compute weights, and empties the gradients. Returns the norm before clipping.
+
+        Raises EthosError if the gradient is not finite: a step with it would leave no weight that is a number.
+        """
         norm = self.gradient_norm()
+        if not math.isfinite(norm):
+            self.clear()
+            raise EthosError(f"the gradient's norm is {norm}; lower knobs.lr, or withdraw the rows of this step")
         scale = min(1.0, params.clip / (norm + 1e-6))
         for name, master in self.masters.items():
             gradient = self.gradients[name]

@@ -21,7 +21,7 @@ from torch import Tensor
 from ethos.errors import EthosError
 from ethos.models.architecture import CausalForward, is_known
 from ethos.models.attention import PackedAttention
-from ethos.models.fallback import hidden_padded
+from ethos.models.fallback import logprobs_padded
 from ethos.models.loading import Loaded, load
 from ethos.models.templates import ChatTemplate
 from ethos.store.config import TrainingConfig
@@ -84,13 +84,11 @@ class Policy:
         """Log-probability of each target, fp32, shape [M], differentiable in the trainable weights."""
         device = next(self.model.parameters()).device
         tokens_N, positions_N = batch.tokens_N.to(device), batch.positions_N.to(device)
-        if self.forward is not None:
-            hidden_NE = self.forward.hidden(tokens_N, positions_N, PackedAttention(list(batch.lengths), device))
-            output_matrix = self.forward.head.weight_OE
-        else:
-            hidden_NE = hidden_padded(_base(self.model), tokens_N, batch.lengths)
-            output_matrix = _base(self.model).get_output_embeddings().weight
-        return target_logprobs(hidden_NE[batch.sources_M.to(device)], output_matrix, batch.targets_M.to(device))
+        sources_M, targets_M = batch.sources_M.to(device), batch.targets_M.to(device)
+        if self.forward is None:
+            return logprobs_padded(_base(self.model), tokens_N, batch.lengths, sources_M, targets_M)
+        hidden_NE = self.forward.hidden(tokens_N, positions_N, PackedAttention(list(batch.lengths), device))
+        return target_logprobs(hidden_NE[sources_M], self.forward.head.weight_OE, targets_M)
 
     def forward_backward(self, batches: Sequence[Batch], objective: Objective, weight: float) -> StepMetrics:
         """Adds weight × the gradient of the objective's mean over its units, over all micro-batches.
@@ -100,17 +98,14 @@ class Policy:
         units = sum(objective.units(batch) for batch in batches)
         if weight == 0 or units == 0:
             return StepMetrics(0.0, 0, 0, 0.0)
-        before = (
-            {name: gradient.clone() for name, gradient in self.optimizer.gradients.items()}
-            if self._has_gradient
-            else None
-        )
+        before = self._gradients_so_far()
         total = 0.0
         for batch in batches:
             loss = objective.loss(Outputs(self.logprobs(batch)), batch)
             value = float(loss.total.detach())
             if value != value or abs(value) == float("inf"):
                 self.optimizer.clear()
+                self._has_gradient = False
                 raise EthosError(
                     f"the loss of {objective.name} is {value} on rows {', '.join(batch.row_ids)}; "
                     "lower knobs.lr, or withdraw those rows"
@@ -134,7 +129,10 @@ class Policy:
         return float(torch.stack(squares).sum().sqrt())
 
     def optim_step(self, params: OptimParams) -> float:
-        """One AdamW step with these hyperparameters. Returns the gradient's norm before clipping."""
+        """One AdamW step with these hyperparameters. Returns the gradient's norm before clipping.
+
+        Raises EthosError if the gradient is not finite; it is thrown away then, and the weights stay.
+        """
         self._has_gradient = False
         return self.optimizer.step(params)
 
