@@ -140,8 +140,8 @@ class Trainer:
         """On the compute thread: one whole optimizer step."""
         started = time.perf_counter()
         metrics: dict[str, float] = {"lr": record["lr"]}
-        for name, indices in record["rows"].items():
-            rows = [self._prepared[name].tokens[index] for index in indices]
+        for name in [name for name in OBJECTIVES if name in record["rows"]]:  # one order: gradients add up bit for bit
+            rows = [self._prepared[name].tokens[index] for index in record["rows"][name]]
             if [row.row_id for row in rows] != record["row_ids"][name]:
                 raise EthosError(
                     f"step {step}: the rows of {name} are not those that its record names; "
