@@ -45,11 +45,19 @@ def list_checkpoints(folder: Path) -> list[int]:
 def load_checkpoint(policy: Policy, folder: Path, step: int) -> dict[str, Any]:
     """Restores a checkpoint and returns its state. Raises EthosError if a file isn't what was written."""
     directory = checkpoint_path(folder, step)
-    hashes: dict[str, str] = json.loads((directory / _MANIFEST).read_text())
+    try:
+        hashes: dict[str, str] = json.loads((directory / _MANIFEST).read_text())
+    except ValueError as error:
+        raise _damaged(directory, _MANIFEST, "it can't be read") from error
     for name, expected in hashes.items():
+        if not (directory / name).is_file():
+            raise _damaged(directory, name, "it is gone")
         if file_digest(directory / name) != expected:
-            raise EthosError(
-                f"{directory / name}: not as it was written (its hash differs); remove {directory} to go on from the "
-                "checkpoint before it"
-            )
+            raise _damaged(directory, name, "its hash differs")
     return policy.load(directory)
+
+
+def _damaged(directory: Path, name: str, how: str) -> EthosError:
+    return EthosError(
+        f"{directory / name}: not as it was written ({how}); remove {directory} to go on from the checkpoint before it"
+    )

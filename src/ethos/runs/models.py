@@ -86,7 +86,8 @@ class RecordedPolicy:
 
 
 def _sample(payload: dict[str, Any]) -> Sample:
-    return Sample(**{**payload, "usage": Usage(**payload["usage"])})
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in payload.items()}
+    return Sample(**{**given, "usage": Usage(**payload["usage"])})
 
 
 class ModelShelf:
