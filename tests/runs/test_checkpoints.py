@@ -1,0 +1,74 @@
+"""Checkpoints of a tiny random model: whole or not there, and exactly what was saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ethos.errors import EthosError
+from ethos.runs.checkpoints import checkpoint_path, list_checkpoints, load_checkpoint, save_checkpoint
+from ethos.store.config import load_config
+from ethos.training.policy import Policy
+from runs.training_run import policy_of
+
+
+@pytest.fixture
+def policy(folder: Path) -> Policy:
+    return policy_of(folder, load_config(folder / "config.yaml"))
+
+
+def test_a_checkpoint_comes_back_as_it_was_saved(policy: Policy, tmp_path: Path) -> None:
+    saved = {name: tensor.clone() for name, tensor in policy.optimizer.state().items()}
+    save_checkpoint(policy, tmp_path / "c", 4, {"cursors": {"documents": {"version": "v", "taken": 3}}}, keep=2)
+    noise = torch.get_rng_state()
+    for tensor in policy.optimizer.state().values():
+        tensor.add_(1)
+    torch.rand(3)
+    state = load_checkpoint(policy, tmp_path / "c", 4)
+    assert state == {"step": 4, "cursors": {"documents": {"version": "v", "taken": 3}}}
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in policy.optimizer.state().items())
+    assert torch.equal(torch.get_rng_state(), noise)
+
+
+def test_only_the_newest_are_kept(policy: Policy, tmp_path: Path) -> None:
+    for step in (5, 10, 15, 100):
+        save_checkpoint(policy, tmp_path, step, {}, keep=2)
+    assert list_checkpoints(tmp_path) == [15, 100]
+    assert not checkpoint_path(tmp_path, 5).exists()
+
+
+def test_there_is_none_before_the_first(tmp_path: Path) -> None:
+    assert list_checkpoints(tmp_path / "nowhere") == []
+
+
+def test_a_half_written_one_is_not_listed_and_is_written_over(policy: Policy, tmp_path: Path) -> None:
+    save_checkpoint(policy, tmp_path, 4, {}, keep=2)
+    checkpoint_path(tmp_path, 4).rename(tmp_path / ".step-000008.partial")
+    without_manifest = checkpoint_path(tmp_path, 6)
+    without_manifest.mkdir()
+    (without_manifest / "state.safetensors").write_bytes(b"half")
+    assert list_checkpoints(tmp_path) == []
+    save_checkpoint(policy, tmp_path, 6, {}, keep=2)
+    save_checkpoint(policy, tmp_path, 8, {}, keep=2)
+    assert list_checkpoints(tmp_path) == [6, 8]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("state.safetensors", "flipped"), ("state.safetensors", "cut"), ("state.safetensors", "gone"),
+     ("manifest.json", "cut"), ("manifest.json", "flipped")],
+)  # fmt: skip
+def test_a_damaged_file_is_an_error_that_names_it(policy: Policy, tmp_path: Path, name: str, damage: str) -> None:
+    save_checkpoint(policy, tmp_path, 4, {}, keep=2)
+    path = checkpoint_path(tmp_path, 4) / name
+    content = path.read_bytes()
+    if damage == "flipped":
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    elif damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        path.unlink()
+    with pytest.raises(EthosError, match=r"step-000004.*: not as it was written"):
+        load_checkpoint(policy, tmp_path, 4)

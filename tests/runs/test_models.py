@@ -1,0 +1,69 @@
+"""Samples of the changing policy: drawn once, and read from the records ever after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ethos.models.types import Sample, SamplingParams, Usage
+from ethos.runs.models import RecordedPolicy
+from ethos.runs.session import Session
+from ethos.spec.conversation import Conversation
+
+PARAMS = SamplingParams()
+HELLO, BYE = Conversation.user("Hello?"), Conversation.user("Bye?")
+
+
+@dataclass
+class Changing:
+    """Never says the same twice."""
+
+    asked: list[tuple[Conversation, ...]] = field(default_factory=list)
+
+    async def sample_batch(
+        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
+    ) -> list[list[Sample]]:
+        self.asked.append(tuple(prompts))
+        said = f"answer {len(self.asked)} to "
+        return [
+            [Sample(f"{said}{p.last_user}", "stop", Usage(2, 3), d, (1, 2), (-0.5, -0.25)) for d in draws]
+            for p in prompts
+        ]
+
+
+def drawn(policy: Changing, session: Session, prompts: list[Conversation], step: int = 4, **where: Any) -> list[Any]:
+    recorded = RecordedPolicy(policy, session.records, "main", step, where.get("purpose", "taste"))  # type: ignore[arg-type]
+    return asyncio.run(recorded.sample_batch(prompts, PARAMS, where.get("draws", (0,))))
+
+
+def test_what_was_answered_once_is_read_back(session: Session) -> None:
+    policy = Changing()
+    first = drawn(policy, session, [HELLO, BYE])
+    assert drawn(policy, session, [HELLO, BYE]) == first
+    assert first[0][0] == Sample("answer 1 to Hello?", "stop", Usage(2, 3), 0, (1, 2), (-0.5, -0.25))
+    assert policy.asked == [(HELLO, BYE)]
+
+
+def test_only_what_is_missing_is_sampled(session: Session) -> None:
+    policy = Changing()
+    drawn(policy, session, [HELLO])
+    drawn(policy, session, [HELLO, BYE])
+    assert policy.asked == [(HELLO,), (BYE,)]
+
+
+def test_a_prompt_that_comes_twice_is_sampled_once(session: Session) -> None:
+    policy = Changing()
+    one, other = drawn(policy, session, [HELLO, HELLO])
+    assert one == other
+    assert policy.asked == [(HELLO,)]
+
+
+def test_another_step_purpose_or_draw_is_another_sample(session: Session) -> None:
+    policy = Changing()
+    drawn(policy, session, [HELLO])
+    drawn(policy, session, [HELLO], step=5)
+    drawn(policy, session, [HELLO], purpose="sealed")
+    drawn(policy, session, [HELLO], draws=(1,))
+    assert len(policy.asked) == 4

@@ -1,0 +1,164 @@
+"""The loop on a tiny random model: killed anywhere it goes on as if it had not been, and steps repeat their records."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ethos.errors import EthosError
+from ethos.runs.controls import Controls
+from ethos.runs.session import Session
+from ethos.runs.training import prepare_rows, require_rows
+from ethos.store.journal import MAIN
+from ethos.store.requests import file_request, read_answer
+from ethos.training.objectives import OBJECTIVES
+from runs.training_run import STEPS, losses, policy_of, prepared, rows, session_in, train, write_config
+
+
+def controls_of(session: Session) -> Controls:
+    found = Controls(session.run, session.journal, session.records, MAIN, STEPS, asyncio.Event())
+    found.restore()
+    return found
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, Path]:
+    """The folders of two equal runs: one undisturbed, one killed often."""
+    folders = (tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("disturbed"))
+    for folder in folders:
+        (folder / "tiny").symlink_to(tiny)
+        write_config(folder)
+    script = Path(__file__).with_name("killed_training.py")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "ETHOS_CACHE": str(folders[0] / "cache")}
+    command = [sys.executable, str(script), *map(str, folders)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) >= 3
+    return folders
+
+
+def test_losses_of_a_run_that_was_killed_often_are_bit_identical(both: tuple[Path, Path]) -> None:
+    with session_in(both[0]) as undisturbed, session_in(both[1]) as disturbed:
+        assert losses(disturbed) == losses(undisturbed)
+        assert len(losses(undisturbed)["loss.documents"]) == STEPS
+
+
+def test_batches_of_a_run_that_was_killed_often_are_the_same(both: tuple[Path, Path]) -> None:
+    with session_in(both[0]) as undisturbed, session_in(both[1]) as disturbed:
+        for step in range(1, STEPS + 1):
+            assert disturbed.records.batch(MAIN, step) == undisturbed.records.batch(MAIN, step)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_no_row_is_consumed_twice_within_an_epoch(both: tuple[Path, Path], which: int) -> None:
+    with session_in(both[which]) as session:
+        records = [session.records.batch(MAIN, step) for step in range(1, STEPS + 1)]
+    for name, size in (("documents", 7), ("demonstrations", 11)):
+        taken = [row_id for record in records if record for row_id in record["row_ids"].get(name, [])]
+        assert len(taken) > size
+        for start in range(0, len(taken), size):
+            epoch = taken[start : start + size]
+            assert len(set(epoch)) == len(epoch)
+
+
+def test_the_loss_falls(both: tuple[Path, Path]) -> None:
+    with session_in(both[0]) as session:
+        found = [loss for _, loss in losses(session)["loss.documents"]]
+    assert found[-1] < found[0] - 0.1
+
+
+def test_a_step_that_has_a_record_repeats_it(folder: Path) -> None:
+    """The record says what is trained, whatever the knobs or the mixture would say now."""
+    with session_in(folder) as session:
+        policy = policy_of(folder, session.config)
+        asyncio.run(train(session, policy, steps=1))
+        record = session.records.batch(MAIN, 1)
+    assert record is not None
+    own = {**record, "lr": 0.0, "rows": {"documents": [3]}}
+    own["row_ids"] = {"documents": [prepared(policy)["documents"].tokens[3].row_id]}
+    other = folder / "other"
+    other.mkdir()
+    (other / "tiny").symlink_to(folder / "tiny")
+    write_config(other)
+    with session_in(other) as session:
+        session.records.add_batch(MAIN, 1, own)
+        asyncio.run(train(session, policy_of(other, session.config), steps=1))
+        assert session.records.metrics_at(MAIN, 1)["lr"] == 0.0
+        assert "loss.demonstrations" not in session.records.metrics_at(MAIN, 1)
+        assert session.records.batch(MAIN, 1) == json.loads(json.dumps(own))
+
+
+def test_a_record_of_other_rows_is_refused(session: Session, folder: Path) -> None:
+    policy = policy_of(folder, session.config)
+    asyncio.run(train(session, policy, steps=1))
+    record = session.records.batch(MAIN, 1)
+    assert record is not None
+    strange = {name: ["0" * 16 for _ in ids] for name, ids in record["row_ids"].items()}
+    session.records.add_batch(MAIN, 2, {**record, "row_ids": strange})
+    with pytest.raises(EthosError, match="step 2: the rows of documents are not those that its record names"):
+        asyncio.run(train(session, policy, steps=2))
+
+
+def test_a_knob_changed_between_steps_is_in_force_from_the_next(session: Session, folder: Path) -> None:
+    async def look(step: int) -> None:
+        if step == 5:
+            file_request(session.run, "adjust", {"changes": {"mixture.documents": 0.0, "clip": 0.5}}, "ada", "enough")
+
+    asyncio.run(train(session, policy_of(folder, session.config), look, controls_of(session)))
+    assert {(e.name, e.step, e.author) for e in session.journal.entries()} == {
+        ("mixture.documents", 6, "ada"),
+        ("clip", 6, "ada"),
+    }
+    for step in range(1, STEPS + 1):
+        record = session.records.batch(MAIN, step)
+        assert record is not None
+        assert record["optimizer"]["clip"] == (1.0 if step < 6 else 0.5)
+        assert ("documents" in record["rows"]) == (step < 6)
+
+
+def test_a_request_about_a_step_whose_batch_is_drawn_waits_for_the_next(session: Session, folder: Path) -> None:
+    """After a kill the steps that have a record are repeated as they were, and only then is anything taken up."""
+    asyncio.run(train(session, policy_of(folder, session.config), steps=6))
+    for path in session.run.checkpoints.glob("step-000006/*"):
+        path.unlink()
+    request = file_request(session.run, "adjust", {"changes": {"clip": 0.5}}, "ada", "")
+    asyncio.run(train(session, policy_of(folder, session.config), controls=controls_of(session), steps=8))
+    [entry] = session.journal.entries()
+    assert entry.step == 7
+    given = read_answer(session.run, request)
+    assert given is not None
+    assert given.outcome == "applied"
+
+
+def test_metrics_are_kept_for_each_objective(session: Session, folder: Path) -> None:
+    asyncio.run(train(session, policy_of(folder, session.config), steps=8))
+    found = session.records.metrics_at(MAIN, 8)
+    for name in OBJECTIVES:
+        assert found[f"loss.{name}"] > 0
+        assert found[f"units.{name}"] > 0
+        assert found[f"gradient_norm.{name}"] > 0
+    assert found["lr"] > 0
+
+
+def test_rows_are_prepared_by_objective(session: Session, folder: Path) -> None:
+    policy = policy_of(folder, session.config)
+    found = prepared(policy)
+    assert Counter({name: len(part.tokens) for name, part in found.items()}) == {"documents": 7, "demonstrations": 11}
+    assert set(prepare_rows(policy, "v1", [row for row in rows() if row.kind == "document"])) == {"documents"}
+
+
+def test_weight_without_a_row_is_an_error_that_names_the_knob(session: Session, folder: Path) -> None:
+    config = session.config.training
+    only_documents = {"documents": prepared(policy_of(folder, session.config))["documents"]}
+    with pytest.raises(
+        EthosError, match=r"knobs\.mixture\.demonstrations is 1, but there is no row for it; set it to 0"
+    ):
+        require_rows(config, {"documents": 1.0, "demonstrations": 1.0}, only_documents)
+    require_rows(config, {"documents": 1.0, "demonstrations": 0.0}, only_documents)
