@@ -231,13 +231,13 @@ class Engine:
             batch: list[Running] = []
             while self._samples and len(batch) + len(self._samples[0].group) <= self._slots:
                 batch.extend(self._samples.popleft().group)
-            await self.worker.run(decode_closed, model, batch, ends)
+            await self.worker.run(decode_closed, model, batch, ends, self._has_stop)
             self._settle(batch)
 
     def _stopped(self, ended: list[Running]) -> list[Running]:
         """Adds to those that ended the ones whose text has reached one of their stop strings."""
         assert self._decoding is not None
-        found = [r for r in self._decoding.running if r.params.stop and self._has_stop(r)]
+        found = [r for r in self._decoding.running if self._has_stop(r)]
         for running in found:
             running.finish = "stop"
         if found:
@@ -245,6 +245,8 @@ class Engine:
         return ended + found
 
     def _has_stop(self, running: Running) -> bool:
+        if not running.params.stop:
+            return False
         tail = self.template.decode(tuple(running.tokens[-16:]))
         return any(stop in tail for stop in running.params.stop)
 

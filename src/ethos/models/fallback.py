@@ -5,7 +5,7 @@ Slower: closed batches, padded on the left, no prefix is kept. Same noise, same 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,10 @@ from ethos.models.types import TokenLogprobs
 
 
 @torch.no_grad()
-def decode_closed(model: Any, sequences: Sequence[Running], end_tokens: frozenset[int]) -> None:
-    """Decodes a batch until every sequence has ended."""
+def decode_closed(
+    model: Any, sequences: Sequence[Running], end_tokens: frozenset[int], has_stop: Callable[[Running], bool]
+) -> None:
+    """Decodes a batch until every sequence has ended; `has_stop` tells whether one has reached a stop string."""
     device = next(model.parameters()).device
     longest = max(len(s.prompt) for s in sequences)
     tokens_BT = torch.zeros(len(sequences), longest, dtype=torch.long)
@@ -48,7 +50,7 @@ def decode_closed(model: Any, sequences: Sequence[Running], end_tokens: frozense
             if sequence.finish is None:
                 sequence.tokens.append(token)
                 sequence.logprobs.append(logprob)
-                if token in end_tokens:
+                if token in end_tokens or has_stop(sequence):
                     sequence.finish = "stop"
                 elif len(sequence.tokens) >= sequence.params.max_tokens:
                     sequence.finish = "length"

@@ -59,8 +59,6 @@ def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """The end-of-text and end-of-turn tokens, as generation config and tokenizer name them."""
     named = model.generation_config.eos_token_id
     ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
-    for token in ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>"):
-        found = tokenizer.convert_tokens_to_ids(token)
-        if found is not None and found != tokenizer.unk_token_id:
-            ids.add(found)
+    vocabulary = tokenizer.get_vocab()
+    ids.update(vocabulary.get(token) for token in ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>"))
     return frozenset(i for i in ids if isinstance(i, int))

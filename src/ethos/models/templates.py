@@ -14,6 +14,8 @@ from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation
 
 _PROBE = "\u2047probe\u2047"
+_USER_TURN = {"role": "user", "content": _PROBE}
+_SYSTEM_TURN = [{"role": "system", "content": _PROBE}]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,11 @@ def _with_system_message(tokenizer: Any, system_message: str | None) -> str:
     inserted = _inserted_turn(tokenizer)
     if inserted is None:
         return template
-    for written in _as_written(inserted, template, tokenizer.bos_token or ""):
+    bos, framed, header = tokenizer.bos_token or "", _before_user(tokenizer, _SYSTEM_TURN), _user_header(tokenizer)
+    for written in _as_written(inserted, template, bos):
         tokenizer.chat_template = template.replace(written, "")
-        if _inserted_turn(tokenizer) is None:
+        is_clean = _before_user(tokenizer, []) in (header, bos + header)
+        if is_clean and _before_user(tokenizer, _SYSTEM_TURN) == framed:
             return str(tokenizer.chat_template)
     tokenizer.chat_template = template
     raise EthosError(
@@ -104,15 +108,28 @@ def _with_system_message(tokenizer: Any, system_message: str | None) -> str:
 
 def _inserted_turn(tokenizer: Any) -> str | None:
     """The system turn that the template inserts of its own, with what stands before the first user's text; or None."""
+    from jinja2 import TemplateError
 
-    def before_user(turns: list[dict[str, str]]) -> str:
-        rendered: str = tokenizer.apply_chat_template([*turns, {"role": "user", "content": _PROBE}], tokenize=False)
-        return rendered[: rendered.rindex(_PROBE)]
-
-    plain, framed = before_user([]), before_user([{"role": "system", "content": _PROBE}])
+    try:
+        plain, framed = _before_user(tokenizer, []), _before_user(tokenizer, _SYSTEM_TURN)
+    except TemplateError:  # a template that refuses a system message inserts none
+        return None
     opening, closing = framed.split(_PROBE, 1)
     is_inserted = plain.startswith(opening) and plain.endswith(closing) and len(plain) > len(opening) + len(closing)
     return plain if is_inserted else None
+
+
+def _before_user(tokenizer: Any, turns: list[dict[str, str]]) -> str:
+    """What is rendered before the text of a user's turn that follows these turns."""
+    rendered: str = tokenizer.apply_chat_template([*turns, _USER_TURN], tokenize=False)
+    return rendered[: rendered.rindex(_PROBE)]
+
+
+def _user_header(tokenizer: Any) -> str:
+    """What opens a user's turn, as seen where it is not the first."""
+    earlier = [_USER_TURN, {"role": "assistant", "content": _PROBE}]
+    rendered: str = tokenizer.apply_chat_template(earlier, tokenize=False)
+    return _before_user(tokenizer, earlier).removeprefix(rendered)
 
 
 def _as_written(turn: str, template: str, bos: str) -> list[str]:

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ethos.models.architecture import CausalForward
+from ethos.models.attention import ExtendAttention, KeyValueSlots, PackedAttention, StepAttention
+from models import tiny
+
+CPU = torch.device("cpu")
+
+
+def some_tokens(length: int, seed: int) -> torch.Tensor:
+    return torch.randint(0, 300, (length,), generator=torch.Generator().manual_seed(seed))
+
+
+def packed_logits(forward: CausalForward, rows: list[torch.Tensor]) -> list[torch.Tensor]:
+    lengths = [len(row) for row in rows]
+    positions = torch.cat([torch.arange(n) for n in lengths])
+    return list(
+        forward.logits(forward.hidden(torch.cat(rows), positions, PackedAttention(lengths, CPU))).split(lengths)
+    )
+
+
+@pytest.mark.parametrize("lengths", [[5], [9, 9, 9], [1, 17, 4], [30, 2]])
+@torch.no_grad()
+def test_packed_rows_are_computed_as_if_alone(lengths: list[int]) -> None:
+    forward = CausalForward(tiny.model())
+    rows = [some_tokens(n, seed) for seed, n in enumerate(lengths)]
+    for row, logits in zip(rows, packed_logits(forward, rows), strict=True):
+        torch.testing.assert_close(logits, packed_logits(forward, [row])[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [[9, 9, 9], [6, 17, 4]])
+@torch.no_grad()
+def test_no_token_of_one_row_sees_another_row(lengths: list[int]) -> None:
+    forward = CausalForward(tiny.model())
+    rows = [some_tokens(n, seed) for seed, n in enumerate(lengths)]
+    before = packed_logits(forward, rows)
+    after = packed_logits(forward, [rows[0], (rows[1] + 1) % 300, rows[2]])
+    assert torch.equal(before[0], after[0])
+    assert torch.equal(before[2], after[2])
+    assert not torch.allclose(before[1], after[1])
+
+
+@torch.no_grad()
+def test_no_token_sees_a_later_one() -> None:
+    forward = CausalForward(tiny.model())
+    row = some_tokens(20, 0)
+    changed = row.clone()
+    changed[12:] = (changed[12:] + 1) % 300
+    before, after = packed_logits(forward, [row])[0], packed_logits(forward, [changed])[0]
+    assert torch.equal(before[:12], after[:12])
+    assert not torch.allclose(before[12:], after[12:])
+
+
+@torch.no_grad()
+def test_extending_and_stepping_over_kept_keys_equals_one_pass() -> None:
+    forward = CausalForward(tiny.model())
+    rows = [some_tokens(11, 0), some_tokens(7, 1)]
+    whole = packed_logits(forward, rows)
+    cache = KeyValueSlots(2, 4, forward.kv_heads, forward.head_width, forward.dtype, CPU)
+    cache.reserve(20)
+    slots, past, news = [0, 1], [0, 0], [[6, 4], [4, 2]]  # two prefills leave each row's last token for the step
+    for step in range(2):
+        lengths = [news[0][step], news[1][step]]
+        tokens = torch.cat([row[p : p + n] for row, p, n in zip(rows, past, lengths, strict=True)])
+        positions = torch.cat([torch.arange(p, p + n) for p, n in zip(past, lengths, strict=True)])
+        attend = ExtendAttention(cache, slots, past, lengths)
+        logits = forward.logits(forward.hidden(tokens, positions, attend)).split(lengths)
+        for row in range(2):
+            expected = whole[row][past[row] : past[row] + lengths[row]]
+            torch.testing.assert_close(logits[row], expected, atol=1e-5, rtol=1e-5)
+            past[row] += lengths[row]
+    newest = torch.stack([row[p] for row, p in zip(rows, past, strict=True)])
+    stepped = forward.logits(forward.hidden(newest, torch.tensor(past), StepAttention(cache, past)))
+    for row in range(2):
+        torch.testing.assert_close(stepped[row], whole[row][past[row]], atol=1e-5, rtol=1e-5)
+
+
+def test_making_room_keeps_what_is_held() -> None:
+    cache = KeyValueSlots(2, 3, 2, 4, torch.float32, CPU)
+    cache.reserve(10)
+    keys, values = torch.randn(2, 2, 5, 4), torch.randn(2, 2, 5, 4)
+    cache.load(1, keys, values, 5)
+    cache.reserve(1000)
+    cache.move(1, 2, 5)
+    assert cache.capacity >= 1000
+    assert all(torch.equal(*pair) for pair in zip(cache.read(2, 5), (keys, values), strict=True))

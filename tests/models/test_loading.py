@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ethos.errors import EthosError
+from ethos.models.loading import compute_device, compute_dtype, load
+from models import tiny
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    tiny.model("qwen2").save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_model_is_loaded_in_the_precision_asked_for(directory: Path, precision: str, dtype: torch.dtype) -> None:
+    found = load(directory, precision)  # type: ignore[arg-type]
+    parameters = list(found.model.parameters())
+    assert {p.dtype for p in parameters} == {dtype}
+    assert {p.device for p in parameters} == {compute_device()}
+    assert not any(p.requires_grad for p in parameters)
+    assert not found.model.training
+
+
+def test_the_weights_are_those_of_the_directory(directory: Path) -> None:
+    expected = dict(tiny.model("qwen2").named_parameters())
+    assert all(torch.equal(p, expected[name]) for name, p in load(directory, "fp32").model.named_parameters())
+
+
+def test_precision_is_overruled_by_the_user() -> None:
+    assert compute_dtype("fp32") == torch.float32
+    assert compute_dtype("bf16") == torch.bfloat16
+    assert compute_dtype() in (torch.float32, torch.bfloat16)
+
+
+def test_every_token_that_config_or_tokenizer_names_ends_a_reply(directory: Path) -> None:
+    path = directory / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": [7, 9]}))
+    ends = load(directory).end_tokens
+    tokenizer = tiny.tokenizer()
+    assert ends == {7, 9, tiny.END, tokenizer.convert_tokens_to_ids("<|endoftext|>")}
+
+
+@pytest.mark.parametrize("broken", ["nothing", "no weights", "not a language model"])
+def test_a_directory_that_holds_no_language_model_is_named(directory: Path, broken: str) -> None:
+    if broken == "nothing":
+        directory = directory / "nowhere"
+    elif broken == "no weights":
+        (directory / "model.safetensors").unlink()
+    else:
+        (directory / "config.json").write_text('{"model_type": "nobody"}')
+    with pytest.raises(EthosError, match=r"can't be loaded as a causal language model") as caught:
+        load(directory)
+    assert str(directory) in str(caught.value)
+    assert "\n" not in str(caught.value)
