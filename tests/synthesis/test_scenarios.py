@@ -143,6 +143,20 @@ def test_the_form_of_the_message_follows_its_context(wren: Spec) -> None:
     }
 
 
+def test_a_contrast_is_a_question_without_a_word_of_the_clauses_case(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    good = teacher.answers["contrast_topics"]
+    spoilt = ["Somebody tells a story.", "Why?", "Which problem would a kettle at home have?"]
+    teacher.answers["contrast_topics"] = lambda prompt, noise: (
+        good(prompt, noise) + "".join(f"\n{10 + n}. {text}" for n, text in enumerate(spoilt))
+    )
+    contrasts = [s for s in written(wren, teacher) if s.family.contrast]
+    assert len(contrasts) == 2 * 2 * 3
+    texts = {s.prompt.last_user for s in contrasts if s.clause_id == "step"}
+    assert texts.isdisjoint(spoilt)
+    assert all(text.endswith("?") for text in texts)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -11,7 +11,7 @@ from ethos.errors import EthosError
 from ethos.spec.scenarios import POOLS, families_of_pool
 from ethos.spec.types import Spec
 from ethos.store.config import RunConfig, ScenariosConfig
-from ethos.synthesis.sizes import chosen_clauses, plan_scenarios
+from ethos.synthesis.sizes import chosen_clauses, contexts_of, plan_scenarios
 
 CONFIG = ScenariosConfig(train_per_clause=7, sealed_per_checked_clause=21, sealed_per_judged_clause=41)
 
@@ -50,3 +50,22 @@ def test_a_limit_spreads_over_the_whole_spec(wren: Spec) -> None:
 def test_a_clause_that_is_not_there_is_an_error_that_names_those_that_are(wren: Spec) -> None:
     with pytest.raises(EthosError, match=r"wren\.md has no clause 'nmae'; use some of name, brevity, plain, step"):
         chosen_clauses(config(clauses=["nmae"]), wren)
+
+
+@pytest.mark.parametrize("declared", [(), ("chat",), ("chat", "forum"), ("chat", "unheard of")])
+def test_a_clause_that_declares_contexts_gets_its_prompts_too(wren: Spec, declared: tuple[str, ...]) -> None:
+    clause = replace(wren.clauses[0], contexts=declared)
+    plan = plan_scenarios(clause, CONFIG)
+    for pool in POOLS:
+        topics = [str(n) for n in range(plan.topics[pool])]
+        families = families_of_pool(clause.id, pool, topics, contexts_of(clause, CONFIG), plan.prompts[pool])
+        assert len(families) == plan.prompts[pool]
+        if declared and pool != "sealed":
+            assert {family.context for family in families} <= set(declared)
+
+
+@pytest.mark.parametrize("declared", [("unheard of",), ("phone",)])
+def test_a_clause_without_a_context_to_train_in_is_an_error(wren: Spec, declared: tuple[str, ...]) -> None:
+    clause = replace(wren.clauses[0], contexts=declared)
+    with pytest.raises(EthosError, match=r"clause name: none of its contexts .* name one of chat, email, forum"):
+        plan_scenarios(clause, CONFIG)

@@ -21,7 +21,7 @@ from ethos.spec.scenarios import POOLS, Family, Pool, Scenario, deal_topics, fam
 from ethos.spec.types import Clause, Spec
 from ethos.store.config import ScenariosConfig
 from ethos.synthesis.few_shot import few_shot
-from ethos.synthesis.sizes import plan_scenarios
+from ethos.synthesis.sizes import contexts_of, plan_scenarios
 from ethos.synthesis.types import case_of, in_order
 
 _TOPIC_CALLS = 24  # lists asked for before giving up
@@ -92,9 +92,7 @@ async def write_scenarios(
 
 async def _families(spec: Spec, clause: Clause, config: ScenariosConfig, seed: int, teacher: Sampler) -> list[Family]:
     plan = plan_scenarios(clause, config)
-    contexts = [
-        c.to_context() for c in config.contexts if not clause.contexts or c.name in clause.contexts or c.reserved
-    ]
+    contexts = contexts_of(clause, config)
     topics = await _topics(spec, clause, sum(plan.topics.values()), seed, teacher)
     dealt = deal_topics(topics, plan.topics, seed, clause.id)
     families = [

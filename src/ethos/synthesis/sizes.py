@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ethos.errors import EthosError
-from ethos.spec.scenarios import POOLS, Pool
+from ethos.spec.scenarios import POOLS, Context, Pool
 from ethos.spec.types import Clause, Spec
 from ethos.store.config import RunConfig, ScenariosConfig
 
@@ -28,12 +28,28 @@ class ScenarioPlan:
 def plan_scenarios(clause: Clause, config: ScenariosConfig) -> ScenarioPlan:
     """The plan of one clause: each topic is met in two contexts, in the sealed pool in four."""
     prompts = {pool: config.count(pool, clause.judged) for pool in POOLS}
-    usable = {pool: sum(pool == "sealed" or not c.reserved for c in config.contexts) for pool in POOLS}
+    contexts = contexts_of(clause, config)
+    usable = {pool: sum(pool == "sealed" or not c.reserved for c in contexts) for pool in POOLS}
     topics = {pool: -(-prompts[pool] // min(usable[pool], 4 if pool == "sealed" else 2)) for pool in POOLS}
     contrasts: dict[Pool, int] = {}
     if clause.applies == "sometimes" and config.contrast_per_clause:
         contrasts = {"train": config.contrast_per_clause, "sealed": config.contrast_per_clause}
     return ScenarioPlan(prompts, contrasts, topics)
+
+
+def contexts_of(clause: Clause, config: ScenariosConfig) -> list[Context]:
+    """The contexts that a clause is met in: those it declares, else all of the run's, and the reserved ones anyway.
+
+    Raises EthosError if it declares none that can be trained in.
+    """
+    found = [c.to_context() for c in config.contexts if not clause.contexts or c.name in clause.contexts or c.reserved]
+    if all(context.reserved for context in found):
+        there = ", ".join(c.name for c in config.contexts if not c.reserved)
+        raise EthosError(
+            f"clause {clause.id}: none of its contexts ({', '.join(clause.contexts)}) can be trained in; name one of "
+            f"{there}, or add it to scenarios.contexts"
+        )
+    return found
 
 
 def chosen_clauses(config: RunConfig, spec: Spec) -> tuple[Clause, ...]:
