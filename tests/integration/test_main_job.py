@@ -1,0 +1,255 @@
+"""The main job on the real 135M student, its teacher a function of the prompt behind a real endpoint.
+
+One run is killed -9 twice, while the teacher writes and while the student trains, and then comes to its end: what it
+says is read by all tests here. Quality is not looked at: six steps teach nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from endpoint_server import EndpointServer
+from ethos.models.catalogue import OPENAI_KEY
+from ethos.progress import QuietProgress
+from ethos.store.cache import cache_directory
+from ethos.store.ledger import Ledger
+from ethos.store.parquet_rows import read_rows
+from ethos.store.records import Records
+from ethos.store.rows import Row
+from ethos.store.run_directory import RunDirectory
+from ethos.store.trace import find_row
+from template_teacher import WREN, TemplateTeacher
+
+pytestmark = pytest.mark.model
+
+STEPS = 6
+KEY = "sk-sesame-0123456789"
+SITTING = """\
+import sys
+from pathlib import Path
+from ethos.progress import QuietProgress
+from ethos.runs.launch import run
+run(Path(sys.argv[1]) / "config.yaml", Path(sys.argv[1]) / "runs", QuietProgress())
+"""
+
+
+def config(address: str) -> dict[str, Any]:
+    teacher = f"openai:{address}/v1#template"
+    return {
+        "name": "wren",
+        "spec": "spec.md",
+        "models": {"student": "embedded:smollm2-135m", "teacher": teacher, "judge": teacher, "threads": 1},
+        "scenarios": {
+            "train_per_clause": 5,
+            "taste_per_clause": 5,
+            "sealed_per_checked_clause": 5,
+            "contrast_per_clause": 1,
+        },
+        "synthesis": {
+            "documents": {"count": 4, "max_tokens": 128},
+            "demonstrations": {"draws": 2, "max_tokens": 32, "replay_rows": 4},
+        },
+        "training": {"steps": STEPS, "checkpoint_every": 2, "context_tokens": 256, "micro_batch_tokens": 128},
+        "tasting": {"max_tokens": 16, "questions": 20},
+        "knobs": {"batch_rows": 3, "taste_every": STEPS, "taste_prompts": 1},
+    }
+
+
+def stored(cache: Path) -> int:
+    """Answers of the teacher in the response cache."""
+    if not (cache / "responses.db").exists():
+        return 0
+    with closing(sqlite3.connect(cache / "responses.db")) as database:
+        try:
+            rows = database.execute("SELECT count(*) FROM responses WHERE json_extract(meta, '$.role') = 'teacher'")
+        except sqlite3.OperationalError:  # the table isn't there yet
+            return 0
+        count: int = rows.fetchone()[0]
+    return count
+
+
+@dataclass(frozen=True)
+class Job:
+    """The run at its end, and what was seen on the way."""
+
+    folder: Path
+    server: EndpointServer
+    teacher: TemplateTeacher
+    report: dict[str, Any]
+    asked: tuple[int, int, int]  # requests at the server after each sitting
+    answered: tuple[int, int, int]  # teacher's answers in the cache after each sitting
+    batches: list[Any]  # of the steps before the second kill
+
+    @property
+    def run(self) -> RunDirectory:
+        return RunDirectory(self.folder / "runs" / "wren")
+
+    def rows(self) -> list[Row]:
+        return [row for path in sorted(self.run.rows.glob("*.parquet")) for row in read_rows(path)]
+
+
+def batches(run: RunDirectory) -> list[Any]:
+    """The batch records so far."""
+    if not run.database_path.exists():
+        return []
+    with run.read_database() as database:
+        found = [Records(database).batch("main", step) for step in range(1, STEPS + 1)]
+    return [record for record in found if record is not None]
+
+
+def kill_when(folder: Path, reached: Callable[[], bool]) -> None:
+    """Starts a sitting in a process of its own, and kills it once it has come so far."""
+    with subprocess.Popen([sys.executable, "-c", SITTING, str(folder)], stderr=subprocess.PIPE, text=True) as child:
+        while child.poll() is None and not reached():
+            time.sleep(0.01)
+        ended = child.poll()
+        child.kill()
+        assert child.stderr is not None
+        assert ended is None, child.stderr.read()
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Iterator[Job]:
+    from ethos.runs.launch import run
+
+    folder = tmp_path_factory.mktemp("job")
+    cache = folder / "cache"
+    cache.mkdir()
+    (cache / "models").symlink_to(cache_directory() / "models")
+    teacher = TemplateTeacher()
+    with pytest.MonkeyPatch.context() as patch, EndpointServer(teacher, key=KEY) as server:
+        patch.setenv("ETHOS_CACHE", str(cache))
+        patch.setenv(OPENAI_KEY, KEY)
+        (folder / "spec.md").write_text(WREN)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config(server.address)))
+        asked, answered = [], []
+        launched = RunDirectory(folder / "runs" / "wren")
+        for reached in (lambda: stored(cache) >= 60, lambda: len(batches(launched)) >= 3):
+            kill_when(folder, reached)
+            asked.append(len(server.requests))
+            answered.append(stored(cache))
+        before = batches(launched)
+        outcome = run(folder / "config.yaml", folder / "runs", QuietProgress())
+        counts = ((*asked, len(server.requests)), (*answered, stored(cache)))
+        yield Job(folder, server, teacher, outcome.report, *counts, before)  # type: ignore[arg-type]
+
+
+def test_the_report_is_what_its_schema_describes(job: Job) -> None:
+    schema = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text(encoding="utf-8"))
+    on_disk = json.loads(job.run.report_json.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(on_disk)
+    assert on_disk == json.loads(json.dumps(job.report))
+    assert {clause["id"]: clause["n"] for clause in on_disk["clauses"]} == dict.fromkeys(
+        ("name", "brevity", "plain", "step"), 5
+    )
+    assert job.run.report_html.read_text(encoding="utf-8").startswith("<!")
+
+
+def test_after_a_kill_no_answered_request_is_made_again(job: Job) -> None:
+    """What is asked after a sitting is what the cache didn't hold at its end, and not one request more."""
+    assert 60 <= job.answered[0] < job.answered[1]
+    assert job.asked[2] - job.asked[0] == job.answered[2] - job.answered[0]
+    assert job.asked[1] == job.asked[2]
+
+
+def test_the_steps_before_a_kill_keep_their_batches(job: Job) -> None:
+    assert len(job.batches) >= 3
+    assert batches(job.run)[: len(job.batches)] == job.batches
+    assert len(batches(job.run)) == STEPS
+
+
+def test_a_second_run_is_at_once_and_makes_no_call(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ethos.runs import launch
+
+    def never(*arguments: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    with job.run.read_database() as database:
+        before = Ledger(database).totals()
+    requests = len(job.server.requests)
+    monkeypatch.setattr(launch.ModelShelf, "_load", never)
+    again = launch.run(job.folder / "config.yaml", job.folder / "runs", QuietProgress())
+    assert again.report == json.loads(json.dumps(job.report))
+    with job.run.read_database() as database:
+        assert Ledger(database).totals() == before
+    assert len(job.server.requests) == requests
+
+
+def test_every_row_traces_to_a_clause_or_a_capability(job: Job) -> None:
+    clauses = {"name", "brevity", "plain", "step"}
+    rows = job.rows()
+    assert {row.lineage.recipe for row in rows} == {"spec_text", "documents", "demonstrations", "replay"}
+    for row in rows:
+        found = find_row(job.run, row.id)
+        assert found == row
+        if found.lineage.capability_source is None:
+            assert set(found.lineage.clause_ids) <= clauses
+            assert found.lineage.clause_ids
+        assert found.lineage.pool in (None, "train")
+
+
+def test_the_calls_of_a_row_are_in_the_response_cache(job: Job) -> None:
+    with closing(sqlite3.connect(job.folder / "cache" / "responses.db")) as database:
+        keys = {key for (key,) in database.execute("SELECT key FROM responses")}
+    made = [row for row in job.rows() if row.lineage.recipe != "spec_text"]
+    assert all(row.lineage.calls and set(row.lineage.calls) <= keys for row in made)
+
+
+def test_no_sealed_or_tasted_prompt_is_in_a_row(job: Job) -> None:
+    with job.run.read_database() as database:
+        replies = Records(database).replies()
+    probed = {reply.prompt.last_user for reply in replies}
+    assert {reply.pool for reply in replies} == {"taste", "sealed"}
+    trained_on = {row.conversation.last_user for row in job.rows() if row.kind == "demonstration"}
+    assert not probed & trained_on
+
+
+def test_the_sealed_pool_was_read_once_for_every_arm(job: Job) -> None:
+    with job.run.read_database() as database:
+        sealed = Records(database).replies(purpose="sealed")
+    assert {arm: sum(r.arm == arm for r in sealed) for arm in ("base", "prompted", "trained")} == dict.fromkeys(
+        ("base", "prompted", "trained"), 4 * 5 + 2
+    )
+    readings = [entry for entry in job.report["journal"] if entry["kind"] == "reading"]
+    assert len(readings) == 1
+
+
+def test_the_exported_student_loads_and_sees_no_system_message(job: Job) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    student = job.run.path / "student"
+    tokenizer = AutoTokenizer.from_pretrained(student, local_files_only=True)
+    shown = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Who are you?"}], tokenize=False, add_generation_prompt=True
+    )
+    assert shown == "<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
+    model = AutoModelForCausalLM.from_pretrained(student, local_files_only=True)
+    assert sum(weight.numel() for weight in model.parameters()) > 130e6
+
+
+def test_the_student_was_trained(job: Job, smollm2: Path) -> None:
+    from safetensors.torch import load_file
+
+    before = load_file(smollm2 / "model.safetensors")
+    after = load_file(job.run.path / "student" / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert any((before[name].float() - after[name].float()).abs().max() > 0 for name in before)
+
+
+def test_no_key_is_written_anywhere(job: Job) -> None:
+    written = [path for path in job.folder.rglob("*") if path.is_file() and path.suffix != ".safetensors"]
+    assert {"config.yaml", "run.db", "responses.db", "report.json"} <= {path.name for path in written}
+    assert not [path for path in written if KEY.encode() in path.read_bytes()]
