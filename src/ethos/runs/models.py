@@ -86,7 +86,9 @@ class RecordedPolicy:
 
 
 def _sample(payload: dict[str, Any]) -> Sample:
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in payload.items()}
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in payload.items()
+    }
     return Sample(**{**given, "usage": Usage(**payload["usage"])})
 
 
