@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ethos.errors import EthosError
+from ethos.training.optimizer import MasterOptimizer, OptimParams
+
+PARAMS = OptimParams(lr=1e-2, weight_decay=0.1, clip=1e9)
+
+
+def pair(dtype: torch.dtype = torch.float32) -> tuple[dict[str, torch.Tensor], MasterOptimizer]:
+    torch.manual_seed(0)
+    compute = {"a": torch.randn(5, 4).to(dtype), "b": torch.randn(4).to(dtype)}
+    return compute, MasterOptimizer(compute)
+
+
+def pull(compute: dict[str, torch.Tensor], scale: float = 1.0) -> None:
+    (scale * ((compute["a"].float() @ compute["b"].float()) ** 2).sum()).backward()
+
+
+def test_steps_are_those_of_torchs_adamw() -> None:
+    compute, optimizer = pair()
+    own = {name: tensor.detach().clone().requires_grad_() for name, tensor in compute.items()}
+    adamw = torch.optim.AdamW(own.values(), lr=1e-2, betas=PARAMS.betas, eps=PARAMS.eps, weight_decay=0.1)
+    for _ in range(5):
+        pull(compute)
+        optimizer.step(PARAMS)
+        pull(own)
+        adamw.step()
+        adamw.zero_grad()
+    for name, tensor in compute.items():
+        torch.testing.assert_close(tensor, own[name], atol=1e-6, rtol=1e-6)
+
+
+def test_gradients_of_several_passes_add_up_in_fp32() -> None:
+    compute, optimizer = pair(torch.bfloat16)
+    pull(compute)
+    once = optimizer.gradients["a"].clone()
+    pull(compute)
+    assert once.dtype == torch.float32
+    torch.testing.assert_close(optimizer.gradients["a"], 2 * once)
+    assert compute["a"].grad is None
+
+
+def test_a_step_too_small_for_bf16_is_kept_in_the_masters() -> None:
+    compute, optimizer = pair(torch.bfloat16)
+    before = optimizer.masters["a"].clone()
+    for _ in range(3):
+        pull(compute)
+        optimizer.step(OptimParams(lr=1e-6, clip=1e9))
+    moved = (optimizer.masters["a"] - before).abs().max()
+    assert 0 < float(moved) < 1e-5
+    assert torch.equal(compute["a"].detach(), optimizer.masters["a"].bfloat16())
+
+
+def test_the_gradient_is_clipped_as_a_whole_and_its_norm_is_from_before() -> None:
+    compute, optimizer = pair()
+    clipped, other = pair()
+    pull(compute)
+    norm = optimizer.gradient_norm()
+    pull(clipped, 0.5 / norm)
+    expected = other.gradients["a"].clone()
+    optimizer.clear()
+    pull(compute)
+    assert optimizer.step(OptimParams(lr=0.0, clip=0.5)) == pytest.approx(norm)
+    momentum = optimizer.state()["exp_avg.a"]
+    torch.testing.assert_close(momentum, (1 - 0.9) * expected, atol=1e-5, rtol=1e-4)
+
+
+def test_after_a_step_the_gradients_are_empty() -> None:
+    compute, optimizer = pair()
+    pull(compute)
+    optimizer.step(PARAMS)
+    assert optimizer.gradient_norm() == 0.0
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_is_refused_and_changes_nothing(broken: float) -> None:
+    compute, optimizer = pair()
+    before = {name: tensor.detach().clone() for name, tensor in compute.items()}
+    pull(compute)
+    optimizer.gradients["a"][0, 0] = broken
+    with pytest.raises(EthosError, match="gradient's norm is"):
+        optimizer.step(PARAMS)
+    assert optimizer.gradient_norm() == 0.0
+    assert all(torch.equal(tensor.detach(), before[name]) for name, tensor in compute.items())
+
+
+def test_a_restored_state_goes_on_bit_for_bit_and_a_fresh_one_has_no_moments() -> None:
+    compute, optimizer = pair()
+    fresh = {name: tensor.clone() for name, tensor in optimizer.state().items()}
+    pull(compute)
+    optimizer.step(PARAMS)
+    kept = {name: tensor.clone() for name, tensor in optimizer.state().items()}
+    pull(compute)
+    optimizer.step(PARAMS)
+    second = {name: tensor.clone() for name, tensor in optimizer.state().items()}
+    other, restored = pair()
+    restored.load_state(kept)
+    pull(other)
+    restored.step(PARAMS)
+    assert all(torch.equal(tensor, second[name]) for name, tensor in restored.state().items())
+    restored.load_state(fresh)
+    assert set(restored.state()) == {"master.a", "master.b"}

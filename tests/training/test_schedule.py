@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ethos.store.config import Knobs, MixtureKnobs, StageConfig, TrainingConfig
+from ethos.training.schedule import plan_step, rate_factor, stage_at
+
+
+def config(**fields: object) -> TrainingConfig:
+    return TrainingConfig.model_validate({"steps": 100, "warmup": 0.1} | fields)
+
+
+STAGES = (
+    StageConfig(name="first", share=0.25, documents=1.0, demonstrations=0.0),
+    StageConfig(name="second", share=0.33, documents=0.5, demonstrations=1.0),
+    StageConfig(name="third", share=0.42, documents=0.0, demonstrations=0.2),
+)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_the_rate_rises_to_its_peak_over_the_warm_up(schedule: str) -> None:
+    rates = [rate_factor(config(schedule=schedule), step) for step in range(11)]
+    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert rates[10] == 1.0
+
+
+def test_a_constant_rate_stays() -> None:
+    assert rate_factor(config(schedule="constant"), 99) == 1.0
+
+
+def test_a_linear_rate_falls_evenly_and_the_last_step_still_trains() -> None:
+    rates = [rate_factor(config(schedule="linear"), step) for step in range(10, 100)]
+    assert rates == pytest.approx([1 - i / 90 for i in range(90)])
+    assert rates[-1] > 0
+
+
+def test_a_cosine_rate_is_at_half_in_the_middle() -> None:
+    rates = [rate_factor(config(schedule="cosine"), step) for step in range(10, 100)]
+    assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * i / 90)) for i in range(90)])
+    assert rates[45] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0])
+def test_without_a_warm_up_or_with_nothing_else_the_rate_is_still_a_rate(warmup: float) -> None:
+    rates = [rate_factor(config(warmup=warmup), step) for step in range(100)]
+    assert all(0 < rate <= 1 for rate in rates)
+    assert max(rates) == 1.0
+
+
+def test_stages_take_their_share_of_the_steps_in_order() -> None:
+    names = [stage_at(config(stages=STAGES), step).name for step in range(100)]
+    assert names == ["first"] * 25 + ["second"] * 33 + ["third"] * 42
+
+
+def test_a_step_past_the_plan_belongs_to_the_last_stage() -> None:
+    assert stage_at(config(stages=STAGES), 100).name == "third"
+
+
+def test_a_plan_scales_the_knobs_by_schedule_and_stage() -> None:
+    knobs = Knobs(lr=1e-3, mixture=MixtureKnobs(documents=2.0, demonstrations=0.5))
+    plan = plan_step(config(stages=STAGES), knobs, 4)
+    assert plan.stage == "first"
+    assert plan.lr == pytest.approx(5e-4)
+    assert plan.weights == {"documents": 2.0, "demonstrations": 0.0}
+    assert plan_step(config(stages=STAGES), knobs, 30).weights == {"documents": 1.0, "demonstrations": 0.5}
