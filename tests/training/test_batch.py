@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def test_packing_keeps_every_row_in_order_within_the_limit(given_rows: list[Toke
     pieces = [piece for b in batches for piece in b.tokens_N.split(list(b.lengths))]
     assert [tuple(piece.tolist()) for piece in pieces] == [row.tokens for row in given_rows]
     assert all(batch.tokens <= limit or len(batch.lengths) == 1 for batch in batches)
-    for first, second in zip(batches, batches[1:], strict=False):
+    for first, second in pairwise(batches):
         assert first.tokens + second.lengths[0] > limit
 
 
