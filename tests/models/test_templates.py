@@ -80,8 +80,10 @@ def test_a_template_that_inserts_nothing_stays_as_it_is() -> None:
     assert tokenizer.chat_template == source
 
 
-def test_a_system_message_that_cant_be_taken_out_is_refused_and_the_template_kept() -> None:
-    source = tiny.SMOLLM2.replace("'<|im_start|>system\nYou are", "'<|im_start|>' + 'system\nYou are")
+@pytest.mark.parametrize("joined", ["<|im_start|>' + 'system\nYou are", "<|im_start|>system\n' + 'You are"])
+def test_a_system_message_that_cant_be_taken_out_whole_is_refused_and_the_template_kept(joined: str) -> None:
+    source = tiny.SMOLLM2.replace("<|im_start|>system\nYou are", joined)
+    assert source != tiny.SMOLLM2
     tokenizer = tiny.tokenizer(source)
     with pytest.raises(EthosError, match="can't be taken out"):
         ChatTemplate(tokenizer, None)
