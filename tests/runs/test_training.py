@@ -36,7 +36,8 @@ def both(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, Pa
         (folder / "tiny").symlink_to(tiny)
         write_config(folder)
     script = Path(__file__).with_name("killed_training.py")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "ETHOS_CACHE": str(folders[0] / "cache")}
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "ETHOS_CACHE": str(folders[0] / "cache")}
     command = [sys.executable, str(script), *map(str, folders)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert ended.returncode == 0, ended.stderr

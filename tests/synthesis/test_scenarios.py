@@ -18,7 +18,7 @@ from ethos.spec.types import Spec
 from ethos.store.config import ScenariosConfig
 from ethos.synthesis.scenarios import clean_message, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
-from template_teacher import TemplateTeacher, message
+from template_teacher import TemplateTeacher, message, phrase
 
 CONFIG = ScenariosConfig(
     train_per_clause=6, taste_per_clause=5, gate_per_clause=5, sealed_per_checked_clause=8, contrast_per_clause=3
@@ -144,17 +144,17 @@ def test_the_form_of_the_message_follows_its_context(wren: Spec) -> None:
 
 
 def test_a_contrast_is_a_question_without_a_word_of_the_clauses_case(wren: Spec) -> None:
+    def mostly_spoilt(prompt: Conversation, noise: random.Random) -> str:
+        spoilt = [f"{10 + n}. Which problem would a {phrase(noise)} at home have?" for n in range(4)]
+        spoilt += [f"{20 + n}. Somebody tells of a {phrase(noise)}." for n in range(4)]
+        return "\n".join([*spoilt, f"1. {message(prompt, noise)}", f"2. {message(prompt, noise)}"])
+
     teacher = TemplateTeacher()
-    good = teacher.answers["contrast_topics"]
-    spoilt = ["Somebody tells a story.", "Why?", "Which problem would a kettle at home have?"]
-    teacher.answers["contrast_topics"] = lambda prompt, noise: (
-        good(prompt, noise) + "".join(f"\n{10 + n}. {text}" for n, text in enumerate(spoilt))
-    )
+    teacher.answers["contrast_topics"] = mostly_spoilt
     contrasts = [s for s in written(wren, teacher) if s.family.contrast]
     assert len(contrasts) == 2 * 2 * 3
-    texts = {s.prompt.last_user for s in contrasts if s.clause_id == "step"}
-    assert texts.isdisjoint(spoilt)
-    assert all(text.endswith("?") for text in texts)
+    assert all(s.prompt.last_user.endswith("?") for s in contrasts)
+    assert not any("problem" in s.prompt.last_user for s in contrasts if s.clause_id == "step")
 
 
 @pytest.mark.parametrize(
