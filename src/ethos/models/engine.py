@@ -29,7 +29,8 @@ from ethos.spec.conversation import Conversation
 T = TypeVar("T")
 
 _SLOTS = 96
-_JOIN_SHARE = 4  # while others wait, a quarter of the slots must be free before new sequences join
+_JOIN_SHARE = 4  # while others run, new sequences or scores wait until they fill a quarter of the slots
+_SCORES_WAIT_STEPS = 24  # or so long
 _PREFIX_BYTES = 512 * 2**20
 
 
@@ -77,6 +78,7 @@ class Engine:
         self._scores: deque[_ScoreRequest] = deque()
         self._owners: dict[int, _SampleRequest] = {}
         self._in_work: list[_ScoreRequest] = []
+        self._steps_without_scores = 0
         self._pump: asyncio.Task[None] | None = None
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
@@ -189,11 +191,12 @@ class Engine:
                 raise
 
     async def _tick(self) -> None:
-        """One unit of work: scores first, since they are short; then new sequences; then a step for all."""
+        """One unit of work: scores, then new sequences, if it is worth reading all weights for them; a step for all."""
         if self._decoding is None:
             await self._tick_closed()
             return
-        if self._scores and self._decoding.free >= 2:
+        if self._scores and self._may_score():
+            self._steps_without_scores = 0
             batch = [self._scores.popleft() for _ in range(min(len(self._scores), self._decoding.free // 2))]
             tasks = [(request.prompt, request.replies) for request in batch]
             self._in_work = batch
@@ -204,7 +207,14 @@ class Engine:
         if joining:
             self._settle(await self.worker.run(self._decoding.admit, [request.group for request in joining]))
         if self._decoding.running:
+            self._steps_without_scores += 1
             self._settle(self._stopped(await self.worker.run(self._decoding.step)))
+
+    def _may_score(self) -> bool:
+        """Whether there is room for scores, and enough of them wait, or they have waited long enough."""
+        assert self._decoding is not None
+        waited = not self._decoding.running or self._steps_without_scores >= _SCORES_WAIT_STEPS
+        return self._decoding.free >= 2 and (waited or len(self._scores) >= self._slots // _JOIN_SHARE)
 
     def _joining(self) -> list[_SampleRequest]:
         """Requests that start now: as many as fit, but not a few at a time, since each prefill reads all weights."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from ethos.errors import EthosError
@@ -52,6 +52,8 @@ class Controls:
             yield
         finally:
             attending.cancel()
+            with suppress(asyncio.CancelledError):
+                await attending  # raises what made it end early
 
     async def _attend(self) -> None:
         while True:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ethos.errors import EthosError
 from ethos.judging.recitation import Recitation
 from ethos.judging.rubric import RubricJudge
 from ethos.judging.wording import load_wording
@@ -141,9 +142,15 @@ class _Job:
         warnings += warnings_of(self.clauses, judge.calibrations)
 
         assessor = judge.assessor(session.spec)
+        measurable = tuple(c for c in self.clauses if not c.judged or judge.calibrations[c.id].passed)
+        if not measurable:
+            raise EthosError(
+                f"{session.spec.path.name}: {config.models.judge} failed its calibration on every clause, so no "
+                "row can be judged; name a stronger models.judge, or declare checks"
+            )
         job = Job(
             session.spec,
-            tuple(c for c in self.clauses if not c.judged or judge.calibrations[c.id].passed),
+            measurable,
             tuple(s for s in pools["train"] if _can_be_assessed(session.spec.clause(s.clause_id), judge)),
             config.synthesis,
             config.seed,

@@ -71,6 +71,11 @@ async def scenarios_of(
             written = await write_scenarios(
                 session.spec, clauses, config.scenarios, config.scenario_seed, teacher, pools, bar.advance
             )
+        if missing := total - len(written):
+            session.ui.warn(
+                f"{missing} of {total} scenarios are left out: the teacher wrote no usable message for them"
+            )
+        session.stages.set_counts(f"scenarios {'+'.join(pools)}", {"scenario without a usable message": missing})
         return [{"family": asdict(s.family), "prompt": s.prompt.to_dicts()} for s in written]  # type: ignore[dict-item]
 
     inputs: Json = [

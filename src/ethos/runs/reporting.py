@@ -81,7 +81,7 @@ def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
         seconds=found.seconds,
         rows=found.rows,
         sources=found.sources,
-        rejected=session.stages.counts("rows"),
+        rejected={reason: count for reason, count in session.stages.counts().items() if count},
         warnings=found.warnings,
         unmeasurable=_unmeasurable(found),
     )

@@ -120,7 +120,7 @@ def families_of_pool(
 def require_pool_sizes(scenarios: Sequence[Scenario], pools: Sequence[Pool]) -> None:
     """Raises EthosError for a pool with fewer than 20 prompts: nothing can be concluded from it."""
     for pool in pools:
-        count = sum(s.family.pool == pool for s in scenarios)
+        count = sum(s.family.pool == pool and not s.family.contrast for s in scenarios)
         if count < SMALLEST_POOL:
             field = "sealed_per_checked_clause" if pool == "sealed" else f"{pool}_per_clause"
             raise EthosError(

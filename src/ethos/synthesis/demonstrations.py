@@ -88,8 +88,9 @@ async def _assess(
         return found.rejection, found.odds or 0.0, found.verdicts
     if degenerate_reason(scenario.prompt, reply) is not None:
         return "contrast: hollow", 0.0, ()
-    if await assessor.applies_clause(clause, scenario.prompt, reply):
-        return "contrast: applied all the same", 0.0, ()
+    applied = await assessor.applies_clause(clause, scenario.prompt, reply)
+    if applied is not False:
+        return ("contrast: unscored" if applied is None else "contrast: applied all the same"), 0.0, ()
     broken = await assessor.broken_musts(scenario.prompt, reply)
     return (f"contrast: breaks {broken[0]}" if broken else None), 0.0, ()
 

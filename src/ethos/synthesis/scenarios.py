@@ -38,6 +38,7 @@ _OPEN_SLOT = re.compile(
 )
 _ANSWER = re.compile(  # how an assistant opens, and not the person who writes to it
     r"\bas an ai\b|\bi can(?:no|')t assist\b|\b(?:happy|glad|here) to (?:help|assist)\b|\bfeel free\b|\bassist you\b"
+    r"|\brephrase\b|\bi (?:can't|cannot|don't) understand what you\b"
     r"|\bsorry to hear\b|\bhow can i (?:help|assist)\b|\bprovide (?:me with )?more (?:details|information|context)\b",
     re.IGNORECASE,
 )
@@ -176,10 +177,16 @@ class _Writer:
 
 def clean_message(text: str) -> str | None:
     """The message without labels and quotation marks; None if it is empty, too long, open, or an answer."""
-    text = _LABEL.sub("", text.strip().strip('"“”')).strip()
+    text = _LABEL.sub("", _unquoted(text.strip())).strip()
     if not text or len(words(text)) > _LONGEST_MESSAGE_WORDS or len(words(text)) < 3:
         return None
     return None if _OPEN_SLOT.search(text) or _ANSWER.search(text) else text
+
+
+def _unquoted(text: str) -> str:
+    """Without the quotation marks around the whole of it."""
+    is_quoted = len(text) > 1 and (text[0], text[-1]) in {('"', '"'), ("“", "”")} and not set(text[1:-1]) & set('"“”')
+    return text[1:-1].strip() if is_quoted else text
 
 
 class _Taken:
