@@ -15,6 +15,7 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.types import CheckDeclaration, Clause, Spec
 
 REPLY = re.compile(r"<(reply|answer|reponse|texte)>\n(.*?)\n</\1>", re.DOTALL)
+BRACKETED = re.compile(r"\[reply\]\n(.*)\n\[end of reply\]", re.DOTALL)
 
 
 def clause(clause_id: str = "c", text: str = "Says why.", *checks: dict[str, Any], **fields: Any) -> Clause:
@@ -44,9 +45,9 @@ class TextScorer:
     async def score(self, prompt: Conversation, replies: Sequence[str]) -> list[TokenLogprobs]:
         """Puts half the log-odds on each side."""
         self.prompts.append(prompt)
-        quoted = REPLY.search(prompt.last_user)
+        quoted = REPLY.search(prompt.last_user) or BRACKETED.search(prompt.last_user)
         assert quoted is not None
-        half = self.log_odds(quoted.group(2)) / 2
+        half = self.log_odds(quoted.groups()[-1]) / 2
         return [TokenLogprobs((0,), (half,)), TokenLogprobs((1,), (-half,))]
 
 

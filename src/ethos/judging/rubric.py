@@ -1,8 +1,8 @@
 """The rubric judge: asks a model one narrow yes/no question about a reply and reads the odds of its answer.
 
 Log-probabilities where the model gives them (an in-process engine, or an endpoint that returns those of the
-first token), otherwise the share of yes among sampled answers. The unchanging part of a prompt comes first,
-so that an engine computes it once for all replies. Left out on purpose: the cut, which calibration finds for
+first token), otherwise the share of yes among sampled answers. The question comes last: asked
+before the reply it is half forgotten by small models. Left out on purpose: the cut, which calibration finds for
 each clause.
 """
 
