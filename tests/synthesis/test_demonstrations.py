@@ -66,6 +66,19 @@ def test_of_the_passing_draws_of_a_checked_clause_the_shortest_is_kept(
     assert row.conversation.messages[-1].content == GOOD  # type: ignore[union-attr]
 
 
+def test_a_draw_that_copies_an_example_of_the_spec_is_not_kept(
+    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    example = f"{GOOD} It does so before the harbour wakes."
+    clause = replace(wren.clause("name"), good=(example,))
+    clauses = tuple(clause if c.id == clause.id else c for c in wren.clauses)
+    asked = replace(job([scenario("name")]), spec=replace(wren, clauses=clauses))
+    fresh = "Wren keeps the lantern in the shed by the ladder."
+    [row] = made(Demonstrations(), asked, teacher_saying(example, fresh, f"Yes. {example}"))
+    assert row.conversation.messages[-1].content == fresh  # type: ignore[union-attr]
+    assert asked.rejected["name: copies an example"] == 2
+
+
 @dataclass(frozen=True)
 class Odds:
     """A judge that likes replies with a window in them."""

@@ -10,24 +10,25 @@ RUN_WORDS = 12
 
 
 class Recitation:
-    """The runs of words of one spec, looked up in any number of replies."""
+    """The runs of words of one text, looked up in any number of replies."""
 
-    def __init__(self, spec_text: str) -> None:
-        """Reads the spec once; `found` then costs as much as the reply is long."""
-        self._runs = frozenset(_runs(words(spec_text)))
+    def __init__(self, text: str, run_words: int = RUN_WORDS) -> None:
+        """Reads the text once; `found` then costs as much as the reply is long."""
+        self._run_words = run_words
+        self._runs = frozenset(_runs(words(text), run_words))
 
     def found(self, reply: str) -> str | None:
-        """The longest run of words of the reply that stands in the spec; None if none has 12 words.
+        """The longest run of words of the reply that stands in the text; None if none is long enough.
 
         Words are those of UAX #29, compared without regard to case and punctuation.
         """
         spoken = words(reply)
-        starts = [position for position, run in enumerate(_runs(spoken)) if run in self._runs]
+        starts = [at for at, run in enumerate(_runs(spoken, self._run_words)) if run in self._runs]
         if not starts:
             return None
         breaks = [0, *(i for i, (a, b) in enumerate(pairwise(starts), 1) if b != a + 1), len(starts)]
         first, count = max(((starts[a], b - a) for a, b in pairwise(breaks)), key=lambda run: run[1])
-        return " ".join(spoken[first : first + count + RUN_WORDS - 1])
+        return " ".join(spoken[first : first + count + self._run_words - 1])
 
 
 def recites(spec_text: str, reply: str) -> bool:
@@ -35,6 +36,6 @@ def recites(spec_text: str, reply: str) -> bool:
     return Recitation(spec_text).found(reply) is not None
 
 
-def _runs(spoken: list[str]) -> list[tuple[str, ...]]:
+def _runs(spoken: list[str], length: int) -> list[tuple[str, ...]]:
     folded = [word.casefold() for word in spoken]
-    return [tuple(folded[start : start + RUN_WORDS]) for start in range(len(folded) - RUN_WORDS + 1)]
+    return [tuple(folded[start : start + length]) for start in range(len(folded) - length + 1)]

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 from ethos.judging.adherence import Assessor
 from ethos.judging.hollow import degenerate_reason
+from ethos.judging.recitation import Recitation
 from ethos.judging.types import Verdict
 from ethos.models.types import Sample, SamplingParams
 from ethos.spec.conversation import Conversation
@@ -20,6 +21,8 @@ from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause, Frame
 from ethos.store.rows import DemonstrationRow, Lineage, Row
 from ethos.synthesis.types import Cast, Job, in_order, wording
+
+_COPIED_WORDS = 6  # a run of so many words of an example is a copy of it
 
 
 class Demonstrations:
@@ -51,10 +54,14 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario) -> Row | None:
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
     asked = demonstration_prompt(job, clause, shown, scenario)
     samples = await cast.teacher.sample(asked, params, range(settings.draws))
+    examples = Recitation("\n\n".join((*clause.good, *clause.bad)), _COPIED_WORDS)
     passing: list[tuple[float, Sample, tuple[Verdict, ...]]] = []
     for sample in samples:
         if sample.finish_reason != "stop":
             job.rejected["cut off"] += 1
+            continue
+        if examples.found(sample.text):
+            job.rejected[f"{clause.id}: copies an example"] += 1
             continue
         rejection, odds, verdicts = await _assess(cast.assessor, clause, scenario, sample.text)
         if rejection is not None:
@@ -97,7 +104,9 @@ async def _assess(
 
 def demonstration_prompt(job: Job, clause: Clause, shown: Frame, scenario: Scenario) -> Conversation:
     """The teacher's prompt: the frame as system message, the scenario's message as it is."""
-    examples = "".join(f"\nA reply that does it well: {good}" for good in clause.good[:2])
+    examples = "".join(f"\n- {good}" for good in clause.good[:2])
+    if examples:
+        examples = f"Replies to other messages, for the manner only; none of their words fit here:{examples}\n"
     name = "contrast_demonstration" if scenario.family.contrast else "demonstration"
     return wording(name).fill(
         trusted={
