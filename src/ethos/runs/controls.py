@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from ethos.errors import EthosError
-from ethos.store.journal import MAIN, Draft, Journal
+from ethos.spec.types import Json
+from ethos.store.journal import MAIN, Draft, Journal, Kind
 from ethos.store.knobs import apply_change, knob_value
 from ethos.store.records import Records
 from ethos.store.requests import Request, answer, pending
@@ -92,7 +93,7 @@ class Controls:
             raise EthosError("the run is paused already; ask it to resume")
         if request.kind == "resume" and self.gate.is_set():
             raise EthosError("the run is not paused, so there is nothing to resume")
-        kind = "note" if request.kind == "note" else "control"
+        kind: Kind = "note" if request.kind == "note" else "control"
         return [_draft(request, self.branch, step, kind, request.kind)]
 
 
@@ -115,9 +116,11 @@ def knob_drafts(journal: Journal, branch: str, step: int, request: Request) -> l
     return drafts
 
 
-def _draft(request: Request, branch: str, step: int, kind: str, name: str, **values: float) -> Draft:
+def _draft(
+    request: Request, branch: str, step: int, kind: Kind, name: str, old: Json = None, new: Json = None
+) -> Draft:
     return Draft(
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         name=name,
         step=step,
         origin="person",
@@ -125,7 +128,8 @@ def _draft(request: Request, branch: str, step: int, kind: str, name: str, **val
         reason=request.reason,
         branch=branch,
         request=request.id,
-        **values,  # type: ignore[arg-type]
+        old=old,
+        new=new,
     )
 
 

@@ -25,6 +25,7 @@ from ethos.runs.preparation import (
     calibrated,
     labelled_replies,
     load_rows,
+    missing_rows,
     rows_of,
     scenarios_of,
     sources_of,
@@ -50,6 +51,7 @@ from ethos.store.canonical import digest, utc_now
 from ethos.store.config import load_config
 from ethos.store.journal import MAIN
 from ethos.store.rows import Row
+from ethos.store.stages import State
 from ethos.synthesis.sizes import chosen_clauses
 from ethos.synthesis.types import Cast, Job
 from ethos.tasting.arms import prompts_for
@@ -84,8 +86,8 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
         try:
             return asyncio.run(_Job(session, shelf, clauses, _controls(session)).run())
         except BaseException as error:
-            state = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            session.report_status(state, "", message=str(error).split("\n")[0])  # type: ignore[arg-type]
+            state: State = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            session.report_status(state, "", message=str(error).split("\n")[0])
             raise
 
 
@@ -164,6 +166,9 @@ class _Job:
         inputs += [teacher.fingerprint, [c.to_dict() for c in judge.calibrations.values()]]
         files = await rows_of(session, job, Cast(teacher, base, assessor), replay_prompts(), inputs)
         rows = load_rows(session, files)
+        for warning in missing_rows(job, rows):
+            session.ui.warn(warning)
+            warnings.append(warning)
 
         recitation = Recitation(session.spec.text)
         taster = Taster(session, assessor, recitation)

@@ -133,7 +133,8 @@ async def labelled_replies(
         labelled = [reply for reply in own if reply.clause_id == clause.id]
         if not labelled:
             shown = frame(session.spec, [clause.id], session.config.synthesis.frame_tokens, count)
-            prompts = [s.prompt for s in scenarios if s.clause_id == clause.id and s.family.pool == "train"]
+            train = [s for s in scenarios if s.clause_id == clause.id and s.family.pool == "train"]
+            prompts = [s.prompt for s in train if not s.family.contrast]
             labelled = await generate_calibration(clause, session.spec, shown, teacher, prompts)
         bar.advance(1)
         return questions, labelled
@@ -181,3 +182,24 @@ def sources_of(rows: Sequence[Row]) -> dict[str, int]:
         else:
             found.update(row.lineage.clause_ids if len(row.lineage.clause_ids) == 1 else ["the spec as a whole"])
     return dict(found)
+
+
+def missing_rows(job: Job, rows: Sequence[Row]) -> list[str]:
+    """A warning for each recipe that was asked for rows and gave none, and for each clause without a demonstration."""
+    asked = {
+        "documents": job.config.documents.count,
+        "demonstrations": len(job.scenarios),
+        "replay": job.config.demonstrations.replay_rows,
+    }
+    made = Counter(row.lineage.recipe for row in rows)
+    warnings = [
+        f"{recipe}: not one row was kept; see why in `rejected`"
+        for recipe, n in asked.items()
+        if n and not made[recipe]
+    ]
+    shown = {id_ for row in rows if row.lineage.recipe == "demonstrations" for id_ in row.lineage.clause_ids}
+    return warnings + [
+        f"clause {c.id}: not one demonstration was kept; see why in `rejected`"
+        for c in job.clauses
+        if c.id not in shown
+    ]

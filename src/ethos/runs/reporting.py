@@ -98,9 +98,12 @@ def _unmeasurable(found: Findings) -> dict[str, str]:
 
 def _calibration(found: Calibration) -> inputs.Calibration:
     assert found.auc is not None
-    low, high = found.low or 0.0, found.high or 1.0
+    assert found.low is not None
+    assert found.high is not None
+    assert found.cut is not None
+    interval = (found.low, found.high)
     return inputs.Calibration(
-        found.clause_id, found.judge, found.auc, (low, high), found.passed, found.question or "", found.cut or 0.5
+        found.clause_id, found.judge, found.auc, interval, found.passed, found.question or "", found.cut
     )
 
 

@@ -1,0 +1,41 @@
+"""What comes out empty is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ethos.runs.preparation import missing_rows
+from ethos.spec.conversation import Conversation
+from ethos.spec.parse import parse_text
+from ethos.spec.scenarios import Family, Scenario
+from ethos.store.config import SynthesisConfig
+from ethos.store.rows import DemonstrationRow, Lineage
+from ethos.synthesis.types import Job
+
+SPEC = parse_text(
+    "# Wren\n\n## Name {#name}\n\nIt says its name.\n\n```ethos\nchecks: {must_match: Wren}\n```\n\n"
+    "## Short {#short}\n\nIt keeps it short.\n\n```ethos\nchecks: {max_words: 20}\n```\n",
+    "Wren",
+    Path("s.md"),
+)
+
+
+def job() -> Job:
+    scenario = Scenario(Family("name", "a lamp", "chat", "train"), Conversation.user("Who are you, please?"))
+    return Job(SPEC, SPEC.clauses, (scenario,), SynthesisConfig(), 0, len)
+
+
+def row(recipe: str, clause_id: str) -> DemonstrationRow:
+    return DemonstrationRow(
+        Conversation.user("Hi").then("assistant", f"{recipe} {clause_id}"), Lineage(recipe, (clause_id,))
+    )
+
+
+def test_a_recipe_and_a_clause_without_a_row_are_named() -> None:
+    found = missing_rows(job(), [row("demonstrations", "name"), row("documents", "short")])
+    assert [warning.split(":")[0] for warning in found] == ["replay", "clause short"]
+
+
+def test_nothing_is_said_where_nothing_is_missing() -> None:
+    rows = [row(recipe, id_) for recipe in ("documents", "demonstrations", "replay") for id_ in ("name", "short")]
+    assert missing_rows(job(), rows) == []
