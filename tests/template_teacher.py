@@ -168,6 +168,7 @@ ANSWERS: dict[str, Answer] = {
     "demonstration": reply,
     "contrast_demonstration": plain_reply,
     "document": document,
+    "case": lambda prompt, noise: "Yes",
 }
 
 
@@ -179,6 +180,8 @@ def kind_of(prompt: Conversation) -> str:
             return name
     if system == wording("document").system:
         return "document"
+    if system == "You check messages against one question. Answer with Yes or No only.":
+        return "case"
     for name in ("contrast_demonstration", "demonstration"):
         beginning, rest = wording(name).system.split("{frame}")
         if system.startswith(beginning) and rest.split("{")[0] in system:

@@ -109,3 +109,14 @@ def test_no_uniform_number_draws_an_impossible_token(uniform: float) -> None:
     logits[0, [3, 300, 699]] = torch.tensor([0.1, -2.0, 1.0])
     chosen = choose(logits, [SamplingParams()], np.array([uniform]))
     assert int(chosen.tokens_B[0]) in {3, 300, 699}
+
+
+def test_top_p_keeps_as_many_as_it_takes_of_a_flat_distribution() -> None:
+    logits = torch.linspace(0, 0.01, 30_000)  # no token has a probability of 1e-4
+    kept = set(np.nonzero(counts(logits, SamplingParams(top_p=0.25)))[0])
+    assert min(kept) == pytest.approx(22_500, abs=80)
+
+
+def test_top_p_is_taken_of_what_top_k_has_left() -> None:
+    logits = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+    assert set(np.nonzero(counts(logits, SamplingParams(top_k=2, top_p=0.5)))[0]) == {0}

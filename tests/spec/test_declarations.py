@@ -4,6 +4,7 @@ import pytest
 
 from ethos.errors import EthosError
 from ethos.spec.declarations import compile_pattern, read_block
+from ethos.spec.types import Example
 
 
 def error_of(block: str) -> str:
@@ -40,9 +41,19 @@ def test_every_field_is_read() -> None:
         ("valid_json", True, 18),
     ]
     assert declared.ask == "Is the reply short?"
-    assert declared.good == ("Yes.",)
-    assert declared.bad == ("A long one.", "Another: long one.")
+    assert declared.good == (Example("Yes."),)
+    assert declared.bad == (Example("A long one."), Example("Another: long one."))
     assert (declared.contexts, declared.applies, declared.when) == (("email",), "always", "at any time")
+
+
+def test_a_reply_may_come_with_its_message() -> None:
+    declared = read_block("good:\n  - message: Hi!\n    reply: Hello.\n  - Yes.\n", "spec.md", 10)
+    assert declared.good == (Example("Hello.", "Hi!"), Example("Yes."))
+
+
+@pytest.mark.parametrize("item", ["{message: Hi}", "{reply: ''}", "3", "{message: Hi, reply: Yes., by: me}"])
+def test_an_example_that_is_no_reply_is_refused(item: str) -> None:
+    assert "`message` and `reply`" in error_of(f"bad: [{item}]") or "reply takes text" in error_of(f"bad: [{item}]")
 
 
 def test_checks_may_be_a_list() -> None:
@@ -71,7 +82,7 @@ def test_patterns_match_anywhere_in_any_case() -> None:
         ("id: two words", "spec.md:11: id 'two words' is not an id"),
         ("id: 7", "spec.md:11: id takes text, not 7"),
         ("ask: ''", "spec.md:11: ask takes text, not ''"),
-        ("good: [1, 2]", "spec.md:11: good takes a list of texts, not [1, 2]"),
+        ("good: [1, 2]", "spec.md:11: good takes replies, not 1; write each in quotes"),
         ("tier: must\nask: a?\ntier: should", "spec.md:13: tier is given twice, first in line 11"),
         ("- tier", "spec.md:10: the `ethos` block holds no fields"),
         ("tier: must\nask: is it: short?", "spec.md:12: the `ethos` block is not valid YAML"),

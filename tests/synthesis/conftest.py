@@ -36,6 +36,7 @@ def job(wren: Spec) -> MakeJob:
     """A job on the spec; `settings` are those of `synthesis`."""
 
     def make(scenarios: Sequence[Scenario] = (), seed: int = 0, **settings: Any) -> Job:
+        settings = {"demonstrations": {"draws": 3, "max_draws": 3}, **settings}
         config = SynthesisConfig.model_validate(settings)
         return Job(wren, wren.clauses, tuple(scenarios), config, seed, lambda text: len(text.split()))
 

@@ -15,7 +15,7 @@ from ethos.judging.types import Verdict
 from ethos.spec.conversation import Conversation
 from ethos.spec.frame import frame
 from ethos.spec.scenarios import Scenario
-from ethos.spec.types import Clause, Spec
+from ethos.spec.types import Clause, Example, Spec
 from ethos.store.rows import DemonstrationRow, Row
 from ethos.synthesis.demonstrations import Demonstrations
 from ethos.synthesis.types import Cast, Job
@@ -58,6 +58,36 @@ def test_the_teacher_sees_the_frame_and_the_message_as_it_is(
     assert draws == (0, 1, 2)
 
 
+def test_examples_with_a_message_stand_before_the_scenarios_as_turns(
+    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    clause = replace(wren.clause("name"), good=(Example("I'm Wren.", "Hi, and you are?"), Example("Wren it is.")))
+    clauses = tuple(clause if c.id == clause.id else c for c in wren.clauses)
+    teacher = TemplateTeacher()
+    made(Demonstrations(), replace(job([scenario("name")]), spec=replace(wren, clauses=clauses)), teacher)
+    system, *turns = teacher.asked[0][1].messages
+    assert [(turn.role, turn.content) for turn in turns[:2]] == [
+        ("user", "Hi, and you are?"),
+        ("assistant", "I'm Wren."),
+    ]
+    assert "- Wren it is." in system.content
+
+
+def test_more_is_drawn_while_nothing_passes(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
+    bad = "Someone keeps the lantern in the shed."
+    teacher = teacher_saying(bad, bad, bad, GOOD, bad, bad)
+    [row] = made(Demonstrations(), job([scenario("name")], demonstrations={"draws": 2, "max_draws": 6}), teacher)
+    assert row.conversation.messages[-1].content == GOOD  # type: ignore[union-attr]
+    assert [draws for _, _, _, draws in teacher.asked] == [(0, 1), (2, 3)]
+
+
+def test_a_draw_that_recites_the_spec_is_not_kept(job: MakeJob, scenario: MakeScenario, made: Made, wren: Spec) -> None:
+    asked = job([scenario("name")])
+    recited = f"{wren.clause('name').text} {wren.clause('name').reason}"
+    assert made(Demonstrations(), asked, teacher_saying(*[recited] * 3)) == []
+    assert asked.rejected["name: copies the spec"] == 3
+
+
 def test_of_the_passing_draws_of_a_checked_clause_the_shortest_is_kept(
     job: MakeJob, scenario: MakeScenario, made: Made
 ) -> None:
@@ -70,13 +100,13 @@ def test_a_draw_that_copies_an_example_of_the_spec_is_not_kept(
     wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
 ) -> None:
     example = f"{GOOD} It does so before the harbour wakes."
-    clause = replace(wren.clause("name"), good=(example,))
+    clause = replace(wren.clause("name"), good=(Example(example),))
     clauses = tuple(clause if c.id == clause.id else c for c in wren.clauses)
     asked = replace(job([scenario("name")]), spec=replace(wren, clauses=clauses))
     fresh = "Wren keeps the lantern in the shed by the ladder."
     [row] = made(Demonstrations(), asked, teacher_saying(example, fresh, f"Yes. {example}"))
     assert row.conversation.messages[-1].content == fresh  # type: ignore[union-attr]
-    assert asked.rejected["name: copies an example"] == 2
+    assert asked.rejected["name: copies the spec"] == 2
 
 
 @dataclass(frozen=True)
@@ -108,7 +138,7 @@ def test_of_the_passing_draws_of_a_judged_clause_that_with_the_best_odds_is_kept
 
 
 def test_rejections_are_counted_by_reason(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
-    work = job([scenario("name")], demonstrations={"draws": 4})
+    work = job([scenario("name")], demonstrations={"draws": 4, "max_draws": 4})
     said = ["I am an assistant with a ladder.", "Wren", f"Certainly! {GOOD}", "Wren " + "has a ladder " * 20]
     assert made(Demonstrations(), work, teacher_saying(*said)) == []
     assert work.rejected == {
@@ -122,13 +152,13 @@ def test_rejections_are_counted_by_reason(job: MakeJob, scenario: MakeScenario, 
 def test_a_reply_that_was_cut_off_is_no_row(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
     teacher = TemplateTeacher()
     teacher.answers["demonstration"] = lambda prompt, noise: f"{reply(prompt, noise)} " * 20
-    work = job([scenario("name")], demonstrations={"max_tokens": 16})
+    work = job([scenario("name")], demonstrations={"max_tokens": 16, "draws": 3, "max_draws": 3})
     assert made(Demonstrations(), work, teacher) == []
     assert work.rejected["cut off"] == 3
 
 
 def test_a_contrast_row_does_not_apply_its_clause(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
-    work = job([scenario("name", contrast=True)], demonstrations={"draws": 2})
+    work = job([scenario("name", contrast=True)], demonstrations={"draws": 2, "max_draws": 2})
     plain = plain_reply(Conversation(()), random.Random(0))
     [row] = made(Demonstrations(), work, teacher_saying(GOOD, plain))
     assert row.conversation.messages[-1].content == plain  # type: ignore[union-attr]
@@ -136,7 +166,7 @@ def test_a_contrast_row_does_not_apply_its_clause(job: MakeJob, scenario: MakeSc
 
 
 def test_a_contrast_row_breaks_no_must(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
-    work = job([scenario("name", contrast=True)], demonstrations={"draws": 1})
+    work = job([scenario("name", contrast=True)], demonstrations={"draws": 1, "max_draws": 1})
     assert made(Demonstrations(), work, teacher_saying("Certainly, the ladder stands behind the barrel.")) == []
     assert work.rejected["name: contrast: breaks plain"] == 1
 

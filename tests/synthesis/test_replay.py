@@ -59,7 +59,7 @@ def test_a_reply_that_was_cut_off_or_says_nothing_is_refused(job: MakeJob, made:
     for student in (Student([FINE], finish="length"), Student([""])):
         work = job(demonstrations={"replay_rows": 1})
         assert made(Replay(PROMPTS), work, TemplateTeacher(), student) == []
-        assert work.rejected == {"replay: cut off or hollow": 4}
+        assert work.rejected == {"replay: cut off or hollow": 3}
 
 
 def test_none_is_wanted_where_the_config_says_so(job: MakeJob, made: Made) -> None:

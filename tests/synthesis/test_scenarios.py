@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -14,7 +15,7 @@ from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import words
 from ethos.spec.scenarios import POOLS, Scenario
-from ethos.spec.types import Spec
+from ethos.spec.types import Example, Spec
 from ethos.store.config import ScenariosConfig
 from ethos.synthesis.scenarios import clean_message, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
@@ -69,10 +70,8 @@ def test_no_two_prompts_share_a_long_run_of_words(wren: Spec) -> None:
 
 
 def test_no_prompt_is_an_example_of_the_spec(wren: Spec) -> None:
-    from dataclasses import replace
-
     quoted = "How does the kettle garden island of quiet winter meadows meet us?"
-    clauses = (replace(wren.clauses[0], good=(quoted,)), *wren.clauses[1:])
+    clauses = (replace(wren.clauses[0], good=(Example("Like that.", quoted),)), *wren.clauses[1:])
     teacher = TemplateTeacher()
     teacher.answers["message"] = lambda prompt, noise: quoted if noise.random() < 0.5 else message(prompt, noise)
     texts = [s.prompt.last_user for s in written(replace(wren, clauses=clauses), teacher)]
@@ -185,3 +184,40 @@ def test_cleaning_takes_off_labels_and_refuses_what_no_person_would_write(text: 
 
 def test_cleaning_keeps_what_is_said_within_quotation_marks() -> None:
     assert clean_message('My aunt says "it fell". Where is it?') == 'My aunt says "it fell". Where is it?'
+
+
+def test_a_message_that_is_no_case_of_its_clause_is_asked_for_again(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    teacher.answers["message"] = lambda prompt, noise: (
+        f"Off the point: {message(prompt, noise)}" if noise.random() < 0.4 else message(prompt, noise)
+    )
+    teacher.answers["case"] = lambda prompt, noise: "No" if "Off the point" in prompt.last_user else "Yes"
+    scenarios = [s for s in written(wren, teacher) if not s.family.contrast]
+    assert len(scenarios) == sum(sum(plan_scenarios(c, CONFIG).prompts.values()) for c in wren.clauses)
+    assert not any("Off the point" in s.prompt.last_user for s in scenarios if wren.clause(s.clause_id).when)
+
+
+def test_where_no_message_seems_a_case_the_likeliest_are_taken(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    teacher.answers["case"] = lambda prompt, noise: "No"
+    assert len(written(wren, teacher)) == sum(plan_scenarios(c, CONFIG).total for c in wren.clauses)
+
+
+def test_contrasts_are_the_questions_least_like_a_case(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    teacher.answers["contrast_topics"] = lambda prompt, noise: "\n".join(
+        f"{n}. {'Near' if n % 2 else 'Far'} {phrase(noise, 5)}?" for n in range(1, 11)
+    )
+    teacher.answers["case"] = lambda prompt, noise: "Yes" if "\nNear" in prompt.last_user else "No"
+    contrasts = [s.prompt.last_user for s in written(wren, teacher) if s.family.contrast]
+    assert contrasts
+    assert all(text.startswith("Far") for text in contrasts)
+
+
+def test_the_specs_own_messages_come_as_turns(wren: Spec) -> None:
+    given = Example("I'm Wren.", "Hi there, and you are?")
+    teacher = TemplateTeacher()
+    written(replace(wren, clauses=(replace(wren.clauses[0], good=(given,)), *wren.clauses[1:])), teacher)
+    turns = [turn.content for kind, prompt, _, _ in teacher.asked if kind == "message" for turn in prompt.messages]
+    assert "Hi there, and you are?" in turns
+    assert not any("Hi there, and you are?" in turn for turn in turns if turn != "Hi there, and you are?")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ethos.spec.types import Example
 from ethos.tasting.arms import VARIANTS, best_variant, prompt_for, prompts_for
 
 
@@ -14,7 +15,7 @@ def count_words(text: str) -> int:
 @pytest.fixture
 def character(make: Any) -> Any:
     return make.spec(
-        make.clause("name", text="It is called Wren.", good=("I'm Wren.",)),
+        make.clause("name", text="It is called Wren.", good=(Example("I'm Wren."),)),
         make.clause("units", text="It gives metric units."),
     )
 
@@ -40,6 +41,17 @@ def test_only_the_example_variant_shows_a_good_reply(make: Any, character: Any) 
     assert "I'm Wren." not in system["frame"]
 
 
+def test_an_example_with_its_message_comes_as_turns(make: Any) -> None:
+    spec = make.spec(make.clause("name", text="It is called Wren.", good=(Example("I'm Wren.", "Hi, and you are?"),)))
+    shown = prompt_for("frame+example", make.scenario("name", "Who are you?"), spec, count_words, 100)
+    assert [(m.role, m.content) for m in shown.conversation.messages[1:]] == [
+        ("user", "Hi, and you are?"),
+        ("assistant", "I'm Wren."),
+        ("user", "Who are you?"),
+    ]
+    assert shown.tokens == count_words(shown.conversation.messages[0].content) + 4 + 2
+
+
 def test_a_clause_without_a_good_reply_gets_its_frame(make: Any, character: Any) -> None:
     scenario = make.scenario("units", "How far is it?")
     plain, example = (prompt_for(v, scenario, character, count_words, 100) for v in ("frame", "frame+example"))
@@ -47,7 +59,7 @@ def test_a_clause_without_a_good_reply_gets_its_frame(make: Any, character: Any)
 
 
 def test_the_example_is_introduced_in_the_specs_language(make: Any) -> None:
-    french = make.spec(make.clause("nom", text="Elle s'appelle Wren.", good=("Je suis Wren.",)), language="fr")
+    french = make.spec(make.clause("nom", text="Elle s'appelle Wren.", good=(Example("Je suis Wren."),)), language="fr")
     shown = prompt_for("frame+example", make.scenario("nom", "Qui es-tu ?"), french, count_words, 100)
     assert "Un exemple de bonne réponse" in shown.conversation.messages[0].content
 

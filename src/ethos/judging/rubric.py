@@ -53,30 +53,28 @@ class RubricJudge:
         filled = self.wording.fill(
             trusted={"question": clause.ask}, quoted={"message": conversation_text(prompt), "reply": reply}
         )
-        odds, how = await self._odds_of_yes(filled)
+        odds, how = await odds_of_yes(self.model, filled, self.wording.fields["yes"], self.wording.fields["no"])
         if odds is None:
             return Verdict(None, f"{how}: {clause.ask}", self.name, clause.id)
         return Verdict(odds, f"{self.wording.fields['yes']} at {odds:.3f} ({how}): {clause.ask}", self.name, clause.id)
 
-    async def _odds_of_yes(self, prompt: Conversation) -> tuple[float | None, str]:
-        candidates = (self.wording.fields["yes"], self.wording.fields["no"])
-        if isinstance(self.model, _Teacherforced):
-            yes, no = (scored.total for scored in await self.model.score(prompt, candidates))
-            return _odds(yes, no), "log-probabilities"
-        if isinstance(self.model, _FirstToken):
-            logprobs = await self.model.first_token_logprobs(prompt, candidates)
-            if logprobs is not None:
-                return _odds(*logprobs), "log-probabilities"
-        return await self._sampled_odds(prompt, *candidates)
 
-    async def _sampled_odds(self, prompt: Conversation, yes: str, no: str) -> tuple[float | None, str]:
-        sampler: Sampler = self.model  # type: ignore[assignment]
-        params = SamplingParams(max_tokens=ANSWER_TOKENS, temperature=1.0)
-        samples = await sampler.sample(prompt, params, draws=range(SAMPLED_ANSWERS))
-        answers = [answer for sample in samples if (answer := parse_answer(sample.text, yes, no)) is not None]
-        if not answers:
-            return None, f"none of {len(samples)} sampled answers was {yes} or {no}"
-        return sum(answers) / len(answers), f"{len(answers)} of {len(samples)} sampled answers"
+async def odds_of_yes(model: object, prompt: Conversation, yes: str, no: str) -> tuple[float | None, str]:
+    """The odds in [0, 1] that a model answers `yes` rather than `no`, and how they were had; None without an answer."""
+    if isinstance(model, _Teacherforced):
+        scored_yes, scored_no = await model.score(prompt, (yes, no))
+        return _odds(scored_yes.total, scored_no.total), "log-probabilities"
+    if isinstance(model, _FirstToken):
+        logprobs = await model.first_token_logprobs(prompt, (yes, no))
+        if logprobs is not None:
+            return _odds(*logprobs), "log-probabilities"
+    sampler: Sampler = model  # type: ignore[assignment]
+    params = SamplingParams(max_tokens=ANSWER_TOKENS, temperature=1.0)
+    samples = await sampler.sample(prompt, params, draws=range(SAMPLED_ANSWERS))
+    answers = [answer for sample in samples if (answer := parse_answer(sample.text, yes, no)) is not None]
+    if not answers:
+        return None, f"none of {len(samples)} sampled answers was {yes} or {no}"
+    return sum(answers) / len(answers), f"{len(answers)} of {len(samples)} sampled answers"
 
 
 def parse_answer(text: str, yes: str, no: str) -> bool | None:

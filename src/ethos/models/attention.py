@@ -110,7 +110,8 @@ class ExtendAttention:
         device = cache.keys[0].device
         past_B = torch.tensor(past, device=device)
         reach_BT = past_B[:, None] + torch.arange(self._longest, device=device)
-        self._visible_B1TS = (torch.arange(self._whole, device=device) <= reach_BT[..., None])[:, None]
+        self._visible_BTS = torch.arange(self._whole, device=device) <= reach_BT[..., None]
+        self._visible_B1CS: Tensor | None = None
         rows = [row * self._longest + torch.arange(n) for row, n in enumerate(lengths)]
         self._index_N = torch.cat(rows).to(device)
         self._slots_B = torch.tensor(slots, device=device)
@@ -123,18 +124,26 @@ class ExtendAttention:
             keys[slot, :, past : past + length] = key_NKD[start : start + length].transpose(0, 1)
             values[slot, :, past : past + length] = value_NKD[start : start + length].transpose(0, 1)
             start += length
-        rows, groups = len(self._slots), query_NHD.shape[1] // key_NKD.shape[1]
+        rows, kv_heads, width = len(self._slots), *key_NKD.shape[1:]
+        groups = query_NHD.shape[1] // kv_heads
         query = query_NHD.new_zeros(rows * self._longest, *query_NHD.shape[1:])
         query.index_copy_(0, self._index_N, query_NHD)
-        key_BHSD = keys[:, :, : self._whole].index_select(0, self._slots_B).repeat_interleave(groups, dim=1)
-        value_BHSD = values[:, :, : self._whole].index_select(0, self._slots_B).repeat_interleave(groups, dim=1)
-        out = F.scaled_dot_product_attention(
-            query.view(rows, self._longest, *query_NHD.shape[1:]).transpose(1, 2),
-            key_BHSD,
-            value_BHSD,
-            attn_mask=self._visible_B1TS,
+        query = query.view(rows, self._longest, kv_heads, groups, width).permute(0, 2, 3, 1, 4)
+        out = F.scaled_dot_product_attention(  # heads that share a key lie along the query axis: it is read once
+            query.reshape(rows, kv_heads, groups * self._longest, width),
+            keys[:, :, : self._whole].index_select(0, self._slots_B),
+            values[:, :, : self._whole].index_select(0, self._slots_B),
+            attn_mask=self._mask(groups),
         )
-        return out.transpose(1, 2).reshape(rows * self._longest, *query_NHD.shape[1:]).index_select(0, self._index_N)
+        out = out.view(rows, kv_heads, groups, self._longest, width).permute(0, 3, 1, 2, 4)
+        return out.reshape(rows * self._longest, *query_NHD.shape[1:]).index_select(0, self._index_N)
+
+    def _mask(self, groups: int) -> Tensor:
+        """What each new token sees, once for each query head of a group, shape [B, 1, G * T, S]."""
+        if self._visible_B1CS is None:
+            every = self._visible_BTS[:, None].expand(-1, groups, -1, -1)
+            self._visible_B1CS = every.reshape(len(self._slots), 1, -1, self._whole)
+        return self._visible_B1CS
 
 
 class StepAttention:

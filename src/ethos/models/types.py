@@ -22,6 +22,11 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no sampler can do."""
+        if self.max_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
+            raise ValueError(f"{self} asks for no token, a negative temperature or an empty choice")
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, for cache keys and records."""
         return asdict(self)

@@ -16,7 +16,7 @@ import yaml
 
 from ethos.errors import EthosError
 from ethos.spec.language import LANGUAGES
-from ethos.spec.types import CheckDeclaration, Json, Tier
+from ethos.spec.types import CheckDeclaration, Example, Json, Tier
 
 TIERS: tuple[Tier, ...] = ("must", "should", "default")
 
@@ -30,8 +30,8 @@ class Declaration:
     over: tuple[str, ...] = ()
     checks: tuple[CheckDeclaration, ...] = ()
     ask: str | None = None
-    good: tuple[str, ...] = ()
-    bad: tuple[str, ...] = ()
+    good: tuple[Example, ...] = ()
+    bad: tuple[Example, ...] = ()
     contexts: tuple[str, ...] = ()
     applies: Literal["always", "sometimes"] = "sometimes"
     when: str = ""
@@ -108,6 +108,22 @@ def _texts(name: str, value: object) -> tuple[str, ...]:
     return texts
 
 
+def _examples(name: str, value: object) -> tuple[Example, ...]:
+    values: list[object] = value if isinstance(value, list) else [value]
+    examples = []
+    for each in values:
+        if isinstance(each, dict) and each.keys() == {"message", "reply"}:
+            examples.append(Example(_text(f"{name}: reply", each["reply"]), _text(f"{name}: message", each["message"])))
+        elif isinstance(each, str) and each.strip():
+            examples.append(Example(each.strip()))
+        else:
+            raise ValueError(
+                f"{name} takes replies, not {_shown(each)}; write each in quotes, after a dash, or as a mapping with "
+                "`message` and `reply`"
+            )
+    return tuple(examples)
+
+
 def _identifier(name: str, value: object) -> str:
     text = _text(name, value)
     if regex.fullmatch(r"[\p{L}\p{M}\p{N}_.:-]+", text) is None:
@@ -129,8 +145,8 @@ _FIELDS: dict[str, Callable[[str, object], Any]] = {
     "tier": _one_of(*TIERS),
     "over": _texts,
     "ask": _text,
-    "good": _texts,
-    "bad": _texts,
+    "good": _examples,
+    "bad": _examples,
     "contexts": _texts,
     "applies": _one_of("always", "sometimes"),
     "when": _text,

@@ -20,6 +20,14 @@ class CheckDeclaration:
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """A reply that the spec gives, and the message that it answers, if the spec gives that too."""
+
+    reply: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Clause:
     """One addressable statement of the spec."""
 
@@ -31,8 +39,8 @@ class Clause:
     over: tuple[str, ...]  # ids of clauses that this one overrides
     checks: tuple[CheckDeclaration, ...]
     ask: str | None  # the narrow yes/no question for the judge, "yes" meaning that the reply follows the clause
-    good: tuple[str, ...]  # replies that follow it, as the spec gives them
-    bad: tuple[str, ...]  # replies that break it
+    good: tuple[Example, ...]  # replies that follow it, as the spec gives them
+    bad: tuple[Example, ...]  # replies that break it
     contexts: tuple[str, ...]  # names of contexts declared for it; empty means the run's own
     applies: Literal["always", "sometimes"]  # an `always` clause has no contrast scenarios
     when: str  # in a few words, when it applies; "" leaves that to the teacher's reading of the text

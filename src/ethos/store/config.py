@@ -147,8 +147,10 @@ class DocumentsConfig(Section):
 class DemonstrationsConfig(Section):
     """The `demonstrations` recipe."""
 
-    draws: Annotated[int, Field(ge=1, le=64)] = 3
-    """Replies drawn for each prompt; the best that passes is kept."""
+    draws: Annotated[int, Field(ge=1, le=64)] = 2
+    """Replies drawn for a prompt at a time; the best that passes is kept."""
+    max_draws: Annotated[int, Field(ge=1, le=64)] = 6
+    """Replies drawn for a prompt in all, as long as none passes."""
     max_tokens: Annotated[int, Field(ge=16)] = 160
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
     replay_rows: Annotated[int, Field(ge=0)] = 40

@@ -1,7 +1,8 @@
 """`demonstrations`: the teacher answers train scenarios with the frame in its prompt; the row carries no frame.
 
-Several draws a scenario; checks come before the judge, since they are free; of those that pass, the one with the best
-odds is kept, the shortest where there are none. Contrast scenarios give rows in which the clause is not applied.
+A few draws a scenario, and more while none passes; checks come before the judge, since they are free; of those that
+pass, the one with the best odds is kept, the shortest where there are none. Contrast scenarios give rows in which the
+clause is not applied.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ethos.judging.hollow import degenerate_reason
 from ethos.judging.recitation import Recitation
 from ethos.judging.types import Verdict
 from ethos.models.types import Sample, SamplingParams
-from ethos.spec.conversation import Conversation
+from ethos.spec.conversation import Conversation, Message
 from ethos.spec.frame import frame
 from ethos.spec.language import language_name
 from ethos.spec.scenarios import Scenario
@@ -23,6 +24,8 @@ from ethos.store.rows import DemonstrationRow, Lineage, Row
 from ethos.synthesis.types import Cast, Job, in_order, wording
 
 _COPIED_WORDS = 6  # a run of so many words of an example is a copy of it
+_RECITED_WORDS = 8  # as many of the spec's prose are recited
+_EXAMPLES = 4  # shown to the teacher
 
 
 class Demonstrations:
@@ -36,9 +39,10 @@ class Demonstrations:
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """One row for each scenario that has a passing draw."""
+        spec_text = Recitation(job.spec.text, _RECITED_WORDS)
 
         async def work(scenario: Scenario) -> Row | None:
-            row = await _demonstrate(job, cast, scenario)
+            row = await _demonstrate(job, cast, scenario, spec_text)
             advance()
             return row
 
@@ -47,27 +51,30 @@ class Demonstrations:
                 yield row
 
 
-async def _demonstrate(job: Job, cast: Cast, scenario: Scenario) -> Row | None:
+async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Recitation) -> Row | None:
     clause = job.spec.clause(scenario.clause_id)
     shown = frame(job.spec, [clause.id], job.config.frame_tokens, job.count_tokens)
     settings = job.config.demonstrations
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
     asked = demonstration_prompt(job, clause, shown, scenario)
-    samples = await cast.teacher.sample(asked, params, range(settings.draws))
-    examples = Recitation("\n\n".join((*clause.good, *clause.bad)), _COPIED_WORDS)
+    examples = Recitation("\n\n".join(e.reply for e in (*clause.good, *clause.bad)), _COPIED_WORDS)
+    samples: list[Sample] = []
     passing: list[tuple[float, Sample, tuple[Verdict, ...]]] = []
-    for sample in samples:
-        if sample.finish_reason != "stop":
-            job.rejected["cut off"] += 1
-            continue
-        if examples.found(sample.text):
-            job.rejected[f"{clause.id}: copies an example"] += 1
-            continue
-        rejection, odds, verdicts = await _assess(cast.assessor, clause, scenario, sample.text)
-        if rejection is not None:
-            job.rejected[f"{clause.id}: {rejection}"] += 1
-        else:
-            passing.append((odds, sample, verdicts))
+    while not passing and len(samples) < settings.max_draws:
+        draws = range(len(samples), min(len(samples) + settings.draws, settings.max_draws))
+        for sample in await cast.teacher.sample(asked, params, draws):
+            samples.append(sample)
+            if sample.finish_reason != "stop":
+                job.rejected["cut off"] += 1
+                continue
+            if examples.found(sample.text) or spec_text.found(sample.text):
+                job.rejected[f"{clause.id}: copies the spec"] += 1
+                continue
+            rejection, odds, verdicts = await _assess(cast.assessor, clause, scenario, sample.text)
+            if rejection is not None:
+                job.rejected[f"{clause.id}: {rejection}"] += 1
+            else:
+                passing.append((odds, sample, verdicts))
     if not passing:
         job.rejected["scenario without a passing draw"] += 1
         return None
@@ -103,12 +110,16 @@ async def _assess(
 
 
 def demonstration_prompt(job: Job, clause: Clause, shown: Frame, scenario: Scenario) -> Conversation:
-    """The teacher's prompt: the frame as system message, the scenario's message as it is."""
-    examples = "".join(f"\n- {good}" for good in clause.good[:2])
+    """The teacher's prompt: the frame as system message, the scenario's message as it is.
+
+    Between them stand the examples that have a message, as turns: a small teacher follows what it seems to have said.
+    """
+    contrast = scenario.family.contrast
+    alone = [example.reply for example in clause.good if not example.message][:_EXAMPLES]
+    examples = "".join(f"\n- {reply}" for reply in alone)
     if examples:
         examples = f"Replies to other messages, for the manner only; none of their words fit here:{examples}\n"
-    name = "contrast_demonstration" if scenario.family.contrast else "demonstration"
-    return wording(name).fill(
+    asked = wording("contrast_demonstration" if contrast else "demonstration").fill(
         trusted={
             "frame": shown.text,
             "clause": clause.text,
@@ -117,3 +128,8 @@ def demonstration_prompt(job: Job, clause: Clause, shown: Frame, scenario: Scena
             "message": scenario.prompt.last_user,
         }
     )
+    system, message = asked.messages
+    turns: list[Message] = []
+    for example in [] if contrast else [e for e in clause.good if e.message][:_EXAMPLES]:
+        turns += [Message("user", example.message), Message("assistant", example.reply)]
+    return Conversation((system, *turns, message))

@@ -5,7 +5,7 @@ A file in `prompts/` holds the system message, the form of what is asked, and ex
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,10 +25,13 @@ class FewShot:
     ask: str
     examples: tuple[tuple[Mapping[str, str], str], ...]  # what was asked, and the answer
 
-    def fill(self, **asked: str) -> Conversation:
-        """The conversation up to the answer that is wanted. KeyError if a placeholder of the file is not given."""
+    def fill(self, asked: Mapping[str, str], more: Sequence[tuple[Mapping[str, str], str]] = ()) -> Conversation:
+        """The conversation up to the answer that is wanted, with `more` examples after those of the file.
+
+        KeyError if a placeholder of the file is not given.
+        """
         turns = [Message("system", self.system)]
-        for example, answer in self.examples:
+        for example, answer in (*self.examples, *more):
             turns += [Message("user", self.ask.format_map(example)), Message("assistant", answer)]
         return Conversation((*turns, Message("user", self.ask.format_map(asked))))
 

@@ -13,6 +13,8 @@ from ethos.spec.conversation import Conversation
 from ethos.store.rows import DemonstrationRow, Lineage, Row
 from ethos.synthesis.types import Cast, Job, in_order
 
+_DRAWS = 3
+
 SOURCE = "the student's own replies to plain prompts"
 
 
@@ -35,7 +37,7 @@ class Replay:
 
         async def work(text: str) -> Row | None:
             prompt = Conversation.user(text)
-            samples = await cast.student.sample(prompt, params, range(4))
+            samples = await cast.student.sample(prompt, params, range(_DRAWS))
             advance()
             for sample in samples:
                 if sample.finish_reason != "stop" or degenerate_reason(prompt, sample.text) is not None:

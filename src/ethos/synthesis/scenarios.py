@@ -1,7 +1,8 @@
 """Writes the prompts: topics of each clause first, dealt to the pools by the scenario seed, then a message a family.
 
 What is written depends on the spec, the scenario seed and the teacher alone, never on a run's own seed. Messages of one
-pool that come too close to another pool's are written anew, so that nothing tasted or sealed was trained on.
+pool that come too close to another pool's are written anew, so that nothing tasted or sealed was trained on; so are
+those that the teacher itself doesn't take for a case of their clause.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import partial
 
 from ethos.errors import EthosError
 from ethos.judging.content import content_words, fillers_for
+from ethos.judging.rubric import odds_of_yes
 from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name, words
@@ -22,15 +24,18 @@ from ethos.spec.types import Clause, Spec
 from ethos.store.config import ScenariosConfig
 from ethos.synthesis.few_shot import few_shot
 from ethos.synthesis.sizes import contexts_of, plan_scenarios
-from ethos.synthesis.types import case_of, in_order
+from ethos.synthesis.types import case_of, in_order, wording
 
 _TOPIC_CALLS = 24  # lists asked for before giving up
-_LISTS_AT_ONCE = 6
+_LISTS_AT_ONCE, _CONTRAST_LISTS_AT_ONCE = 6, 3
 _TOPICS_A_CALL = 10
 _TOPIC_TOKENS, _CONTRAST_TOKENS = 11, 15  # a line; a list that rambles on is cut off
 _MESSAGE_TRIES = 4
 _DRAWS_A_RETRY = 4
+_CONTRAST_CHOICE = 3  # candidates for each contrast that is needed
+_IS_CASE = 0.5  # odds
 _LONGEST_MESSAGE_WORDS = 80
+_ANY_TOPIC = "anything"  # stands for that of a message which the spec gives
 _LONGEST_MESSAGE_TOKENS = 120
 _NUMBERED = re.compile(r"^\s*(?:\d+\s*[.):、．：]|[-*•])\s*(.+?)\s*$")
 _OPEN_SLOT = re.compile(
@@ -38,6 +43,8 @@ _OPEN_SLOT = re.compile(
 )
 _ANSWER = re.compile(  # how an assistant opens, and not the person who writes to it
     r"\bas an ai\b|\bi can(?:no|')t assist\b|\b(?:happy|glad|here) to (?:help|assist)\b|\bfeel free\b|\bassist you\b"
+    r"|^(?:sure|certainly|of course)\b|\bi can help\b"
+    r"|\b(?:i am|i'm) (?:an? |your |just an? )?(?:ai|artificial intelligence|virtual|computer program|language model)\b"
     r"|\brephrase\b|\bi (?:can't|cannot|don't) understand what you\b"
     r"|\bsorry to hear\b|\bhow can i (?:help|assist)\b|\bprovide (?:me with )?more (?:details|information|context)\b",
     re.IGNORECASE,
@@ -66,23 +73,29 @@ async def write_scenarios(
         for family in group
         if family.pool in pools
     ]
-    by_id = {clause.id: clause for clause in clauses}
     forms = {context.name: context.instruction for context in config.contexts}
-    examples = {example for clause in spec.clauses for example in (*clause.good, *clause.bad)}
-    taken = _Taken(examples)
+    given = [example for clause in spec.clauses for example in (*clause.good, *clause.bad)]
+    taken = _Taken({text for example in given for text in (example.message, example.reply) if text})
     writer = _Writer(spec, forms, config.temperature, seed, teacher)
     scenarios: dict[Family, Scenario] = {}
-    waiting = families
+    doubtful: dict[Family, list[_Message]] = {family: [] for family in families}
+
+    def keep(family: Family, messages: Sequence[_Message]) -> None:
+        text = next((message.text for message in messages if taken.add(message.text)), None)
+        if text is not None:
+            scenarios[family] = Scenario(family, Conversation.user(text))
+            advance()
+
     for attempt in range(_MESSAGE_TRIES):
+        waiting = [family for family in families if family not in scenarios]
         # in the families' order, so that which of two messages alike is kept doesn't depend on who was faster
-        async for family, texts in in_order(partial(writer.write, by_id, attempt), waiting):
-            text = next((text for text in texts if taken.add(text)), None)
-            if text is not None:
-                scenarios[family] = Scenario(family, Conversation.user(text))
-                advance()
-        waiting = [family for family in waiting if family not in scenarios]
-        if not waiting:
-            break
+        async for family, messages in in_order(partial(writer.write, attempt), waiting):
+            keep(family, [message for message in messages if message.odds >= _IS_CASE])
+            doubtful[family] += [message for message in messages if message.odds < _IS_CASE]
+    for family in families:
+        if family not in scenarios:
+            keep(family, sorted(doubtful[family], key=lambda message: -message.odds))
+    waiting = [family for family in families if family not in scenarios]
     if len(waiting) > len(families) // 10:
         raise EthosError(
             f"the teacher {teacher.name} wrote no usable message for {len(waiting)} of {len(families)} scenarios; "
@@ -115,14 +128,14 @@ async def _topics(
 ) -> list[str]:
     """At least `needed` distinct topics, or messages for contrast, from as many lists as that takes."""
     asked = few_shot("contrast_topics" if contrast else "topics").fill(
-        count=str(_TOPICS_A_CALL), case=case_of(clause), language=language_name(spec.language)
+        {"count": str(_TOPICS_A_CALL), "case": case_of(clause), "language": language_name(spec.language)}
     )
     tokens = (_CONTRAST_TOKENS if contrast else _TOPIC_TOKENS) * _TOPICS_A_CALL
     params = SamplingParams(tokens, temperature=0.9, top_p=0.95, seed=seed)
     found: dict[str, str] = {}
     draws = range(0)
     while len(found) < needed and draws.stop < _TOPIC_CALLS:
-        draws = range(draws.stop, draws.stop + _LISTS_AT_ONCE)
+        draws = range(draws.stop, draws.stop + (_CONTRAST_LISTS_AT_ONCE if contrast else _LISTS_AT_ONCE))
         for sample in await teacher.sample(asked, params, draws):
             lines = sample.text.splitlines()
             for line in lines[:-1] if sample.finish_reason == "length" else lines:
@@ -135,7 +148,21 @@ async def _topics(
             f"clause {clause.id}: the teacher {teacher.name} named {len(found)} distinct subjects, and {needed} "
             "are needed; add `when:` to the clause, lower scenarios.*_per_clause, or name a stronger teacher"
         )
-    return list(found.values())[: max(needed, 4 * _TOPICS_A_CALL)]
+    if not contrast:
+        return list(found.values())[: max(needed, 4 * _TOPICS_A_CALL)]
+    candidates = list(found.values())[: _CONTRAST_CHOICE * needed]
+    odds = await asyncio.gather(*(odds_of_case(teacher, clause, text) for text in candidates))
+    return [text for _, text in sorted(zip(odds, candidates, strict=True), key=lambda pair: pair[0])[:needed]]
+
+
+async def odds_of_case(teacher: Sampler, clause: Clause, message: str) -> float:
+    """The odds, as the teacher sees them, that a message calls on the clause; 1 where any message does."""
+    if clause.applies == "always" and not clause.when:
+        return 1.0
+    prompt = wording("case")
+    asked = prompt.fill(trusted={**prompt.fields, "case": case_of(clause)}, quoted={"message": message})
+    odds, _ = await odds_of_yes(teacher, asked, prompt.fields["yes"], prompt.fields["no"])
+    return 0.0 if odds is None else odds
 
 
 def _is_phrase(text: str) -> bool:
@@ -150,6 +177,12 @@ def _is_plain_question(text: str, clause: Clause) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class _Message:
+    text: str
+    odds: float  # of being a case of its clause
+
+
+@dataclass(frozen=True, slots=True)
 class _Writer:
     spec: Spec
     forms: Mapping[str, str]
@@ -157,22 +190,29 @@ class _Writer:
     seed: int
     teacher: Sampler
 
-    async def write(self, clauses: Mapping[str, Clause], attempt: int, family: Family) -> tuple[Family, list[str]]:
-        """Messages that can be used; the first attempt draws one, later ones several. A contrast is its own message."""
+    async def write(self, attempt: int, family: Family) -> tuple[Family, list[_Message]]:
+        """Messages that can be used; the first attempt draws one, later ones several. A contrast is its own message.
+
+        The spec's own messages stand as turns before what is asked: shown in any other way, they are copied.
+        """
         if family.contrast:
-            return family, [family.topic]
-        asked = few_shot("message").fill(
-            case=case_of(clauses[family.clause_id]),
-            form=self.forms[family.context],
-            topic=family.topic,
-            language=language_name(self.spec.language),
-        )
+            return family, [_Message(family.topic, 1.0)]
+        clause = self.spec.clause(family.clause_id)
+        case = {
+            "case": case_of(clause),
+            "language": language_name(self.spec.language),
+            "form": self.forms[family.context],
+        }
+        given = [({**case, "topic": _ANY_TOPIC}, example.message) for example in clause.good if example.message]
+        asked = few_shot("message").fill({**case, "topic": family.topic}, given)
         params = SamplingParams(_LONGEST_MESSAGE_TOKENS, self.temperature, top_p=0.95, seed=self.seed)
         first = 1 + (attempt - 1) * _DRAWS_A_RETRY
         draws = (0,) if attempt == 0 else range(first, first + _DRAWS_A_RETRY)
         samples = await self.teacher.sample(asked, params, draws)
         cleaned = [clean_message(sample.text) for sample in samples if sample.finish_reason == "stop"]
-        return family, [text for text in cleaned if text is not None]
+        texts = list(dict.fromkeys(text for text in cleaned if text is not None))
+        odds = await asyncio.gather(*(odds_of_case(self.teacher, clause, text) for text in texts))
+        return family, [_Message(*pair) for pair in zip(texts, odds, strict=True)]
 
 
 def clean_message(text: str) -> str | None:

@@ -1,7 +1,7 @@
 """How the arms that aren't trained put the spec before the student, and which way of prompting is the best.
 
 The base and the trained arm answer a scenario's prompt as it is, under the student's own choice of system message.
-The prompted arm gets the spec as a system message in one of three ways, and the best on taste scenarios is compared
+The prompted arm gets the spec before the prompt in one of three ways, and the best on taste scenarios is compared
 with the trained arm.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
 
-from ethos.spec.conversation import Conversation
+from ethos.spec.conversation import Conversation, Message
 from ethos.spec.frame import frame, whole
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause, Spec
@@ -24,7 +24,7 @@ WHOLE_TOKENS = 3000  # of a spec's text: more of it makes small models worse and
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """What the student is shown, and how many tokens of it are the system message."""
+    """What the student is shown, and how many tokens of it stand before the prompt."""
 
     conversation: Conversation
     tokens: int
@@ -44,15 +44,15 @@ def prompts_for(
     count_tokens: Callable[[str], int],
     frame_tokens: int,
 ) -> list[Prompted]:
-    """As `prompt_for`, for many scenarios; a system message is made once a clause."""
-    messages: dict[str, tuple[str, int]] = {}
+    """As `prompt_for`, for many scenarios; what stands before the prompt is made once a clause."""
+    shown: dict[str, tuple[tuple[Message, ...], int]] = {}
     for clause_id in dict.fromkeys(scenario.clause_id for scenario in scenarios):
-        text = _system_message(variant, spec.clause(clause_id), spec, count_tokens, frame_tokens)
-        messages[clause_id] = text, count_tokens(text)
+        before = _before(variant, spec.clause(clause_id), spec, count_tokens, frame_tokens)
+        shown[clause_id] = before, sum(count_tokens(message.content) for message in before)
     return [
-        Prompted(scenario.prompt.with_system(text), tokens)
+        Prompted(Conversation((*before, *scenario.prompt.messages)), tokens)
         for scenario in scenarios
-        for text, tokens in [messages[scenario.clause_id]]
+        for before, tokens in [shown[scenario.clause_id]]
     ]
 
 
@@ -71,15 +71,21 @@ def best_variant(scores: Mapping[Variant, Sequence[float | None]]) -> Variant:
     return max(totals, key=lambda variant: totals[variant])
 
 
-def _system_message(
+def _before(
     variant: Variant, clause: Clause, spec: Spec, count_tokens: Callable[[str], int], frame_tokens: int
-) -> str:
+) -> tuple[Message, ...]:
+    """The system message; an example follows as turns if it has its message, and is part of that message if not."""
     if variant == "whole":
-        return whole(spec, WHOLE_TOKENS, count_tokens).text
+        return (Message("system", whole(spec, WHOLE_TOKENS, count_tokens).text),)
     text = frame(spec, [clause.id], frame_tokens, count_tokens).text
     if variant == "frame" or not clause.good:
-        return text
-    return _example_wording(spec.language).replace("{frame}", text).replace("{example}", clause.good[0])
+        return (Message("system", text),)
+    example = clause.good[0]
+    if example.message:
+        return Message("system", text), Message("user", example.message), Message("assistant", example.reply)
+    return (
+        Message("system", _example_wording(spec.language).replace("{frame}", text).replace("{example}", example.reply)),
+    )
 
 
 def _example_wording(language: str) -> str:

@@ -25,7 +25,7 @@ from ethos.tasting.types import BatchSampler, Student
 
 ANSWER_PARAMS = SamplingParams(max_tokens=16, temperature=0.0)
 REPLY_PARAMS = SamplingParams(max_tokens=96, temperature=0.0)
-PROMPTS_EACH = 40  # plain prompts for replay, and as many others for the canary
+_CANARY_PROMPTS = 40  # of the plain prompts; the others are for replay
 
 _REFUSAL_SENTENCES = 2  # "I'm sorry. I can't help with that."
 
@@ -118,13 +118,13 @@ def canary_texts() -> dict[str, str]:
 
 
 def replay_prompts() -> tuple[str, ...]:
-    """The first 40 plain prompts: for rows against forgetting."""
-    return _plain_prompts()[:PROMPTS_EACH]
+    """All plain prompts but the last 40: for rows against forgetting."""
+    return _plain_prompts()[:-_CANARY_PROMPTS]
 
 
 def canary_prompts() -> tuple[str, ...]:
     """The last 40 plain prompts: never trained on."""
-    return _plain_prompts()[-PROMPTS_EACH:]
+    return _plain_prompts()[-_CANARY_PROMPTS:]
 
 
 async def _answers(model: BatchSampler, questions: Sequence[Question]) -> list[str]:
