@@ -186,7 +186,7 @@ def test_cleaning_keeps_what_is_said_within_quotation_marks() -> None:
     assert clean_message('My aunt says "it fell". Where is it?') == 'My aunt says "it fell". Where is it?'
 
 
-def test_a_message_that_is_no_case_of_its_clause_is_asked_for_again(wren: Spec) -> None:
+def test_of_several_messages_the_likeliest_case_of_its_clause_is_taken(wren: Spec) -> None:
     teacher = TemplateTeacher()
     teacher.answers["message"] = lambda prompt, noise: (
         f"Off the point: {message(prompt, noise)}" if noise.random() < 0.4 else message(prompt, noise)
@@ -194,7 +194,9 @@ def test_a_message_that_is_no_case_of_its_clause_is_asked_for_again(wren: Spec) 
     teacher.answers["case"] = lambda prompt, noise: "No" if "Off the point" in prompt.last_user else "Yes"
     scenarios = [s for s in written(wren, teacher) if not s.family.contrast]
     assert len(scenarios) == sum(sum(plan_scenarios(c, CONFIG).prompts.values()) for c in wren.clauses)
-    assert not any("Off the point" in s.prompt.last_user for s in scenarios if wren.clause(s.clause_id).when)
+    assert (
+        sum("Off the point" in s.prompt.last_user for s in scenarios if wren.clause(s.clause_id).when) <= 5
+    )  # a choice by chance would leave two fifths
 
 
 def test_where_no_message_seems_a_case_the_likeliest_are_taken(wren: Spec) -> None:

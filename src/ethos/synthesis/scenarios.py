@@ -33,7 +33,7 @@ _TOPIC_TOKENS, _CONTRAST_TOKENS = 11, 15  # a line; a list that rambles on is cu
 _MESSAGE_TRIES = 4
 _DRAWS_A_RETRY = 4
 _CONTRAST_CHOICE = 3  # candidates for each contrast that is needed
-_IS_CASE = 0.5  # odds
+_CLEARLY_A_CASE = 0.75  # odds
 _LONGEST_MESSAGE_WORDS = 80
 _ANY_TOPIC = "anything"  # stands for that of a message which the spec gives
 _LONGEST_MESSAGE_TOKENS = 120
@@ -44,7 +44,7 @@ _OPEN_SLOT = re.compile(
 _ANSWER = re.compile(  # how an assistant opens, and not the person who writes to it
     r"\bas an ai\b|\bi can(?:no|')t assist\b|\b(?:happy|glad|here) to (?:help|assist)\b|\bfeel free\b|\bassist you\b"
     r"|^(?:sure|certainly|of course)\b|\bi can help\b"
-    r"|\b(?:i am|i'm) (?:an? |your |just an? )?(?:ai|artificial intelligence|virtual|computer program|language model)\b"
+    r"|\b(?:i am|i'm) (?:an? |your |just an? )?(?:ai|artificial intelligence|virtual|computer program|(?:large )?language model)\b"
     r"|\brephrase\b|\bi (?:can't|cannot|don't) understand what you\b"
     r"|\bsorry to hear\b|\bhow can i (?:help|assist)\b|\bprovide (?:me with )?more (?:details|information|context)\b",
     re.IGNORECASE,
@@ -78,24 +78,18 @@ async def write_scenarios(
     taken = _Taken({text for example in given for text in (example.message, example.reply) if text})
     writer = _Writer(spec, forms, config.temperature, seed, teacher)
     scenarios: dict[Family, Scenario] = {}
-    doubtful: dict[Family, list[_Message]] = {family: [] for family in families}
-
-    def keep(family: Family, messages: Sequence[_Message]) -> None:
-        text = next((message.text for message in messages if taken.add(message.text)), None)
-        if text is not None:
-            scenarios[family] = Scenario(family, Conversation.user(text))
-            advance()
-
+    written: dict[Family, list[_Message]] = {family: [] for family in families}
+    waiting = families
     for attempt in range(_MESSAGE_TRIES):
-        waiting = [family for family in families if family not in scenarios]
         # in the families' order, so that which of two messages alike is kept doesn't depend on who was faster
         async for family, messages in in_order(partial(writer.write, attempt), waiting):
-            keep(family, [message for message in messages if message.odds >= _IS_CASE])
-            doubtful[family] += [message for message in messages if message.odds < _IS_CASE]
-    for family in families:
-        if family not in scenarios:
-            keep(family, sorted(doubtful[family], key=lambda message: -message.odds))
-    waiting = [family for family in families if family not in scenarios]
+            written[family] = sorted((*written[family], *messages), key=lambda message: -message.odds)
+            clear = [message for message in written[family] if attempt > 0 or message.odds >= _CLEARLY_A_CASE]
+            text = next((message.text for message in clear if taken.add(message.text)), None)
+            if text is not None:
+                scenarios[family] = Scenario(family, Conversation.user(text))
+                advance()
+        waiting = [family for family in waiting if family not in scenarios]
     if len(waiting) > len(families) // 10:
         raise EthosError(
             f"the teacher {teacher.name} wrote no usable message for {len(waiting)} of {len(families)} scenarios; "

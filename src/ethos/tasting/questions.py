@@ -1,8 +1,9 @@
 """Questions with answers that can be checked, of which a small chat model gets a good part right and not all.
 
 They measure capability and have nothing to do with any spec. Families of facts are files in `question_families/`;
-those of numbers are made here. Left out on purpose: languages other than English, and questions that need several
-steps of reasoning, which a small model can't take.
+those of numbers are made here. Left out on purpose: languages other than English, questions that need several steps of
+reasoning, which a small model can't take, and questions with two answers to choose from ("the larger of 23 and 86"):
+a model that always says the second is right half of the time, and looks as if it had forgotten something when it stops.
 """
 
 from __future__ import annotations
@@ -94,14 +95,11 @@ def choose_families(results: Mapping[str, Sequence[bool]]) -> FamilyChoice:
 def is_right(question: Question, reply: str) -> bool:
     """Whether the first sentence of a reply names an accepted answer, in whole words, and no rival of it.
 
-    A short opener ("Good question!") is passed over. The question said again is no part of the answer, nor is what
-    the answer is compared with ("9 is larger than 4").
+    A short opener ("Good question!") is passed over. The question said again is no part of the answer.
     """
     asked = _folded_words(question.prompt)
     for sentence in sentences(reply):
         said = _without_restatement(_folded_words(sentence), asked)
-        if "than" in said:
-            said = said[: said.index("than")]
         is_accepted, is_rivalled = _names_any(said, question.answers), _names_any(said, question.rivals)
         if is_accepted or is_rivalled or len(words(sentence)) > _OPENER_WORDS:
             return is_accepted and not is_rivalled
@@ -175,15 +173,6 @@ def _sum_question(family: str, term: str, result: int) -> Question:
     return Question(family, f"Answer with one number: {term}", answers, frozenset(rivals), f"{family}/{term}")
 
 
-def _larger() -> Iterator[Question]:
-    for a in range(3, 100, 4):
-        for b in range(5, 100, 9):
-            if a != b:
-                answers = frozenset({str(max(a, b)), _folded(_spelled(max(a, b)))})
-                prompt = f"Answer with one number: the larger of {a} and {b}"
-                yield Question("larger", prompt, answers, frozenset({str(min(a, b))}), f"larger/{a}, {b}")
-
-
 def _numerals() -> Iterator[Question]:
     for number in range(10, 100):
         prompt = f"Answer with one number: {_spelled(number)} in digits"
@@ -202,7 +191,6 @@ def _spelled(number: int) -> str:
 _NUMBER_FAMILIES: dict[str, Callable[[], Iterator[Question]]] = {
     "addition": _additions,
     "multiplication": _multiplications,
-    "larger": _larger,
     "numerals": _numerals,
 }
 FAMILIES = (
