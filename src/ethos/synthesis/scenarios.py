@@ -44,7 +44,8 @@ _OPEN_SLOT = re.compile(
 _ANSWER = re.compile(  # how an assistant opens, and not the person who writes to it
     r"\bas an ai\b|\bi can(?:no|')t assist\b|\b(?:happy|glad|here) to (?:help|assist)\b|\bfeel free\b|\bassist you\b"
     r"|^(?:sure|certainly|of course)\b|\bi can help\b"
-    r"|\b(?:i am|i'm) (?:an? |your |just an? )?(?:ai|artificial intelligence|virtual|computer program|(?:large )?language model)\b"
+    r"|\b(?:i am|i'm) (?:an? |your |just an? )?(?:ai|artificial intelligence|virtual|computer program)\b"
+    r"|\blarge language model\b"
     r"|\brephrase\b|\bi (?:can't|cannot|don't) understand what you\b"
     r"|\bsorry to hear\b|\bhow can i (?:help|assist)\b|\bprovide (?:me with )?more (?:details|information|context)\b",
     re.IGNORECASE,
