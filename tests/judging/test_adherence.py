@@ -122,3 +122,17 @@ def test_other_clauses_cost_nothing_once_the_rows_own_has_turned_it_down(make, a
     must = make.clause("binding", "Says why.", tier="must", applies="always")
     result, scorer = assessed(own, REASON, [must], row=True)
     assert (result.vetoed_by, scorer.prompts) == ((), [])
+
+
+@pytest.mark.parametrize(
+    ("checks", "reply", "expected"),
+    [
+        ({"must_match": r"\bknow\b"}, "I can't know.", True),  # it says nothing else, and applies the clause all the same
+        ({"must_match": r"\bknow\b"}, "It is blue, as the sea is.", False),
+        ({"must_not_match": r"\bsurely\b"}, "It is blue, as the sea is.", False),
+    ],
+)
+def test_a_checked_clause_is_applied_if_what_it_demands_is_there(make, checks, reply, expected):
+    clause = make.clause("c", "…", checks)
+    assessor = Assessor(make.spec(clause))
+    assert asyncio.run(assessor.applies_clause(clause, ASKED, reply)) is expected

@@ -115,12 +115,14 @@ class Assessor:
     async def applies_clause(self, clause: Clause, prompt: Conversation, reply: str) -> bool | None:
         """Whether a reply does what the clause asks, to a message that doesn't call for it; None if unscored.
 
-        A checked clause is applied if it demands something (`must_match`) and all its checks pass; one that only
-        forbids can't be over-applied.
+        A checked clause is applied if it demands something (`must_match`) and all its checks pass, even where the
+        reply says nothing else; one that only forbids can't be over-applied.
         """
         if not clause.judged and all(check.name != "must_match" for check in clause.checks):
             return False
         found = await self.assess(clause, prompt, reply)
+        if not clause.judged:
+            return all(check.passed for check in found.checks)
         return None if found.adherence is None else found.adherence == 1
 
     async def _assess_musts(self, prompt: Conversation, reply: str, without: Sequence[str] = ()) -> list[Assessment]:
