@@ -127,7 +127,11 @@ def test_other_clauses_cost_nothing_once_the_rows_own_has_turned_it_down(make, a
 @pytest.mark.parametrize(
     ("checks", "reply", "expected"),
     [
-        ({"must_match": r"\bknow\b"}, "I can't know.", True),  # it says nothing else, and applies the clause all the same
+        (
+            {"must_match": r"\bknow\b"},
+            "I can't know.",
+            True,
+        ),  # it says nothing else, and applies the clause all the same
         ({"must_match": r"\bknow\b"}, "It is blue, as the sea is.", False),
         ({"must_not_match": r"\bsurely\b"}, "It is blue, as the sea is.", False),
     ],

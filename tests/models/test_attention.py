@@ -59,8 +59,8 @@ def test_extending_and_stepping_over_kept_keys_equals_one_pass() -> None:
     forward = CausalForward(tiny.model())
     rows = [some_tokens(11, 0), some_tokens(7, 1)]
     whole = packed_logits(forward, rows)
-    cache = KeyValueSlots(2, 4, forward.kv_heads, forward.head_width, forward.dtype, CPU)
-    cache.reserve(20)
+    cache = KeyValueSlots(2, 4, 4000, forward.kv_heads, forward.head_width, forward.dtype, CPU)
+    cache.reserve(2, 20)
     slots, past, news = [0, 1], [0, 0], [[6, 4], [4, 2]]  # two prefills leave each row's last token for the step
     for step in range(2):
         lengths = [news[0][step], news[1][step]]
@@ -79,11 +79,22 @@ def test_extending_and_stepping_over_kept_keys_equals_one_pass() -> None:
 
 
 def test_making_room_keeps_what_is_held() -> None:
-    cache = KeyValueSlots(2, 3, 2, 4, torch.float32, CPU)
-    cache.reserve(10)
+    cache = KeyValueSlots(2, 3, 4000, 2, 4, torch.float32, CPU)
+    cache.reserve(2, 10)
     keys, values = torch.randn(2, 2, 5, 4), torch.randn(2, 2, 5, 4)
     cache.load(1, keys, values, 5)
-    cache.reserve(1000)
+    cache.reserve(3, 1000)
     cache.move(1, 2, 5)
     assert cache.capacity >= 1000
     assert all(torch.equal(*pair) for pair in zip(cache.read(2, 5), (keys, values), strict=True))
+
+
+def test_longer_sequences_leave_fewer_slots() -> None:
+    cache = KeyValueSlots(1, 8, 4096, 2, 4, torch.float32, CPU)
+    assert [cache.slots_for(tokens) for tokens in (1, 512, 513, 2000, 9000)] == [8, 8, 6, 2, 1]
+    cache.reserve(2, 2000)
+    assert cache.keys[0].shape == (2, 2, 2048, 4)
+    cache.reserve(8, 100)  # what is in use is short again
+    assert cache.keys[0].shape == (8, 2, 128, 4)
+    cache.release()
+    assert cache.size_bytes == 0

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_CAPACITY_STEP = 128  # tokens
+
 
 class PackedAttention:
     """Causal attention within each of several sequences that lie one after another, and never across them.
@@ -47,38 +49,56 @@ class PackedAttention:
 class KeyValueSlots:
     """Keys and values of the sequences being decoded: for each layer two tensors of shape [slots, K, capacity, D].
 
-    Sequences in decoding are slots 0 to n-1 without gaps, so that a step reads one contiguous block.
+    Sequences in decoding are slots 0 to n-1 without gaps, so that a step reads one contiguous block. Memory is bounded
+    by `budget_tokens` over all slots: the longer the sequences, the fewer of them.
     """
 
     def __init__(
         self,
         layers: int,
-        slots: int,
+        most_slots: int,
+        budget_tokens: int,
         kv_heads: int,
         head_width: int,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.slots, self._shape = slots, (kv_heads, head_width)
+        self._most_slots, self._budget_tokens, self._shape = most_slots, budget_tokens, (kv_heads, head_width)
         self._dtype, self._device = dtype, device
-        self.capacity = 0
-        self.keys: list[Tensor] = [self._empty(0) for _ in range(layers)]
-        self.values: list[Tensor] = [self._empty(0) for _ in range(layers)]
+        self.slots = self.capacity = 0
+        self.keys: list[Tensor] = [self._empty() for _ in range(layers)]
+        self.values: list[Tensor] = [self._empty() for _ in range(layers)]
 
-    def _empty(self, capacity: int) -> Tensor:
+    def _empty(self) -> Tensor:
         kv_heads, width = self._shape
-        return torch.zeros(self.slots, kv_heads, capacity, width, dtype=self._dtype, device=self._device)
+        return torch.zeros(self.slots, kv_heads, self.capacity, width, dtype=self._dtype, device=self._device)
 
-    def reserve(self, tokens: int) -> None:
-        """Makes room for sequences of `tokens` tokens, keeping what is there."""
-        if tokens <= self.capacity:
+    @property
+    def size_bytes(self) -> int:
+        """Memory it holds."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in (*self.keys, *self.values))
+
+    def slots_for(self, tokens: int) -> int:
+        """How many sequences of up to `tokens` tokens the budget allows; at least 1."""
+        return max(1, min(self._most_slots, self._budget_tokens // _rounded(tokens)))
+
+    def reserve(self, slots: int, tokens: int) -> None:
+        """Makes room for `slots` sequences of `tokens` tokens, keeping what is there as far as it fits that."""
+        if slots <= self.slots and tokens <= self.capacity:
             return
-        capacity = -(-tokens // 256) * 256
+        kept_slots, kept_capacity = self.slots, self.capacity
+        self.slots, self.capacity = max(slots, self.slots_for(tokens)), _rounded(tokens)
+        kept_slots, kept_capacity = min(kept_slots, self.slots), min(kept_capacity, self.capacity)
         for store in (self.keys, self.values):
             for layer, old in enumerate(store):
-                store[layer] = self._empty(capacity)
-                store[layer][:, :, : self.capacity] = old
-        self.capacity = capacity
+                store[layer] = self._empty()
+                store[layer][:kept_slots, :, :kept_capacity] = old[:kept_slots, :, :kept_capacity]
+
+    def release(self) -> None:
+        """Gives the memory back, and forgets what was held."""
+        self.slots = self.capacity = 0
+        for store in (self.keys, self.values):
+            store[:] = [self._empty() for _ in store]
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copies one sequence to another slot."""
@@ -97,6 +117,10 @@ class KeyValueSlots:
         keys = torch.stack([tensor[slot, :, :length] for tensor in self.keys])
         values = torch.stack([tensor[slot, :, :length] for tensor in self.values])
         return keys, values
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // _CAPACITY_STEP) * _CAPACITY_STEP
 
 
 class ExtendAttention:

@@ -22,6 +22,8 @@ from ethos.models.types import FinishReason, SamplingParams, TokenLogprobs
 _PREFILL_TOKENS = 2048
 _WORTH_WAITING = 32  # tokens; a shorter shared beginning is computed again rather than waited for
 _LOGIT_ROWS = 256
+_TOKENS_A_SLOT = 1024  # where all slots are in use; longer sequences leave slots empty
+_KEPT_BYTES = 2**30
 
 
 @dataclass(slots=True)
@@ -41,6 +43,11 @@ class Running:
         """Tokens whose keys and values are in the slot: all but the newest."""
         return len(self.prompt) + len(self.tokens) - 1
 
+    @property
+    def limit(self) -> int:
+        """Tokens that it can come to."""
+        return len(self.prompt) + self.params.max_tokens
+
 
 class Decoding:
     """Keeps the slots, and moves all running sequences on by a token at a time."""
@@ -49,15 +56,28 @@ class Decoding:
         self.forward, self.end_tokens, self.slots = forward, end_tokens, slots
         self.running: list[Running] = []
         self._cache = KeyValueSlots(
-            len(forward.layers), slots, forward.kv_heads, forward.head_width, forward.dtype, forward.device
+            len(forward.layers),
+            slots,
+            slots * _TOKENS_A_SLOT,
+            forward.kv_heads,
+            forward.head_width,
+            forward.dtype,
+            forward.device,
         )
         self._prefixes = PrefixCache(prefix_bytes)
         self._packed = False
 
-    @property
-    def free(self) -> int:
-        """Slots without a running sequence."""
-        return self.slots - len(self.running)
+    def has_room(self, more: int, tokens: int) -> bool:
+        """Whether `more` sequences of up to `tokens` tokens fit beside those that run."""
+        return len(self.running) + more <= self._cache.slots_for(self._longest(tokens))
+
+    def _longest(self, tokens: int) -> int:
+        return max((tokens, *(running.limit for running in self.running)))
+
+    def rest(self) -> None:
+        """To be called when nothing runs: gives back the memory of the slots, if it is much."""
+        if self._cache.size_bytes > _KEPT_BYTES:
+            self._cache.release()
 
     def forget(self) -> None:
         """To be called when the weights have changed: nothing computed with the old ones is used again."""
@@ -73,6 +93,7 @@ class Decoding:
         for group in groups:
             starts.append(slot)
             slot += len(group)
+        self._cache.reserve(slot, self._longest(max(group[0].limit for group in groups)))
         last_BV = self._prefill([group[0].prompt for group in groups], starts)
         rows: list[int] = []
         for row, (group, start) in enumerate(zip(groups, starts, strict=True)):
@@ -88,7 +109,6 @@ class Decoding:
         """One token for every running sequence. Returns those that ended."""
         self._pack()
         lengths = [r.length for r in self.running]
-        self._cache.reserve(max(lengths) + 1)
         device = self.forward.device
         newest_B = torch.tensor([r.tokens[-1] for r in self.running], device=device)
         hidden_BE = self.forward.hidden(
@@ -98,9 +118,11 @@ class Decoding:
 
     @torch.no_grad()
     def score_many(self, tasks: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]]) -> list[list[TokenLogprobs]]:
-        """Teacher-forced log-probabilities of replies to each of at most `free` // 2 prompts."""
+        """Teacher-forced log-probabilities of replies to each prompt; takes a slot for each, and one more."""
         self._pack()
         base = len(self.running)
+        longest = max(len(prompt) + len(reply) for prompt, replies in tasks for reply in replies)
+        self._cache.reserve(base + len(tasks) + 1, self._longest(longest))
         prompts = [prompt for prompt, _ in tasks]
         slots = list(range(base, base + len(tasks)))
         first_BV = self._prefill(prompts, slots).log_softmax(dim=-1)
@@ -111,7 +133,6 @@ class Decoding:
             for reply in replies:
                 logprobs = [float(first_BV[row, reply[0]])]
                 if len(reply) > 1:
-                    self._cache.reserve(len(prompt) + len(reply))
                     self._cache.move(slots[row], scratch, len(prompt))
                     hidden_NE = self._extend([reply[:-1]], [scratch], [len(prompt)])
                     logprobs += self._logprobs(hidden_NE, reply[1:])
@@ -137,7 +158,6 @@ class Decoding:
 
         Of several prompts with a long common beginning, one goes first and the others take up from its prefix.
         """
-        self._cache.reserve(max(len(p) for p in prompts) + 1)
         logits_BV = torch.empty(len(prompts), self.forward.vocabulary, device=self.forward.device)
         waiting = list(range(len(prompts)))
         while waiting:

@@ -47,6 +47,11 @@ class _ScoreRequest:
     replies: list[np.ndarray]
     future: asyncio.Future[list[TokenLogprobs]]
 
+    @property
+    def tokens(self) -> int:
+        """Of the longest sequence."""
+        return len(self.prompt) + max(len(reply) for reply in self.replies)
+
 
 class Engine:
     """Answers and scores conversations with one loaded model.
@@ -183,12 +188,17 @@ class Engine:
     async def _run(self) -> None:
         """Ticks until nothing is left. A failure reaches everyone who waits."""
         try:
-            while self._samples or self._scores or self._owners:
+            while self._has_work():
                 await self._tick()
+                if self._decoding is not None and not self._has_work():
+                    await self.worker.run(self._decoding.rest)  # what is submitted meanwhile is found by the loop
         except BaseException as error:
             self._fail(error)
             if not isinstance(error, Exception):
                 raise
+
+    def _has_work(self) -> bool:
+        return bool(self._samples or self._scores or self._owners)
 
     async def _tick(self) -> None:
         """One unit of work: scores, then new sequences, if it is worth reading all weights for them; a step for all."""
@@ -197,7 +207,7 @@ class Engine:
             return
         if self._scores and self._may_score():
             self._steps_without_scores = 0
-            batch = [self._scores.popleft() for _ in range(min(len(self._scores), self._decoding.free // 2))]
+            batch = self._score_batch()
             tasks = [(request.prompt, request.replies) for request in batch]
             self._in_work = batch
             results = await self.worker.run(self._decoding.score_many, tasks)
@@ -213,19 +223,33 @@ class Engine:
     def _may_score(self) -> bool:
         """Whether there is room for scores, and enough of them wait, or they have waited long enough."""
         assert self._decoding is not None
-        waited = not self._decoding.running or self._steps_without_scores >= _SCORES_WAIT_STEPS
-        return self._decoding.free >= 2 and (waited or len(self._scores) >= self._slots // _JOIN_SHARE)
+        if not self._decoding.running:
+            return True
+        enough = self._steps_without_scores >= _SCORES_WAIT_STEPS or len(self._scores) >= self._slots // _JOIN_SHARE
+        return enough and self._decoding.has_room(2, self._scores[0].tokens)
+
+    def _score_batch(self) -> list[_ScoreRequest]:
+        """As many as fit, at least one; they take a slot each, and one more."""
+        assert self._decoding is not None
+        batch, longest = [self._scores.popleft()], 0
+        while self._scores:
+            longest = max(longest, batch[-1].tokens, self._scores[0].tokens)
+            if not self._decoding.has_room(len(batch) + 2, longest):
+                break
+            batch.append(self._scores.popleft())
+        return batch
 
     def _joining(self) -> list[_SampleRequest]:
         """Requests that start now: as many as fit, but not a few at a time, since each prefill reads all weights."""
         assert self._decoding is not None
-        fitting, free = 0, self._decoding.free
+        fitting, sequences, longest = 0, 0, 0
         for request in self._samples:
-            if len(request.group) > free:
+            longest = max(longest, request.group[0].limit)
+            alone = fitting == 0 and not self._decoding.running
+            if not alone and not self._decoding.has_room(sequences + len(request.group), longest):
                 break
-            free -= len(request.group)
+            sequences += len(request.group)
             fitting += 1
-        sequences = self._decoding.free - free
         is_worth_it = fitting == len(self._samples) or sequences >= self._slots // _JOIN_SHARE
         if self._decoding.running and not is_worth_it:
             return []
