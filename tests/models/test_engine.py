@@ -48,6 +48,25 @@ def test_more_prompts_than_slots_are_all_answered_in_order() -> None:
     assert [group[0].token_ids for group in few] == [group[0].token_ids for group in many]
 
 
+def test_a_tight_memory_makes_sequences_wait_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tiny.loaded()
+    prompts = [asked("x" * length) for length in (5, 300, 40, 250, 10, 200)]
+
+    async def everything(engine: Engine) -> tuple[list[object], list[object]]:
+        samples, *scores = await asyncio.gather(
+            engine.sample_batch(prompts, PARAMS, (0, 1)), *(engine.score(p, ["Yes", "No"]) for p in prompts)
+        )
+        return [s.token_ids for group in samples for s in group], [round(s.total, 3) for two in scores for s in two]
+
+    roomy = tiny.engine(made, slots=8)
+    monkeypatch.setattr("ethos.models.decoding._TOKENS_A_SLOT", 64)  # 512 tokens in all
+    tight = tiny.engine(made, slots=8)
+    assert asyncio.run(everything(tight)) == asyncio.run(everything(roomy))
+    assert roomy._decoding is not None
+    assert tight._decoding is not None
+    assert tight._decoding._cache.size_bytes < roomy._decoding._cache.size_bytes / 2
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_logprobs_of_samples_and_scores_are_the_hugging_face_models_own(shape: str) -> None:
     engine = tiny.engine(tiny.loaded(shape))
