@@ -25,7 +25,7 @@ FROZEN_BYTES_PER_PARAMETER = 4  # bf16 weight, and its packed copy
 KV_TOKENS = 96 * 1024  # the most that the slots of an engine hold
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
-MESSAGE_TOKENS, MESSAGE_PROMPT_TOKENS = 45, 60
+MESSAGE_TOKENS, MESSAGE_PROMPT_TOKENS, SCREENING_TOKENS = 45, 60, 50
 TOPIC_TOKENS, REPLY_PROMPT_TOKENS, VERDICT_TOKENS = 12, 80, 130
 CALIBRATION_REPLIES, JUDGES = 40, 2
 
@@ -116,8 +116,8 @@ def _teacher_work(config: RunConfig, entry: Entry, clauses: Sequence[Clause], pr
     messages, synthesis = sum(prompts.values()), config.synthesis
     topics = sum(sum(plan_scenarios(c, config.scenarios).topics.values()) for c in clauses)
     draws = prompts["train"] * synthesis.demonstrations.draws
-    calls = messages + draws + synthesis.documents.count + topics // 10
-    tokens = messages * (MESSAGE_TOKENS + MESSAGE_PROMPT_TOKENS) + 2 * topics * TOPIC_TOKENS
+    calls = 2 * messages + draws + synthesis.documents.count + topics // 10
+    tokens = messages * (MESSAGE_TOKENS + MESSAGE_PROMPT_TOKENS + SCREENING_TOKENS) + 2 * topics * TOPIC_TOKENS
     tokens += prompts["train"] * REPLY_PROMPT_TOKENS + draws * synthesis.demonstrations.max_tokens // 2
     tokens += synthesis.documents.count * synthesis.documents.max_tokens
     if config.calibration is None:
