@@ -23,8 +23,7 @@ from ethos.spec.types import Clause, Frame
 from ethos.store.rows import DemonstrationRow, Lineage, Row
 from ethos.synthesis.types import Cast, Job, in_order, wording
 
-_COPIED_WORDS = 6  # a run of so many words of an example is a copy of it
-_RECITED_WORDS = 8  # as many of the spec's prose are recited
+_COPIED_WORDS = 10  # a run of so many words of an example or of the spec's prose; a name and its title are fewer
 _EXAMPLES = 4  # shown to the teacher
 
 
@@ -39,7 +38,7 @@ class Demonstrations:
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """One row for each scenario that has a passing draw."""
-        spec_text = Recitation(job.spec.text, _RECITED_WORDS)
+        spec_text = Recitation(job.spec.text, _COPIED_WORDS)
 
         async def work(scenario: Scenario) -> Row | None:
             row = await _demonstrate(job, cast, scenario, spec_text)
