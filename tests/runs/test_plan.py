@@ -30,10 +30,10 @@ def test_prompts_are_counted_as_they_will_be_written(tmp_path: Path) -> None:
     assert found.prompts == {"train": 4 * 16 + 2 * 3, "taste": 4 * 5, "sealed": 4 * 20 + 2 * 3}
 
 
-def test_the_teachers_calls_are_messages_draws_documents_and_lists(tmp_path: Path) -> None:
+def test_the_teachers_calls_are_messages_and_their_screening_draws_documents_and_lists(tmp_path: Path) -> None:
     found = planned(tmp_path, synthesis={"documents": {"count": 7}, "demonstrations": {"draws": 2}})
     teacher = next(work for work in found.work if work.role == "teacher")
-    assert 170 - 6 + 2 * 70 + 7 <= teacher.calls <= 176 + 2 * 70 + 7 + 20
+    assert 2 * (170 - 6) + 2 * 70 + 7 <= teacher.calls <= 2 * 176 + 2 * 70 + 7 + 20
 
 
 def test_work_at_an_endpoint_has_no_time_and_needs_no_memory(tmp_path: Path) -> None:
