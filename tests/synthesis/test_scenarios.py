@@ -17,7 +17,7 @@ from ethos.spec.language import words
 from ethos.spec.scenarios import POOLS, Scenario
 from ethos.spec.types import Example, Spec
 from ethos.store.config import ScenariosConfig
-from ethos.synthesis.scenarios import clean_message, write_scenarios
+from ethos.synthesis.scenarios import clean_message, odds_of_case, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
 from template_teacher import TemplateTeacher, message, phrase
 
@@ -223,3 +223,12 @@ def test_the_specs_own_messages_come_as_turns(wren: Spec) -> None:
     turns = [turn.content for kind, prompt, _, _ in teacher.asked if kind == "message" for turn in prompt.messages]
     assert "Hi there, and you are?" in turns
     assert not any("Hi there, and you are?" in turn for turn in turns if turn != "Hi there, and you are?")
+
+
+@pytest.mark.parametrize(("answer", "odds"), [("Yes", 1.0), ("No", 0.0), ("I can't tell", 0.5)])
+def test_an_unclear_answer_speaks_neither_for_a_message_nor_for_a_contrast(
+    wren: Spec, answer: str, odds: float
+) -> None:
+    teacher = TemplateTeacher()
+    teacher.answers["case"] = lambda prompt, noise: answer
+    assert asyncio.run(odds_of_case(teacher, wren.clause("name"), "Who are you?")) == odds

@@ -1,8 +1,8 @@
 """Writes the prompts: topics of each clause first, dealt to the pools by the scenario seed, then a message a family.
 
 What is written depends on the spec, the scenario seed and the teacher alone, never on a run's own seed. Messages of one
-pool that come too close to another pool's are written anew, so that nothing tasted or sealed was trained on; so are
-those that the teacher itself doesn't take for a case of their clause.
+pool that come too close to another pool's are written anew, so that nothing tasted or sealed was trained on; of
+several, the one is taken that the teacher itself most takes for a case of its clause.
 """
 
 from __future__ import annotations
@@ -151,13 +151,16 @@ async def _topics(
 
 
 async def odds_of_case(teacher: Sampler, clause: Clause, message: str) -> float:
-    """The odds, as the teacher sees them, that a message calls on the clause; 1 where any message does."""
+    """The odds, as the teacher sees them, that a message calls on the clause.
+
+    1 where any message does; a half without a clear answer, which speaks neither for a message nor for a contrast.
+    """
     if clause.applies == "always" and not clause.when:
         return 1.0
     prompt = wording("case")
     asked = prompt.fill(trusted={**prompt.fields, "case": case_of(clause)}, quoted={"message": message})
     odds, _ = await odds_of_yes(teacher, asked, prompt.fields["yes"], prompt.fields["no"])
-    return 0.0 if odds is None else odds
+    return 0.5 if odds is None else odds
 
 
 def _is_phrase(text: str) -> bool:
