@@ -5,6 +5,7 @@ import torch
 
 from ethos.models.architecture import CausalForward
 from ethos.models.attention import ExtendAttention, KeyValueSlots, PackedAttention, StepAttention
+from ethos.models.causal_attention import SHORT_TOKENS, causal_attention
 from models import tiny
 
 CPU = torch.device("cpu")
@@ -98,3 +99,34 @@ def test_longer_sequences_leave_fewer_slots() -> None:
     assert cache.keys[0].shape == (8, 2, 128, 4)
     cache.release()
     assert cache.size_bytes == 0
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize(("rows", "heads", "kv_heads", "tokens"), [(3, 6, 2, 17), (1, 4, 4, 64), (2, 9, 3, 100)])
+def test_short_rows_have_the_gradients_of_textbook_attention(
+    rows: int, heads: int, kv_heads: int, tokens: int, dtype: torch.dtype, limit: float
+) -> None:
+    torch.manual_seed(0)
+    shapes = [(rows, count, tokens, 16) for count in (heads, kv_heads, kv_heads, heads)]
+    query, key, value, upstream = (torch.randn(shape).to(dtype) for shape in shapes)
+    found = [x.clone().requires_grad_() for x in (query, key, value)]
+    out = causal_attention(*found)
+    assert "ShortCausalAttention" in type(out.grad_fn).__name__
+    out.backward(upstream)
+
+    exact = [x.double().requires_grad_() for x in (query, key, value)]
+    wide = [exact[0], *(x.repeat_interleave(heads // kv_heads, dim=1) for x in exact[1:])]
+    scores = (wide[0] @ wide[1].mT / 4).masked_fill(~torch.ones(tokens, tokens).tril().bool(), float("-inf"))
+    expected = scores.softmax(dim=-1) @ wide[2]
+    expected.backward(upstream.double())
+    assert float((out.double() - expected).detach().norm() / expected.detach().norm()) < limit
+    for x, y in zip(found, exact, strict=True):
+        assert x.grad is not None
+        assert y.grad is not None
+        assert float((x.grad.double() - y.grad).norm() / y.grad.norm()) < limit
+
+
+def test_long_rows_take_the_built_in_attention() -> None:
+    query = torch.randn(1, 2, SHORT_TOKENS + 1, 8, requires_grad=True)
+    key = torch.randn(1, 1, SHORT_TOKENS + 1, 8)
+    assert "ShortCausalAttention" not in type(causal_attention(query, key, key).grad_fn).__name__

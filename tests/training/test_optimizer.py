@@ -36,10 +36,13 @@ def test_steps_are_those_of_torchs_adamw() -> None:
 def test_gradients_of_several_passes_add_up_in_fp32() -> None:
     compute, optimizer = pair(torch.bfloat16)
     pull(compute)
-    once = optimizer.gradients["a"].clone()
+    optimizer.gather()
+    once, once_b = (optimizer.gradients[name].clone() for name in ("a", "b"))
     pull(compute)
+    pull(compute)
+    assert optimizer.gather() == pytest.approx(2 * float(torch.cat([once.flatten(), once_b]).norm()))
     assert once.dtype == torch.float32
-    torch.testing.assert_close(optimizer.gradients["a"], 2 * once)
+    torch.testing.assert_close(optimizer.gradients["a"], 3 * once)
     assert compute["a"].grad is None
 
 
@@ -58,8 +61,9 @@ def test_the_gradient_is_clipped_as_a_whole_and_its_norm_is_from_before() -> Non
     compute, optimizer = pair()
     clipped, other = pair()
     pull(compute)
-    norm = optimizer.gradient_norm()
+    norm = optimizer.gather()
     pull(clipped, 0.5 / norm)
+    other.gather()
     expected = other.gradients["a"].clone()
     optimizer.clear()
     pull(compute)
@@ -80,6 +84,7 @@ def test_a_gradient_that_is_not_finite_is_refused_and_changes_nothing(broken: fl
     compute, optimizer = pair()
     before = {name: tensor.detach().clone() for name, tensor in compute.items()}
     pull(compute)
+    optimizer.gather()
     optimizer.gradients["a"][0, 0] = broken
     with pytest.raises(EthosError, match="gradient's norm is"):
         optimizer.step(PARAMS)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ethos.models.causal_attention import causal_attention
+
 _CAPACITY_STEP = 128  # tokens
 
 
@@ -30,11 +32,7 @@ class PackedAttention:
 
     def __call__(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
         """Attention of one layer; `layer` is not needed here."""
-        groups = query_NHD.shape[1] // key_NKD.shape[1]
-        query, key, value = (self._pad(x) for x in (query_NHD, key_NKD, value_NKD))
-        if groups > 1:
-            key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-        out_BHTD = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        out_BHTD = causal_attention(*(self._pad(x) for x in (query_NHD, key_NKD, value_NKD)))
         flat = out_BHTD.transpose(1, 2).reshape(self.rows * self.longest, *query_NHD.shape[1:])
         return flat if self._dense else flat.index_select(0, self._index_N)
 

@@ -35,7 +35,11 @@ class MasterOptimizer:
     def __init__(self, compute: Mapping[str, Tensor]) -> None:
         self._compute = dict(compute)
         self.masters = {name: tensor.detach().float().clone() for name, tensor in self._compute.items()}
-        self.gradients: dict[str, Tensor] = {name: torch.zeros_like(master) for name, master in self.masters.items()}
+        # two buffers a tensor for the whole run: what backward passes add to, and the sum of this step's objectives
+        self._arriving = {name: torch.empty_like(master) for name, master in self.masters.items()}
+        self._total = {name: torch.empty_like(master) for name, master in self.masters.items()}
+        self._arrived: set[str] = set()  # names whose buffer holds something; the others' content is void
+        self._held: set[str] = set()
         self._adam = torch.optim.AdamW(self.masters.values(), fused=True)
         for name, tensor in self._compute.items():
             tensor.requires_grad_(True)
@@ -44,14 +48,36 @@ class MasterOptimizer:
     def _collector(self, name: str) -> Callable[[Tensor], None]:
         def collect(tensor: Tensor) -> None:
             assert tensor.grad is not None
-            self.gradients[name] += tensor.grad
+            if name in self._arrived:
+                self._arriving[name] += tensor.grad
+            else:
+                self._arriving[name].copy_(tensor.grad)
+                self._arrived.add(name)
             tensor.grad = None
 
         return collect
 
+    @torch.no_grad()
+    def gather(self) -> float:
+        """Adds what backward passes have left since the last call to the step's gradient, and returns its own norm."""
+        norm = _norm([self._arriving[name] for name in sorted(self._arrived)])
+        for name in self._arrived:
+            if name in self._held:
+                self._total[name] += self._arriving[name]
+            else:
+                self._total[name], self._arriving[name] = self._arriving[name], self._total[name]
+        self._held |= self._arrived
+        self._arrived.clear()
+        return norm
+
+    @property
+    def gradients(self) -> dict[str, Tensor]:
+        """The step's gradient so far, of the tensors that have one: what `gather` has added up, before clipping."""
+        return {name: total for name, total in self._total.items() if name in self._held}
+
     def gradient_norm(self) -> float:
-        """Of everything gathered so far, before clipping."""
-        return float(torch.nn.utils.get_total_norm(self.gradients.values()))
+        """Of everything gathered in this step, before clipping."""
+        return _norm(list(self.gradients.values()))
 
     @torch.no_grad()
     def step(self, params: OptimParams) -> float:
@@ -59,13 +85,14 @@ class MasterOptimizer:
 
         Raises EthosError if the gradient is not finite: a step with it would leave no weight that is a number.
         """
+        self.gather()
         norm = self.gradient_norm()
         if not math.isfinite(norm):
             self.clear()
             raise EthosError(f"the gradient's norm is {norm}; lower knobs.lr, or withdraw the rows of this step")
         scale = min(1.0, params.clip / (norm + 1e-6))
         for name, master in self.masters.items():
-            gradient = self.gradients[name]
+            gradient = self._total[name] if name in self._held else self._total[name].zero_()
             master.grad = gradient.mul_(scale) if scale < 1 else gradient
         for group in self._adam.param_groups:
             group.update(lr=params.lr, betas=params.betas, eps=params.eps, weight_decay=params.weight_decay)
@@ -77,8 +104,8 @@ class MasterOptimizer:
 
     def clear(self) -> None:
         """Empties the gradients."""
-        for gradient in self.gradients.values():
-            gradient.zero_()
+        self._arrived.clear()
+        self._held.clear()
 
     def state(self) -> dict[str, Tensor]:
         """Masters and moments as flat named tensors."""
@@ -102,3 +129,7 @@ class MasterOptimizer:
             else:
                 self._adam.state.pop(master, None)
         self.clear()
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    return float(torch.nn.utils.get_total_norm(tensors)) if tensors else 0.0

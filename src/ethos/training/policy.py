@@ -52,7 +52,6 @@ class Policy:
         self.loaded = Loaded(model, loaded.tokenizer, loaded.end_tokens)
         self.forward = CausalForward(model) if is_known(_base(model)) else None
         self.optimizer = MasterOptimizer(self._trainable())
-        self._has_gradient = False
 
     @property
     def model(self) -> Any:
@@ -98,42 +97,26 @@ class Policy:
         units = sum(objective.units(batch) for batch in batches)
         if weight == 0 or units == 0:
             return StepMetrics(0.0, 0, 0, 0.0)
-        before = self._gradients_so_far()
         total = 0.0
         for batch in batches:
             loss = objective.loss(Outputs(self.logprobs(batch)), batch)
             value = float(loss.total.detach())
             if value != value or abs(value) == float("inf"):
                 self.optimizer.clear()
-                self._has_gradient = False
                 raise EthosError(
                     f"the loss of {objective.name} is {value} on rows {', '.join(batch.row_ids)}; "
                     "lower knobs.lr, or withdraw those rows"
                 )
             (loss.total * (weight / units)).backward()
             total += value
-        norm = self._norm_since(before)
-        self._has_gradient = True
-        return StepMetrics(total / units, units, sum(batch.tokens for batch in batches), norm)
-
-    def _gradients_so_far(self) -> dict[str, Tensor] | None:
-        """A copy of what other objectives have added in this step; None if they have added nothing."""
-        if not self._has_gradient:
-            return None
-        return {name: gradient.clone() for name, gradient in self.optimizer.gradients.items()}
-
-    def _norm_since(self, before: Mapping[str, Tensor] | None) -> float:
-        if before is None:
-            return self.optimizer.gradient_norm()
-        squares = [(gradient - before[name]).square().sum() for name, gradient in self.optimizer.gradients.items()]
-        return float(torch.stack(squares).sum().sqrt())
+        tokens = sum(batch.tokens for batch in batches)
+        return StepMetrics(total / units, units, tokens, self.optimizer.gather())
 
     def optim_step(self, params: OptimParams) -> float:
         """One AdamW step with these hyperparameters. Returns the gradient's norm before clipping.
 
         Raises EthosError if the gradient is not finite; it is thrown away then, and the weights stay.
         """
-        self._has_gradient = False
         return self.optimizer.step(params)
 
     def save(self, directory: Path, extra: Mapping[str, Any]) -> None:
