@@ -98,6 +98,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_1(ethos: Ethos, folder: Path, a
         (b"name: ../wren\nspec: s.md\n", "name"),
         (b"name: wren\nspec: s.md\ntraining: {stpes: 3}\n", "training.stpes is not a field"),
         (b"name: wren\nspec: s.md\nknobs: {lr: 3}\n", "knobs.lr"),
+        (b"name: wren\nspec: s.md\nsynthesis: {demonstrations: {draws: 8}}\n", "raise max_draws, or lower draws"),
         (b"name: wren\nspec: nowhere.md\n", "nowhere.md"),
     ],
 )

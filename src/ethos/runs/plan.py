@@ -20,7 +20,7 @@ from ethos.store.config import RunConfig
 from ethos.synthesis.sizes import chosen_clauses, plan_scenarios
 
 GFLOPS_PER_CORE = 250.0  # bf16 with what surrounds the products, measured on the 2-core development machine
-TRAINING_BYTES_PER_PARAMETER = 18  # bf16 weight, fp32 master, gradient and two moments
+TRAINING_BYTES_PER_PARAMETER = 22  # bf16 weight, fp32 master, two gradients (an objective's, the step's), two moments
 FROZEN_BYTES_PER_PARAMETER = 4  # bf16 weight, and its packed copy
 KV_TOKENS = 96 * 1024  # the most that the slots of an engine hold
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell

@@ -26,7 +26,7 @@ from ethos.store.rows import DemonstrationRow, DocumentRow, Row
 from ethos.synthesis.demonstrations import Demonstrations
 from ethos.synthesis.documents import Documents
 from ethos.synthesis.replay import Replay
-from ethos.synthesis.scenarios import write_scenarios
+from ethos.synthesis.scenarios import name_families, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
 from ethos.synthesis.types import Cast, Job, Recipe
 
@@ -67,10 +67,11 @@ async def scenarios_of(
     async def make() -> Json:
         plans = [plan_scenarios(clause, config.scenarios) for clause in clauses]
         total = sum(plan.prompts[pool] + plan.contrasts.get(pool, 0) for plan in plans for pool in pools)
+        spec, settings, seed = session.spec, config.scenarios, config.scenario_seed
+        with session.ui.stage("naming subjects", total=len(clauses), unit="clauses") as bar:
+            families = await name_families(spec, clauses, settings, seed, teacher, pools, bar.advance)
         with session.ui.stage("writing scenarios", total=total, unit="prompts") as bar:
-            written = await write_scenarios(
-                session.spec, clauses, config.scenarios, config.scenario_seed, teacher, pools, bar.advance
-            )
+            written = await write_scenarios(spec, families, settings, seed, teacher, bar.advance)
         if missing := total - len(written):
             session.ui.warn(
                 f"{missing} of {total} scenarios are left out: the teacher wrote no usable message for them"

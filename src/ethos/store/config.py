@@ -156,6 +156,15 @@ class DemonstrationsConfig(Section):
     replay_rows: Annotated[int, Field(ge=0)] = 40
     """The student's own replies to plain prompts, kept in the mixture against forgetting."""
 
+    @model_validator(mode="after")
+    def _all_draws_hold_those_at_a_time(self) -> DemonstrationsConfig:
+        if self.draws > self.max_draws:
+            raise ValueError(
+                f"demonstrations: draws ({self.draws} at a time) exceeds max_draws ({self.max_draws} in all); "
+                "raise max_draws, or lower draws"
+            )
+        return self
+
 
 class SynthesisConfig(Section):
     """What the teacher makes."""

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from ethos.errors import EthosError
-from ethos.judging.content import content_words, fillers_for
-from ethos.judging.rubric import odds_of_yes
 from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name, words
@@ -24,20 +22,15 @@ from ethos.spec.types import Clause, Spec
 from ethos.store.config import ScenariosConfig
 from ethos.synthesis.few_shot import few_shot
 from ethos.synthesis.sizes import contexts_of, plan_scenarios
-from ethos.synthesis.types import case_of, in_order, wording
+from ethos.synthesis.subjects import name_subjects, odds_of_case
+from ethos.synthesis.types import case_of, in_order
 
-_TOPIC_CALLS = 24  # lists asked for before giving up
-_LISTS_AT_ONCE, _CONTRAST_LISTS_AT_ONCE = 6, 3
-_TOPICS_A_CALL = 10
-_TOPIC_TOKENS, _CONTRAST_TOKENS = 11, 15  # a line; a list that rambles on is cut off
 _MESSAGE_TRIES = 4
-_DRAWS_A_RETRY = 4
-_CONTRAST_CHOICE = 3  # candidates for each contrast that is needed
+_DRAWS_A_RETRY = 2
 _CLEARLY_A_CASE = 0.75  # odds
 _LONGEST_MESSAGE_WORDS = 80
 _ANY_TOPIC = "anything"  # stands for that of a message which the spec gives
 _LONGEST_MESSAGE_TOKENS = 120
-_NUMBERED = re.compile(r"^\s*(?:\d+\s*[.):、．：]|[-*•])\s*(.+?)\s*$")
 _OPEN_SLOT = re.compile(
     r"\[[A-Za-z ']{2,30}\]|\{\{?\w+\}?\}|<\||^(?:form|situation|who writes):", re.IGNORECASE | re.MULTILINE
 )
@@ -50,11 +43,10 @@ _ANSWER = re.compile(  # how an assistant opens, and not the person who writes t
     r"|\bsorry to hear\b|\bhow can i (?:help|assist)\b|\bprovide (?:me with )?more (?:details|information|context)\b",
     re.IGNORECASE,
 )
-_QUESTION = re.compile(r"[?？]")
 _LABEL = re.compile(r"^(?:subject|message|email|text|post)\s*:\s*", re.IGNORECASE)
 
 
-async def write_scenarios(
+async def name_families(
     spec: Spec,
     clauses: Sequence[Clause],
     config: ScenariosConfig,
@@ -62,25 +54,39 @@ async def write_scenarios(
     teacher: Sampler,
     pools: Sequence[Pool],
     advance: Callable[[], None],
-) -> list[Scenario]:
-    """The scenarios of these pools, in a fixed order.
+) -> list[Family]:
+    """What the scenarios of these pools will be about, in a fixed order; `advance` is called after each clause.
 
-    Raises:
-        EthosError: if the teacher can't find enough topics, or keeps writing messages that can't be used.
+    Raises EthosError if the teacher can't find enough subjects.
     """
-    families = [
-        family
-        for group in await asyncio.gather(*(_families(spec, clause, config, seed, teacher) for clause in clauses))
-        for family in group
-        if family.pool in pools
-    ]
+
+    async def of_clause(clause: Clause) -> list[Family]:
+        families = await _families(spec, clause, config, seed, teacher)
+        advance()
+        return [family for family in families if family.pool in pools]
+
+    return [family for group in await asyncio.gather(*map(of_clause, clauses)) for family in group]
+
+
+async def write_scenarios(
+    spec: Spec,
+    families: Sequence[Family],
+    config: ScenariosConfig,
+    seed: int,
+    teacher: Sampler,
+    advance: Callable[[], None],
+) -> list[Scenario]:
+    """A scenario for each family, in their order; `advance` is called for each one written.
+
+    Raises EthosError if the teacher keeps writing messages that can't be used.
+    """
     forms = {context.name: context.instruction for context in config.contexts}
     given = [example for clause in spec.clauses for example in (*clause.good, *clause.bad)]
     taken = _Taken({text for example in given for text in (example.message, example.reply) if text})
     writer = _Writer(spec, forms, config.temperature, seed, teacher)
     scenarios: dict[Family, Scenario] = {}
     written: dict[Family, list[_Message]] = {family: [] for family in families}
-    waiting = families
+    waiting = list(families)
     for attempt in range(_MESSAGE_TRIES):
         # in the families' order, so that which of two messages alike is kept doesn't depend on who was faster
         async for family, messages in in_order(partial(writer.write, attempt), waiting):
@@ -102,7 +108,7 @@ async def write_scenarios(
 async def _families(spec: Spec, clause: Clause, config: ScenariosConfig, seed: int, teacher: Sampler) -> list[Family]:
     plan = plan_scenarios(clause, config)
     contexts = contexts_of(clause, config)
-    topics = await _topics(spec, clause, sum(plan.topics.values()), seed, teacher)
+    topics = await name_subjects(spec, clause, sum(plan.topics.values()), seed, teacher)
     dealt = deal_topics(topics, plan.topics, seed, clause.id)
     families = [
         family
@@ -110,68 +116,12 @@ async def _families(spec: Spec, clause: Clause, config: ScenariosConfig, seed: i
         for family in families_of_pool(clause.id, pool, dealt[pool], contexts, plan.prompts[pool])
     ]
     if plan.contrasts:
-        others = await _topics(spec, clause, sum(plan.contrasts.values()), seed, teacher, contrast=True)
+        others = await name_subjects(spec, clause, sum(plan.contrasts.values()), seed, teacher, contrast=True)
         dealt = deal_topics(others, plan.contrasts, seed, f"{clause.id}/contrast")
         plain = [context for context in contexts if not context.reserved][:1]
         for pool, count in plan.contrasts.items():
             families += families_of_pool(clause.id, pool, dealt[pool], plain, count, contrast=True)
     return families
-
-
-async def _topics(
-    spec: Spec, clause: Clause, needed: int, seed: int, teacher: Sampler, *, contrast: bool = False
-) -> list[str]:
-    """At least `needed` distinct topics, or messages for contrast, from as many lists as that takes."""
-    asked = few_shot("contrast_topics" if contrast else "topics").fill(
-        {"count": str(_TOPICS_A_CALL), "case": case_of(clause), "language": language_name(spec.language)}
-    )
-    tokens = (_CONTRAST_TOKENS if contrast else _TOPIC_TOKENS) * _TOPICS_A_CALL
-    params = SamplingParams(tokens, temperature=0.9, top_p=0.95, seed=seed)
-    found: dict[str, str] = {}
-    draws = range(0)
-    while len(found) < needed and draws.stop < _TOPIC_CALLS:
-        draws = range(draws.stop, draws.stop + (_CONTRAST_LISTS_AT_ONCE if contrast else _LISTS_AT_ONCE))
-        for sample in await teacher.sample(asked, params, draws):
-            lines = sample.text.splitlines()
-            for line in lines[:-1] if sample.finish_reason == "length" else lines:
-                match = _NUMBERED.match(line)
-                if match and (_is_plain_question(match.group(1), clause) if contrast else _is_phrase(match.group(1))):
-                    topic = match.group(1).strip('*_"“” ').rstrip(".")
-                    found.setdefault(topic.casefold(), topic)
-    if len(found) < needed:
-        raise EthosError(
-            f"clause {clause.id}: the teacher {teacher.name} named {len(found)} distinct subjects, and {needed} "
-            "are needed; add `when:` to the clause, lower scenarios.*_per_clause, or name a stronger teacher"
-        )
-    if not contrast:
-        return list(found.values())[: max(needed, 4 * _TOPICS_A_CALL)]
-    candidates = list(found.values())[: _CONTRAST_CHOICE * needed]
-    odds = await asyncio.gather(*(odds_of_case(teacher, clause, text) for text in candidates))
-    return [text for _, text in sorted(zip(odds, candidates, strict=True), key=lambda pair: pair[0])[:needed]]
-
-
-async def odds_of_case(teacher: Sampler, clause: Clause, message: str) -> float:
-    """The odds, as the teacher sees them, that a message calls on the clause.
-
-    1 where any message does; a half without a clear answer, which speaks neither for a message nor for a contrast.
-    """
-    if clause.applies == "always" and not clause.when:
-        return 1.0
-    prompt = wording("case")
-    asked = prompt.fill(trusted={**prompt.fields, "case": case_of(clause)}, quoted={"message": message})
-    odds, _ = await odds_of_yes(teacher, asked, prompt.fields["yes"], prompt.fields["no"])
-    return 0.5 if odds is None else odds
-
-
-def _is_phrase(text: str) -> bool:
-    return 1 <= len(words(text)) <= 12
-
-
-def _is_plain_question(text: str, clause: Clause) -> bool:
-    """Whether a contrast is a whole message that asks something, and has no word of the clause's case in it."""
-    called_for = content_words(case_of(clause), fillers_for(case_of(clause)))
-    shares = content_words(text, fillers_for(text)) & called_for
-    return 4 <= len(words(text)) <= 30 and _QUESTION.search(text) is not None and not shares
 
 
 @dataclass(frozen=True, slots=True)
