@@ -49,13 +49,13 @@ def test_a_clause_without_a_question_is_unscored(make):
     assert "no question" in verdict.evidence
 
 
-def test_an_endpoint_is_asked_for_the_first_tokens_logprobs(gives_reason):
-    class Endpoint:
+def test_an_endpoint_is_asked_for_the_first_tokens_logprobs(make, gives_reason):
+    class Endpoint(make.sampler):
         async def first_token_logprobs(self, prompt, candidates):
             assert candidates == ("Yes", "No")
             return [math.log(0.6), math.log(0.2)]
 
-    assert judged(Endpoint(), gives_reason, "Blue.").score == pytest.approx(0.75)
+    assert judged(Endpoint(lambda prompt, draw: "No"), gives_reason, "Blue.").score == pytest.approx(0.75)
 
 
 def test_without_logprobs_five_sampled_answers_are_counted_and_the_unclear_ones_ignored(make, gives_reason):
@@ -102,9 +102,9 @@ def test_many_verdicts_come_back_in_order(make, gives_reason):
     assert [round(v.score, 3) for v in verdicts] == [0.881, 0.269, 0.5]
 
 
-def test_an_endpoint_whose_likeliest_tokens_hold_neither_answer_leaves_the_reply_unscored(gives_reason):
-    class Endpoint:
+def test_an_endpoint_whose_likeliest_tokens_hold_neither_answer_leaves_the_reply_unscored(make, gives_reason):
+    class Endpoint(make.sampler):
         async def first_token_logprobs(self, prompt, candidates):
             return [-math.inf, -math.inf]
 
-    assert judged(Endpoint(), gives_reason, "Blue.").score is None
+    assert judged(Endpoint(lambda prompt, draw: "No"), gives_reason, "Blue.").score is None

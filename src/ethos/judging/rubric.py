@@ -31,8 +31,11 @@ class _Teacherforced(Protocol):
 
 
 @runtime_checkable
-class _FirstToken(Protocol):
+class _FirstToken(Sampler, Protocol):
     async def first_token_logprobs(self, prompt: Conversation, candidates: Sequence[str]) -> list[float] | None: ...
+
+
+JudgeModel = _Teacherforced | _FirstToken | Sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class RubricJudge:
     `model` is a Scorer, has `first_token_logprobs`, or is a Sampler; the first of these that it is gets used.
     """
 
-    model: object
+    model: JudgeModel
     name: str
     wording: Wording
 
@@ -59,7 +62,7 @@ class RubricJudge:
         return Verdict(odds, f"{self.wording.fields['yes']} at {odds:.3f} ({how}): {clause.ask}", self.name, clause.id)
 
 
-async def odds_of_yes(model: object, prompt: Conversation, yes: str, no: str) -> tuple[float | None, str]:
+async def odds_of_yes(model: JudgeModel, prompt: Conversation, yes: str, no: str) -> tuple[float | None, str]:
     """The odds in [0, 1] that a model answers `yes` rather than `no`, and how they were had; None without an answer."""
     if isinstance(model, _Teacherforced):
         scored_yes, scored_no = await model.score(prompt, (yes, no))
@@ -68,9 +71,8 @@ async def odds_of_yes(model: object, prompt: Conversation, yes: str, no: str) ->
         logprobs = await model.first_token_logprobs(prompt, (yes, no))
         if logprobs is not None:
             return _odds(*logprobs), "log-probabilities"
-    sampler: Sampler = model  # type: ignore[assignment]
     params = SamplingParams(max_tokens=ANSWER_TOKENS, temperature=1.0)
-    samples = await sampler.sample(prompt, params, draws=range(SAMPLED_ANSWERS))
+    samples = await model.sample(prompt, params, draws=range(SAMPLED_ANSWERS))
     answers = [answer for sample in samples if (answer := parse_answer(sample.text, yes, no)) is not None]
     if not answers:
         return None, f"none of {len(samples)} sampled answers was {yes} or {no}"

@@ -19,7 +19,7 @@ from ethos.models.prefixes import Prefix, PrefixCache, shared_length
 from ethos.models.sampling import choose, uniforms
 from ethos.models.types import FinishReason, SamplingParams, TokenLogprobs
 
-_PREFILL_TOKENS = 2048
+_PREFILL_TOKENS, _PREFILL_TOKENS_CPU = 4096, 512  # in one pass; on CPUs more fall out of their caches
 _WORTH_WAITING = 32  # tokens; a shorter shared beginning is computed again rather than waited for
 _LOGIT_ROWS = 256
 _TOKENS_A_SLOT = 1024  # where all slots are in use; longer sequences leave slots empty
@@ -158,6 +158,7 @@ class Decoding:
 
         Of several prompts with a long common beginning, one goes first and the others take up from its prefix.
         """
+        most_tokens = _PREFILL_TOKENS_CPU if self.forward.device.type == "cpu" else _PREFILL_TOKENS
         logits_BV = torch.empty(len(prompts), self.forward.vocabulary, device=self.forward.device)
         waiting = list(range(len(prompts)))
         while waiting:
@@ -170,7 +171,7 @@ class Decoding:
                 prefix, shared = self._prefixes.longest(prompt)
                 shared = min(shared, len(prompt) - 1)
                 ahead = max((shared_length(prompts[other], prompt) for other in batch), default=0)
-                full = tokens + len(prompt) - shared > _PREFILL_TOKENS
+                full = tokens + len(prompt) - shared > most_tokens
                 if batch and (full or min(ahead, len(prompt) - 1) - shared >= _WORTH_WAITING):
                     deferred.append(index)
                     continue

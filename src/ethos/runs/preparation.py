@@ -151,12 +151,14 @@ async def rows_of(
     """Names of row files by kind, written now or read back. What was rejected is counted by reason."""
     recipes: list[Recipe] = [Documents(), Demonstrations(), Replay(replay_prompts)]
 
+    async def written(recipe: Recipe) -> list[Row]:
+        with session.ui.stage(f"writing {recipe.name}", total=recipe.size(job), unit="units") as bar:
+            return [row async for row in recipe.rows(job, cast, bar.advance)]
+
     async def make() -> Json:
-        made: list[Row] = []
-        for recipe in recipes:
-            if recipe.size(job):
-                with session.ui.stage(f"writing {recipe.name}", total=recipe.size(job), unit="units") as bar:
-                    made += [row async for row in recipe.rows(job, cast, bar.advance)]
+        # all at once: the last draws of one recipe leave slots of the engine that another fills
+        written_rows = await asyncio.gather(*(written(recipe) for recipe in recipes if recipe.size(job)))
+        made = [row for rows in written_rows for row in rows]
         session.stages.set_counts("rows", dict(job.rejected))
         files: dict[str, Json] = {}
         for kind in (DocumentRow, DemonstrationRow):

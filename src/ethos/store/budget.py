@@ -11,7 +11,7 @@ from ethos.errors import EthosError
 from ethos.store.config import BudgetConfig
 
 
-class BudgetSpent(EthosError):  # noqa: N818 - reads as what it says
+class BudgetSpent(EthosError):
     """A call would go past the budget; what was paid for is kept."""
 
 

@@ -108,7 +108,10 @@ async def write_scenarios(
 async def _families(spec: Spec, clause: Clause, config: ScenariosConfig, seed: int, teacher: Sampler) -> list[Family]:
     plan = plan_scenarios(clause, config)
     contexts = contexts_of(clause, config)
-    topics = await name_subjects(spec, clause, sum(plan.topics.values()), seed, teacher)
+    name = partial(name_subjects, spec, clause, seed=seed, teacher=teacher)
+    topics, others = await asyncio.gather(
+        name(needed=sum(plan.topics.values())), name(needed=sum(plan.contrasts.values()), contrast=True)
+    )
     dealt = deal_topics(topics, plan.topics, seed, clause.id)
     families = [
         family
@@ -116,7 +119,6 @@ async def _families(spec: Spec, clause: Clause, config: ScenariosConfig, seed: i
         for family in families_of_pool(clause.id, pool, dealt[pool], contexts, plan.prompts[pool])
     ]
     if plan.contrasts:
-        others = await name_subjects(spec, clause, sum(plan.contrasts.values()), seed, teacher, contrast=True)
         dealt = deal_topics(others, plan.contrasts, seed, f"{clause.id}/contrast")
         plain = [context for context in contexts if not context.reserved][:1]
         for pool, count in plan.contrasts.items():

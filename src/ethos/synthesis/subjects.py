@@ -18,7 +18,7 @@ from ethos.synthesis.few_shot import few_shot
 from ethos.synthesis.types import case_of, wording
 
 _MOST_LISTS = 24  # asked for before giving up
-_LISTS_AT_ONCE, _CONTRAST_LISTS_AT_ONCE = 6, 3
+_LISTS_AT_ONCE, _CONTRAST_LISTS_AT_ONCE = 4, 3
 _LINES_A_LIST = 10
 _SUBJECT_TOKENS, _CONTRAST_TOKENS = 11, 15  # a line; a list that rambles on is cut off
 _CONTRAST_CHOICE = 3  # candidates for each contrast that is needed
@@ -33,6 +33,8 @@ async def name_subjects(
 
     Raises EthosError if the teacher can't find so many.
     """
+    if needed == 0:
+        return []
     asked = few_shot("contrast_topics" if contrast else "topics").fill(
         {"count": str(_LINES_A_LIST), "case": case_of(clause), "language": language_name(spec.language)}
     )

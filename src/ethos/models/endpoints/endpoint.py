@@ -24,7 +24,7 @@ _QUOTED_CHARACTERS = 200
 _SHORTEST_SECRET = 12  # shorter ones are stand-ins for servers that want none, such as EMPTY, and occur in replies
 
 
-class EndpointFailed(EthosError):  # noqa: N818 - reads as what it says
+class EndpointFailed(EthosError):
     """An endpoint gave no usable answer, retries included, but may yet: a caller may count it and go on."""
 
 

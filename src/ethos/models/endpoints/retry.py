@@ -16,7 +16,7 @@ RETRYABLE_STATUSES = frozenset({408, 409, 429})
 """Beside these, every 5xx; a timeout, a broken connection and a malformed answer are retried as well."""
 
 
-class CallFailed(Exception):  # noqa: N818 - reads as what it says
+class CallFailed(Exception):
     """One attempt came to nothing. Never leaves this package."""
 
     def __init__(self, reason: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
