@@ -12,20 +12,19 @@ from typing import Any
 
 from ethos.errors import EthosError
 from ethos.judging.recitation import Recitation
-from ethos.judging.rubric import RubricJudge
-from ethos.judging.wording import load_wording
 from ethos.progress import Progress
 from ethos.report.report import build_report
 from ethos.report.writing import write_report
 from ethos.runs.controls import Controls
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
-from ethos.runs.placebo import placebo_rows
+from ethos.runs.placebo import train_placebo
 from ethos.runs.preparation import (
     CalibratedJudge,
-    calibrated,
+    calibrated_judge,
     labelled_replies,
     load_rows,
     missing_rows,
+    probe_language,
     rows_of,
     scenarios_of,
     sources_of,
@@ -33,6 +32,7 @@ from ethos.runs.preparation import (
 from ethos.runs.reading import (
     SEALED,
     TASTE,
+    Arm,
     Taster,
     canary_questions,
     choose_prompting,
@@ -43,7 +43,6 @@ from ethos.runs.reading import (
 from ethos.runs.reporting import Findings, report_inputs, warnings_of
 from ethos.runs.session import Session, open_session
 from ethos.runs.training import Trainer, prepare_rows, require_rows
-from ethos.spec.language import language_name
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause
@@ -56,7 +55,6 @@ from ethos.synthesis.sizes import chosen_clauses
 from ethos.synthesis.types import Cast, Job
 from ethos.tasting.arms import prompts_for
 from ethos.tasting.canaries import replay_prompts
-from ethos.tasting.language_probe import can_write
 from ethos.tasting.questions import Question
 from ethos.training.policy import Policy
 
@@ -134,13 +132,13 @@ class _Job:
             base = await self.shelf.base_student(session)
             teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")
         count = _token_counter(base)
-        warnings = await self._probe_language(base)
+        warnings = await probe_language(session, base)
 
         scenarios = await scenarios_of(session, self.clauses, teacher, ("train", "taste", "sealed"))
         pools = {pool: [s for s in scenarios if s.family.pool == pool] for pool in ("train", "taste", "sealed")}
         labelled = await labelled_replies(session, self.clauses, scenarios, teacher, count)
-        judge = await self._judge(labelled, sealed=False)
-        sealed_judge = await self._judge(labelled, sealed=True)
+        judge = await calibrated_judge(session, self.shelf, self.clauses, labelled, sealed=False)
+        sealed_judge = await calibrated_judge(session, self.shelf, self.clauses, labelled, sealed=True)
         warnings += warnings_of(self.clauses, judge.calibrations)
 
         assessor = judge.assessor(session.spec)
@@ -183,9 +181,17 @@ class _Job:
         trained = RecordedPolicy(self.shelf.policy_engine(policy), session.records, "main", steps, SEALED)
         with session.ui.stage("reading the trained student's canaries"):
             trained_canary = await read_canaries(session, "trained", trained, questions, steps)
-        await self._read_sealed(sealed_judge, pools["sealed"], base, trained, prompting["chosen"], recitation)
+        sealed, frame_tokens = pools["sealed"], config.synthesis.frame_tokens
+        prompted = prompts_for(prompting["chosen"], sealed, session.spec, count, frame_tokens)
+        arms: dict[str, Arm] = {
+            "base": (base, None),
+            "prompted": (base, [p.conversation for p in prompted]),
+            "trained": (trained, None),
+        }
+        sealed_taster = Taster(session, sealed_judge.assessor(session.spec), recitation)
+        await read_sealed(sealed_taster, sealed, arms, steps, digest([s.id for s in sealed]))
         if config.placebo:
-            await self._placebo(base, rows, sealed_judge, pools["sealed"], recitation)
+            await train_placebo(session, self.shelf, base, rows, sealed_taster, sealed)
 
         found = Findings(
             clauses=self.clauses,
@@ -204,29 +210,6 @@ class _Job:
         html, json_path = write_report(report, session.run.path)
         session.report_status("done", "", step=steps, total=steps)
         return RunOutcome(session.run.path, report, html, json_path)
-
-    async def _probe_language(self, base: FrozenStudent) -> list[str]:
-        language = self.session.spec.language
-        if language == "en":
-            return []
-        share = await can_write(base, language)
-        if share >= 0.5:
-            return []
-        warning = (
-            f"the spec is in {language_name(language)}, and the student answered in it in {share:.0%} of the probes: "
-            "it can hardly write it"
-        )
-        self.session.ui.warn(warning)
-        return [warning]
-
-    async def _judge(self, labelled: Any, *, sealed: bool) -> CalibratedJudge:
-        """The judge of rows and looks, or that of the sealed pool: another model, or the same in other words."""
-        session, names = self.session, self.session.config.models
-        name = names.sealed_judge or names.judge if sealed else names.judge
-        model = await self.shelf.frozen(session, name, "sealed judge" if sealed else "judge")
-        wording = load_wording("rubric_sealed" if sealed else "rubric", session.spec.language)
-        judge = RubricJudge(model, f"{name} ({wording.name})", wording)
-        return await calibrated(session, "sealed judge" if sealed else "judge", judge, self.clauses, labelled)
 
     async def _train(
         self,
@@ -253,53 +236,6 @@ class _Job:
         self.controls.in_training = False
         await self.shelf.worker.run(policy.export, session.run.path / STUDENT_FOLDER)
         return policy
-
-    async def _read_sealed(
-        self,
-        judge: CalibratedJudge,
-        scenarios: Sequence[Scenario],
-        base: FrozenStudent,
-        trained: RecordedPolicy,
-        variant: Any,
-        recitation: Recitation,
-    ) -> None:
-        session = self.session
-        prompted = prompts_for(
-            variant, scenarios, session.spec, _token_counter(base), session.config.synthesis.frame_tokens
-        )
-        arms: dict[str, Any] = {
-            "base": (base, None),
-            "prompted": (base, [p.conversation for p in prompted]),
-            "trained": (trained, None),
-        }
-        taster = Taster(session, judge.assessor(session.spec), recitation)
-        pool = digest([s.id for s in scenarios])
-        await read_sealed(taster, scenarios, arms, session.config.training.steps, pool)
-
-    async def _placebo(
-        self,
-        base: FrozenStudent,
-        rows: Sequence[Row],
-        judge: CalibratedJudge,
-        scenarios: Sequence[Scenario],
-        recitation: Recitation,
-    ) -> None:
-        """Trains another copy on as many loss tokens of other things than the spec, and reads it the same way."""
-        session, config = self.session, self.session.config
-        if "placebo" not in session.journal.branches():
-            session.journal.fork("placebo", MAIN, 0)
-        policy = await self.shelf.policy(config.training, config.system_message, config.seed)
-        engine = self.shelf.policy_engine(policy)
-        made = await placebo_rows(session, base, prepare_rows(policy, "sizes", rows))
-        version = digest([row.id for row in made])
-
-        async def no_look(step: int) -> None: ...
-
-        trainer = Trainer(session, policy, prepare_rows(policy, version, made), "placebo", config.training.steps)
-        await trainer.train(self.shelf.worker.run, no_look, engine.weights_changed)
-        student = RecordedPolicy(engine, session.records, "placebo", config.training.steps, SEALED)
-        taster = Taster(session, judge.assessor(session.spec), recitation)
-        await taster.look(student, scenarios, None, "placebo", config.training.steps, SEALED)
 
 
 def _can_be_assessed(clause: Clause, judge: CalibratedJudge) -> bool:

@@ -1,6 +1,7 @@
-"""The placebo arm's rows: as many loss tokens as the real arm's, of the base's own replies and of unrelated text.
+"""The placebo arm: another copy of the student, trained on as many loss tokens that have nothing to do with the spec.
 
-It answers the question how much of a change comes from training at all.
+They are the base's own replies, and text on unrelated subjects. The arm answers the question how much of a change comes
+from training at all.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from ethos.models.types import SamplingParams
-from ethos.runs.models import FrozenStudent
+from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
+from ethos.runs.reading import SEALED, Taster
 from ethos.runs.session import Session
-from ethos.runs.training import Prepared
+from ethos.runs.training import Prepared, Trainer, prepare_rows
 from ethos.spec.conversation import Conversation
+from ethos.spec.scenarios import Scenario
+from ethos.store.canonical import digest
+from ethos.store.journal import MAIN
 from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage, Row
 from ethos.tasting.canaries import replay_prompts
 
@@ -28,10 +33,34 @@ _SUBJECTS = (
     "bread",
     "a small town",
 )
-
-
 _MOST_DRAWS = 32  # of each prompt
 _MAX_TOKENS = 128
+
+PLACEBO = "placebo"  # the branch, and the arm
+
+
+async def train_placebo(
+    session: Session,
+    shelf: ModelShelf,
+    base: FrozenStudent,
+    rows: Sequence[Row],
+    taster: Taster,
+    scenarios: Sequence[Scenario],
+) -> None:
+    """Trains another copy beside the real arm's `rows`, and reads it on the same sealed scenarios."""
+    config = session.config
+    if PLACEBO not in session.journal.branches():
+        session.journal.fork(PLACEBO, MAIN, 0)
+    policy = await shelf.policy(config.training, config.system_message, config.seed)
+    engine, steps = shelf.policy_engine(policy), config.training.steps
+    made = await placebo_rows(session, base, prepare_rows(policy, "sizes", rows))
+    prepared = prepare_rows(policy, digest([row.id for row in made]), made)
+
+    async def no_look(step: int) -> None: ...
+
+    await Trainer(session, policy, prepared, PLACEBO, steps).train(shelf.worker.run, no_look, engine.weights_changed)
+    student = RecordedPolicy(engine, session.records, PLACEBO, steps, SEALED)
+    await taster.look(student, scenarios, None, PLACEBO, steps, SEALED)
 
 
 async def placebo_rows(session: Session, base: FrozenStudent, real: Mapping[str, Prepared]) -> list[Row]:

@@ -14,10 +14,13 @@ from ethos.judging.labelled import CalibrationReply, load_calibration
 from ethos.judging.near_misses import generate_calibration
 from ethos.judging.questions import draft_questions
 from ethos.judging.rubric import RubricJudge
+from ethos.judging.wording import load_wording
 from ethos.models.types import Sampler
+from ethos.runs.models import FrozenStudent, ModelShelf
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
 from ethos.spec.frame import frame
+from ethos.spec.language import language_name
 from ethos.spec.scenarios import Family, Pool, Scenario, require_pool_sizes
 from ethos.spec.types import Clause, Json, Spec
 from ethos.store.canonical import digest
@@ -29,8 +32,13 @@ from ethos.synthesis.replay import Replay
 from ethos.synthesis.scenarios import name_families, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
 from ethos.synthesis.types import Cast, Job, Recipe
+from ethos.tasting.language_probe import can_write
 
 CountTokens = Callable[[str], int]
+
+
+Labelled = tuple[tuple[str, ...], list[CalibrationReply]]
+"""Questions that a judge may be asked about a clause, and replies of which it is known whether they follow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,22 @@ async def stage(session: Session, name: str, inputs: Json, make: Callable[[], Aw
     payload = await make()
     session.stages.finish(name, payload)
     return payload
+
+
+async def probe_language(session: Session, base: FrozenStudent) -> list[str]:
+    """A warning if the student can hardly write the spec's language."""
+    language = session.spec.language
+    if language == "en":
+        return []
+    share = await can_write(base, language)
+    if share >= 0.5:
+        return []
+    warning = (
+        f"the spec is in {language_name(language)}, and the student answered in it in {share:.0%} of the probes: "
+        "it can hardly write it"
+    )
+    session.ui.warn(warning)
+    return [warning]
 
 
 async def scenarios_of(
@@ -93,10 +117,19 @@ async def scenarios_of(
     return scenarios
 
 
-async def calibrated(
-    session: Session, title: str, judge: RubricJudge, clauses: Sequence[Clause], replies: Mapping[str, Any]
+async def calibrated_judge(
+    session: Session, shelf: ModelShelf, clauses: Sequence[Clause], replies: Mapping[str, Labelled], *, sealed: bool
 ) -> CalibratedJudge:
-    """Calibrates a judge on every judged clause. `replies`: clause id → (questions, labelled replies)."""
+    """The judge of rows and looks, or that of the sealed pool: another model, or the same asked in other words.
+
+    It is calibrated on every judged clause. `replies`: clause id → (questions, labelled replies).
+    """
+    names = session.config.models
+    name = names.sealed_judge or names.judge if sealed else names.judge
+    title = "sealed judge" if sealed else "judge"
+    model = await shelf.frozen(session, name, title)
+    wording = load_wording("rubric_sealed" if sealed else "rubric", session.spec.language)
+    judge = RubricJudge(model, f"{name} ({wording.name})", wording)
     judged = [clause for clause in clauses if clause.judged]
 
     async def make() -> Json:
@@ -124,12 +157,12 @@ async def calibrated(
 
 async def labelled_replies(
     session: Session, clauses: Sequence[Clause], scenarios: Sequence[Scenario], teacher: Sampler, count: CountTokens
-) -> dict[str, tuple[tuple[str, ...], list[CalibrationReply]]]:
+) -> dict[str, Labelled]:
     """For each judged clause its questions and labelled replies: those of the user's file, else the teacher's."""
     judged = [clause for clause in clauses if clause.judged]
     own = [] if session.config.calibration is None else load_calibration(session.config.calibration, session.spec)
 
-    async def one(clause: Clause) -> tuple[tuple[str, ...], list[CalibrationReply]]:
+    async def one(clause: Clause) -> Labelled:
         questions = await draft_questions(clause, session.spec, teacher)
         labelled = [reply for reply in own if reply.clause_id == clause.id]
         if not labelled:

@@ -30,6 +30,9 @@ from ethos.tasting.types import BatchSampler, Student
 TASTE, SEALED = "taste", "sealed"
 LOOK_QUESTIONS = 60
 
+Arm = tuple[BatchSampler, Sequence[Conversation] | None]
+"""Who answers, and what each scenario is put to it as; None means its prompt as it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Taster:
@@ -146,7 +149,7 @@ async def glance_at_canaries(session: Session, model: Student, questions: Sequen
 async def read_sealed(
     taster: Taster,
     scenarios: Sequence[Scenario],
-    arms: Mapping[str, tuple[BatchSampler, Sequence[Conversation] | None]],
+    arms: Mapping[str, Arm],
     step: int,
     pool_digest: str,
 ) -> None:
