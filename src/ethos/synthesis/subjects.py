@@ -18,7 +18,7 @@ from ethos.synthesis.few_shot import few_shot
 from ethos.synthesis.types import case_of, wording
 
 _MOST_LISTS = 24  # asked for before giving up
-_LISTS_AT_ONCE, _CONTRAST_LISTS_AT_ONCE = 4, 3
+_LISTS_AT_FIRST, _CONTRAST_LISTS_AT_FIRST = 4, 3
 _LINES_A_LIST = 10
 _SUBJECT_TOKENS, _CONTRAST_TOKENS = 11, 15  # a line; a list that rambles on is cut off
 _CONTRAST_CHOICE = 3  # candidates for each contrast that is needed
@@ -41,9 +41,10 @@ async def name_subjects(
     tokens = (_CONTRAST_TOKENS if contrast else _SUBJECT_TOKENS) * _LINES_A_LIST
     params = SamplingParams(tokens, temperature=0.9, top_p=0.95, seed=seed)
     found: dict[str, str] = {}
-    draws = range(0)
-    while len(found) < needed and draws.stop < _MOST_LISTS:
-        draws = range(draws.stop, draws.stop + (_CONTRAST_LISTS_AT_ONCE if contrast else _LISTS_AT_ONCE))
+    asked_for, at_first = 0, _CONTRAST_LISTS_AT_FIRST if contrast else _LISTS_AT_FIRST
+    while len(found) < needed and asked_for < _MOST_LISTS:
+        draws = range(asked_for, min(max(at_first, 2 * asked_for), _MOST_LISTS))  # twice as many in all each time
+        asked_for = draws.stop
         for sample in await teacher.sample(asked, params, draws):
             lines = sample.text.splitlines()
             for line in lines[:-1] if sample.finish_reason == "length" else lines:

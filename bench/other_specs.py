@@ -1,0 +1,123 @@
+"""Specs that nobody tuned anything for, through the whole job; prints JSON and writes docs/results/other-specs.md.
+
+    python bench/other_specs.py [--runs-dir runs] [SPEC.md …]
+
+Small pools and ten steps: it is asked how many clauses can be measured and yield rows, not how well a student learns.
+Without names it takes the four of tests/fixtures/specs. A run that is through is read back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ethos.progress import progress_for
+from ethos.runs.launch import run
+from ethos.spec.language import detect_language
+from ethos.spec.parse import parse_spec
+from ethos.store.parquet_rows import read_rows
+from ethos.store.rows import DemonstrationRow, DocumentRow
+
+ROOT = Path(__file__).resolve().parent.parent
+SPECS = [
+    ROOT / "tests" / "fixtures" / "specs" / f"{name}.md" for name in ("prose_en", "setext_en", "french", "chinese")
+]
+PAGE = ROOT / "docs" / "results" / "other-specs.md"
+CONFIG: dict[str, Any] = {
+    "max_clauses": 8,
+    "scenarios": {
+        "train_per_clause": 8,
+        "taste_per_clause": 3,
+        "gate_per_clause": 3,
+        "sealed_per_checked_clause": 6,
+        "sealed_per_judged_clause": 6,
+        "contrast_per_clause": 2,
+    },
+    "synthesis": {
+        "documents": {"count": 6, "max_tokens": 200},
+        "demonstrations": {"max_tokens": 120, "replay_rows": 20},
+    },
+    "training": {"steps": 10, "context_tokens": 512, "checkpoint_every": 10},
+    "tasting": {"max_tokens": 100, "questions": 60},
+    "knobs": {"taste_every": 10, "taste_prompts": 1},
+}
+
+
+def main() -> None:
+    """Runs what is missing, then writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("specs", type=Path, nargs="*", default=SPECS)
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
+    options = parser.parse_args()
+    found = [measure(spec.resolve(), options.runs_dir) for spec in options.specs]
+    PAGE.write_text(page(found), encoding="utf-8")
+    print(json.dumps(found, indent=1, ensure_ascii=False))
+
+
+def measure(spec: Path, runs_dir: Path) -> dict[str, Any]:
+    """What one spec came to: per clause whether it is measurable, its judge's AUC and its rows; rows by language."""
+    path = runs_dir / f"{spec.stem}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump({"name": spec.stem, "spec": str(spec), **CONFIG}), encoding="utf-8")
+    outcome = run(path, runs_dir, progress_for())
+    rows = [row for file in sorted((outcome.run_dir / "rows").glob("*.parquet")) for row in read_rows(file)]
+    demonstrated: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
+    for row in rows:
+        if row.lineage.capability_source is not None:
+            continue
+        languages[detect_language(_text_of(row))] += 1
+        if row.lineage.recipe == "demonstrations":
+            demonstrated.update(row.lineage.clause_ids)
+    clauses = [
+        {"id": c["id"], "measurable": c["measurable"], "auc": c["auc"], "demonstrations": demonstrated[c["id"]]}
+        for c in outcome.report["clauses"]
+    ]
+    return {
+        "spec": spec.name,
+        "language": parse_spec(spec).language,
+        "clauses": clauses,
+        "rows_by_language": dict(languages),
+        "seconds": round(outcome.report["cost"]["seconds"]),
+    }
+
+
+def _text_of(row: object) -> str:
+    if isinstance(row, DocumentRow):
+        return row.text
+    assert isinstance(row, DemonstrationRow)
+    return row.conversation.messages[-1].content
+
+
+def page(found: Sequence[dict[str, Any]]) -> str:
+    """The results as Markdown: a line a spec, then a line a clause."""
+    lines = [
+        "# Other specs, through the whole job",
+        "",
+        "Prose alone, other headings, French, Chinese: specs that went through as they are, not a word changed for it.",
+        "Teacher and judge are the embedded 1.5B model. Made by `python bench/other_specs.py`.",
+        "",
+        "| spec | clauses | measurable, with rows | rows | in the spec's own language |",
+        "|---|---|---|---|---|",
+    ]
+    for spec in found:
+        good = sum(c["measurable"] and c["demonstrations"] > 0 for c in spec["clauses"])
+        rows, own = sum(spec["rows_by_language"].values()), spec["rows_by_language"].get(spec["language"], 0)
+        lines.append(f"| `{spec['spec']}` | {len(spec['clauses'])} | {good} | {rows} | {own} |")
+    lines += ["", "| spec | clause | AUC of the judge | measurable | demonstrations |", "|---|---|---|---|---|"]
+    for spec in found:
+        for clause in spec["clauses"]:
+            auc = "–" if clause["auc"] is None else f"{clause['auc']:.2f}"
+            measurable = "yes" if clause["measurable"] else "no"
+            lines.append(f"| `{spec['spec']}` | {clause['id']} | {auc} | {measurable} | {clause['demonstrations']} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
