@@ -163,7 +163,7 @@ class TemplateTeacher:
 
 ANSWERS: dict[str, Answer] = {
     "topics": topics,
-    "contrast_topics": contrasts,
+    "plain_questions": contrasts,
     "message": message,
     "demonstration": reply,
     "contrast_demonstration": plain_reply,
@@ -175,7 +175,7 @@ ANSWERS: dict[str, Answer] = {
 def kind_of(prompt: Conversation) -> str:
     """Which prompt file of `synthesis/` this is; KeyError if it is none."""
     system = prompt.messages[0].content
-    for name in ("topics", "contrast_topics", "message"):
+    for name in ("topics", "plain_questions", "message"):
         if system == few_shot(name).system:
             return name
     if system == wording("document").system:

@@ -8,7 +8,7 @@ from ethos.synthesis.few_shot import PROMPTS, few_shot
 
 ASKED = {
     "topics": {"count": "10", "case": "someone is lost", "language": "French"},
-    "contrast_topics": {"count": "10", "case": "someone is lost", "language": "French"},
+    "plain_questions": {"count": "10", "language": "French"},
     "message": {"case": "someone is lost", "topic": "a foggy harbour", "form": "an email", "language": "French"},
 }
 

@@ -110,6 +110,18 @@ def test_a_teacher_that_names_no_topics_is_an_error_that_names_the_clause(wren: 
         written(wren, teacher)
 
 
+def test_too_few_plain_questions_for_contrasts_are_an_error_that_names_the_mend(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    teacher.answers["plain_questions"] = lambda prompt, noise: "1. Is it going to rain?\n2. Is it going to snow?"
+    with pytest.raises(EthosError, match=r"clause name: of 2 plain questions .* lower scenarios.contrast_per_clause"):
+        written(wren, teacher)
+
+
+def test_no_contrast_is_given_twice(wren: Spec) -> None:
+    contrasts = [s.prompt.last_user for s in written(wren, TemplateTeacher()) if s.family.contrast]
+    assert len(set(contrasts)) == len(contrasts) == 2 * 2 * 3
+
+
 def test_a_message_that_was_cut_off_is_not_kept(wren: Spec) -> None:
     teacher = TemplateTeacher()
     long = " ".join(f"word{n}" for n in range(300))
@@ -154,7 +166,7 @@ def test_a_contrast_is_a_question_without_a_word_of_the_clauses_case(wren: Spec)
         return "\n".join([*spoilt, f"1. {message(prompt, noise)}", f"2. {message(prompt, noise)}"])
 
     teacher = TemplateTeacher()
-    teacher.answers["contrast_topics"] = mostly_spoilt
+    teacher.answers["plain_questions"] = mostly_spoilt
     contrasts = [s for s in written(wren, teacher) if s.family.contrast]
     assert len(contrasts) == 2 * 2 * 3
     assert all(s.prompt.last_user.endswith("?") for s in contrasts)
@@ -212,8 +224,8 @@ def test_where_no_message_seems_a_case_the_likeliest_are_taken(wren: Spec) -> No
 
 def test_contrasts_are_the_questions_least_like_a_case(wren: Spec) -> None:
     teacher = TemplateTeacher()
-    teacher.answers["contrast_topics"] = lambda prompt, noise: "\n".join(
-        f"{n}. {'Near' if n % 2 else 'Far'} {phrase(noise, 5)}?" for n in range(1, 11)
+    teacher.answers["plain_questions"] = lambda prompt, noise: "\n".join(
+        f"{n}. {noise.choice(['Near', 'Far'])} {phrase(noise, 5)}?" for n in range(1, 11)
     )
     teacher.answers["case"] = lambda prompt, noise: "Yes" if "\nNear" in prompt.last_user else "No"
     contrasts = [s.prompt.last_user for s in written(wren, teacher) if s.family.contrast]

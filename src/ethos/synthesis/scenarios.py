@@ -22,7 +22,7 @@ from ethos.spec.types import Clause, Spec
 from ethos.store.config import ScenariosConfig
 from ethos.synthesis.few_shot import few_shot
 from ethos.synthesis.sizes import contexts_of, plan_scenarios
-from ethos.synthesis.subjects import name_subjects, odds_of_case
+from ethos.synthesis.subjects import name_contrasts, name_subjects, odds_of_case
 from ethos.synthesis.types import case_of, in_order
 
 _MESSAGE_TRIES = 4
@@ -59,13 +59,29 @@ async def name_families(
 
     Raises EthosError if the teacher can't find enough subjects.
     """
+    plans = {clause.id: plan_scenarios(clause, config) for clause in clauses}
 
-    async def of_clause(clause: Clause) -> list[Family]:
-        families = await _families(spec, clause, config, seed, teacher)
+    async def subjects_of(clause: Clause) -> list[str]:
+        found = await name_subjects(spec, clause, sum(plans[clause.id].topics.values()), seed, teacher)
         advance()
-        return [family for family in families if family.pool in pools]
+        return found
 
-    return [family for group in await asyncio.gather(*map(of_clause, clauses)) for family in group]
+    needed = {clause_id: sum(plan.contrasts.values()) for clause_id, plan in plans.items()}
+    contrasts, subjects = await asyncio.gather(
+        name_contrasts(spec, needed, seed, teacher), asyncio.gather(*map(subjects_of, clauses))
+    )
+    families: list[Family] = []
+    for clause, topics in zip(clauses, subjects, strict=True):
+        contexts, plan = contexts_of(clause, config), plans[clause.id]
+        dealt = deal_topics(topics, plan.topics, seed, clause.id)
+        for pool in POOLS:
+            families += families_of_pool(clause.id, pool, dealt[pool], contexts, plan.prompts[pool])
+        if plan.contrasts:
+            dealt = deal_topics(contrasts[clause.id], plan.contrasts, seed, f"{clause.id}/contrast")
+            plain = [context for context in contexts if not context.reserved][:1]
+            for pool, count in plan.contrasts.items():
+                families += families_of_pool(clause.id, pool, dealt[pool], plain, count, contrast=True)
+    return [family for family in families if family.pool in pools]
 
 
 async def write_scenarios(
@@ -103,27 +119,6 @@ async def write_scenarios(
             "name a stronger teacher, or add `when:` to the clauses"
         )
     return [scenarios[family] for family in families if family in scenarios]
-
-
-async def _families(spec: Spec, clause: Clause, config: ScenariosConfig, seed: int, teacher: Sampler) -> list[Family]:
-    plan = plan_scenarios(clause, config)
-    contexts = contexts_of(clause, config)
-    name = partial(name_subjects, spec, clause, seed=seed, teacher=teacher)
-    topics, others = await asyncio.gather(
-        name(needed=sum(plan.topics.values())), name(needed=sum(plan.contrasts.values()), contrast=True)
-    )
-    dealt = deal_topics(topics, plan.topics, seed, clause.id)
-    families = [
-        family
-        for pool in POOLS
-        for family in families_of_pool(clause.id, pool, dealt[pool], contexts, plan.prompts[pool])
-    ]
-    if plan.contrasts:
-        dealt = deal_topics(others, plan.contrasts, seed, f"{clause.id}/contrast")
-        plain = [context for context in contexts if not context.reserved][:1]
-        for pool, count in plan.contrasts.items():
-            families += families_of_pool(clause.id, pool, dealt[pool], plain, count, contrast=True)
-    return families
 
 
 @dataclass(frozen=True, slots=True)

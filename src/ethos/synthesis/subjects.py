@@ -1,67 +1,123 @@
 """What the prompts of a clause will be about: subjects in which it applies, and whole messages in which it doesn't.
 
-Both come from lists that the teacher writes; of contrasts, those are kept that it least takes for a case of the clause.
+Both come from lists that the teacher writes. The messages are plain questions about nothing in particular: a small
+model that is told what to leave out writes just that. Each clause takes those that the teacher least sees as its case.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable, Mapping, Sequence
 
 from ethos.errors import EthosError
 from ethos.judging.content import content_words, fillers_for
 from ethos.judging.rubric import odds_of_yes
 from ethos.models.types import Sampler, SamplingParams
+from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name, words
 from ethos.spec.types import Clause, Spec
 from ethos.synthesis.few_shot import few_shot
 from ethos.synthesis.types import case_of, wording
 
-_MOST_LISTS = 24  # asked for before giving up
-_LISTS_AT_FIRST, _CONTRAST_LISTS_AT_FIRST = 4, 3
 _LINES_A_LIST = 10
-_SUBJECT_TOKENS, _CONTRAST_TOKENS = 11, 15  # a line; a list that rambles on is cut off
+_LISTS_AT_FIRST, _MOST_LISTS = 4, 24  # for the subjects of a clause
+_LISTS_AT_ONCE = 64
+_LISTS_TRIED = 8  # for plain questions: so many times what would do if all were distinct
+_SUBJECT_TOKENS, _QUESTION_TOKENS = 11, 15  # a line; a list that rambles on is cut off
 _CONTRAST_CHOICE = 3  # candidates for each contrast that is needed
 _NUMBERED = re.compile(r"^\s*(?:\d+\s*[.):、．：]|[-*•])\s*(.+?)\s*$")
 _QUESTION = re.compile(r"[?？]")
 
 
-async def name_subjects(
-    spec: Spec, clause: Clause, needed: int, seed: int, teacher: Sampler, *, contrast: bool = False
-) -> list[str]:
-    """At least `needed` distinct subjects, or messages for contrast, from as many lists as that takes.
+async def name_subjects(spec: Spec, clause: Clause, needed: int, seed: int, teacher: Sampler) -> list[str]:
+    """At least `needed` distinct subjects in which a clause is called for.
 
     Raises EthosError if the teacher can't find so many.
     """
-    if needed == 0:
-        return []
-    asked = few_shot("contrast_topics" if contrast else "topics").fill(
+    asked = few_shot("topics").fill(
         {"count": str(_LINES_A_LIST), "case": case_of(clause), "language": language_name(spec.language)}
     )
-    tokens = (_CONTRAST_TOKENS if contrast else _SUBJECT_TOKENS) * _LINES_A_LIST
-    params = SamplingParams(tokens, temperature=0.9, top_p=0.95, seed=seed)
-    found: dict[str, str] = {}
-    asked_for, at_first = 0, _CONTRAST_LISTS_AT_FIRST if contrast else _LISTS_AT_FIRST
-    while len(found) < needed and asked_for < _MOST_LISTS:
-        draws = range(asked_for, min(max(at_first, 2 * asked_for), _MOST_LISTS))  # twice as many in all each time
-        asked_for = draws.stop
-        for sample in await teacher.sample(asked, params, draws):
-            lines = sample.text.splitlines()
-            for line in lines[:-1] if sample.finish_reason == "length" else lines:
-                match = _NUMBERED.match(line)
-                if match and (_is_plain_question(match.group(1), clause) if contrast else _is_phrase(match.group(1))):
-                    topic = match.group(1).strip('*_"“” ').rstrip(".")
-                    found.setdefault(topic.casefold(), topic)
+    params = SamplingParams(_SUBJECT_TOKENS * _LINES_A_LIST, temperature=0.9, top_p=0.95, seed=seed)
+    found = await _listed(teacher, asked, params, needed, _is_phrase, _LISTS_AT_FIRST, _MOST_LISTS)
     if len(found) < needed:
         raise EthosError(
             f"clause {clause.id}: the teacher {teacher.name} named {len(found)} distinct subjects, and {needed} "
             "are needed; add `when:` to the clause, lower scenarios.*_per_clause, or name a stronger teacher"
         )
-    if not contrast:
-        return list(found.values())[: max(needed, 4 * _LINES_A_LIST)]
-    candidates = list(found.values())[: _CONTRAST_CHOICE * needed]
-    odds = await asyncio.gather(*(odds_of_case(teacher, clause, text) for text in candidates))
-    return [text for _, text in sorted(zip(odds, candidates, strict=True), key=lambda pair: pair[0])[:needed]]
+    return found[: max(needed, 4 * _LINES_A_LIST)]
+
+
+async def name_contrasts(spec: Spec, needed: Mapping[str, int], seed: int, teacher: Sampler) -> dict[str, list[str]]:
+    """For each clause id as many messages as `needed` says in which the clause is not called for, all distinct.
+
+    Raises EthosError if the teacher can't find so many.
+    """
+    clauses = [spec.clause(clause_id) for clause_id, count in needed.items() if count]
+    wanted = _CONTRAST_CHOICE * sum(needed.values())
+    if not wanted:
+        return {}
+    asked = few_shot("plain_questions").fill({"count": str(_LINES_A_LIST), "language": language_name(spec.language)})
+    params = SamplingParams(_QUESTION_TOKENS * _LINES_A_LIST, temperature=0.9, top_p=0.95, seed=seed)
+    lists = -(-wanted // _LINES_A_LIST)
+    questions = await _listed(teacher, asked, params, wanted, _is_plain_question, lists, _LISTS_TRIED * lists)
+
+    candidates = _share_out(questions, clauses, needed)
+    for clause in clauses:
+        if len(candidates[clause.id]) < needed[clause.id]:
+            raise EthosError(
+                f"clause {clause.id}: of {len(questions)} plain questions that the teacher {teacher.name} named, "
+                f"{len(candidates[clause.id])} can stand as contrasts, and {needed[clause.id]} are needed; lower "
+                "scenarios.contrast_per_clause, or name a stronger teacher"
+            )
+
+    async def least_like(clause: Clause) -> list[str]:
+        texts = candidates[clause.id]
+        odds = await asyncio.gather(*(odds_of_case(teacher, clause, text) for text in texts))
+        ordered = sorted(zip(odds, texts, strict=True), key=lambda pair: pair[0])
+        return [text for _, text in ordered[: needed[clause.id]]]
+
+    chosen = await asyncio.gather(*map(least_like, clauses))
+    return {clause.id: texts for clause, texts in zip(clauses, chosen, strict=True)}
+
+
+async def _listed(
+    teacher: Sampler,
+    asked: Conversation,
+    params: SamplingParams,
+    needed: int,
+    usable: Callable[[str], bool],
+    lists: int,
+    most_lists: int,
+) -> list[str]:
+    """Distinct lines of numbered lists, in the order of the draws; as many lists again each time, up to `most_lists`."""
+    found: dict[str, str] = {}
+    drawn = 0
+    while len(found) < needed and drawn < most_lists:
+        draws = range(drawn, min(max(lists, 2 * drawn), drawn + _LISTS_AT_ONCE, most_lists))
+        drawn = draws.stop
+        for sample in await teacher.sample(asked, params, draws):
+            lines = sample.text.splitlines()
+            for line in lines[:-1] if sample.finish_reason == "length" else lines:
+                match = _NUMBERED.match(line)
+                if match and usable(match.group(1)):
+                    text = match.group(1).strip('*_"“” ').rstrip(".")
+                    found.setdefault(text.casefold(), text)
+    return list(found.values())
+
+
+def _share_out(questions: Sequence[str], clauses: Sequence[Clause], needed: Mapping[str, int]) -> dict[str, list[str]]:
+    """Candidates for each clause: a question goes to the neediest clause whose case has no content word in common."""
+    called_for = {clause.id: content_words(case_of(clause), fillers_for(case_of(clause))) for clause in clauses}
+    candidates: dict[str, list[str]] = {clause.id: [] for clause in clauses}
+    for question in questions:
+        asked_about = content_words(question, fillers_for(question))
+        fitting = [clause_id for clause_id in candidates if not asked_about & called_for[clause_id]]
+        if fitting:
+            neediest = min(fitting, key=lambda clause_id: len(candidates[clause_id]) / needed[clause_id])
+            if len(candidates[neediest]) < _CONTRAST_CHOICE * needed[neediest]:
+                candidates[neediest].append(question)
+    return candidates
 
 
 async def odds_of_case(teacher: Sampler, clause: Clause, message: str) -> float:
@@ -81,8 +137,5 @@ def _is_phrase(text: str) -> bool:
     return 1 <= len(words(text)) <= 12
 
 
-def _is_plain_question(text: str, clause: Clause) -> bool:
-    """Whether a contrast is a whole message that asks something, and has no word of the clause's case in it."""
-    called_for = content_words(case_of(clause), fillers_for(case_of(clause)))
-    shares = content_words(text, fillers_for(text)) & called_for
-    return 4 <= len(words(text)) <= 30 and _QUESTION.search(text) is not None and not shares
+def _is_plain_question(text: str) -> bool:
+    return 4 <= len(words(text)) <= 30 and _QUESTION.search(text) is not None
