@@ -90,7 +90,7 @@ async def _listed(
     lists: int,
     most_lists: int,
 ) -> list[str]:
-    """Distinct lines of numbered lists, in the order of the draws; as many lists again each time, up to `most_lists`."""
+    """Distinct lines of numbered lists, in the order of the draws; twice as many lists each time, to `most_lists`."""
     found: dict[str, str] = {}
     drawn = 0
     while len(found) < needed and drawn < most_lists:
