@@ -225,6 +225,7 @@ def test_the_sealed_pool_was_read_once_for_every_arm(job: Job) -> None:
     )
     readings = [entry for entry in job.report["journal"] if entry["kind"] == "reading"]
     assert len(readings) == 1
+    assert job.report["sealed_readings"] == 1
 
 
 def test_the_exported_student_loads_and_sees_no_system_message(job: Job) -> None:

@@ -153,6 +153,7 @@ def build_example() -> ReportInputs:
     rng = random.Random(0)
     launched = "2026-08-03T09:12:44Z"
     return ReportInputs(
+        sealed_readings=1,
         run=RunFacts(
             "quickstart", "9f2c1a7e5b3d", launched, "2026-08-03T09:38:10Z", seed=0, scenario_seed=0, steps=120
         ),

@@ -166,6 +166,7 @@ class ReportInputs:
     spec: SpecFacts
     models: ModelNames
     calibrations: tuple[Calibration, ...]
+    sealed_readings: int  # of this pool so far, over all runs, this one included
     readings: tuple[Reading, ...]
     looks: tuple[Look, ...]
     metrics: tuple[Metric, ...]

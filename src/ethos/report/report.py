@@ -48,6 +48,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "spec": asdict(inputs.spec) | {"clauses": [asdict(clause) for clause in inputs.spec.clauses]},
         "models": asdict(inputs.models),
         "same_judge": same_judge,
+        "sealed_readings": inputs.sealed_readings,
         "clauses": _clauses(inputs, readings, reasons),
         "overall": overall,
         "placebo": _placebo(measured),

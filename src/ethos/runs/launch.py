@@ -189,7 +189,7 @@ class _Job:
             "trained": (trained, None),
         }
         sealed_taster = Taster(session, sealed_judge.assessor(session.spec), recitation)
-        await read_sealed(sealed_taster, sealed, arms, steps, digest([s.id for s in sealed]))
+        sealed_readings = await read_sealed(sealed_taster, sealed, arms, steps, digest([s.id for s in sealed]))
         if config.placebo:
             await train_placebo(session, self.shelf, base, rows, sealed_taster, sealed)
 
@@ -199,6 +199,7 @@ class _Job:
             base_canary=base_canary,
             trained_canary=trained_canary,
             prompting=prompting,
+            sealed_readings=sealed_readings,
             rows={kind: sum(row.kind == kind for row in rows) for kind in files},
             sources=sources_of(rows),
             started=started,

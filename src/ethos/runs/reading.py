@@ -14,7 +14,9 @@ from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Json
+from ethos.store.cache import cache_directory
 from ethos.store.journal import Draft
+from ethos.store.sealed_readings import count_reading
 from ethos.tasting.arms import VARIANTS, Variant, best_variant, prompts_for
 from ethos.tasting.canaries import (
     CanaryReading,
@@ -152,13 +154,17 @@ async def read_sealed(
     arms: Mapping[str, Arm],
     step: int,
     pool_digest: str,
-) -> None:
-    """Reads the sealed scenarios for a frozen list of arms, once a run. The reading is entered in the journal first."""
+) -> int:
+    """Reads the sealed scenarios for a frozen list of arms, once a run. The reading is entered in the journal first.
+
+    Returns how often this pool was read so far, over all runs, this reading included.
+    """
     session = taster.session
 
     async def make() -> Json:
-        if not any(e.kind == "reading" and e.name == SEALED for e in session.journal.entries()):
-            session.journal.append(
+        entry = next((e for e in session.journal.entries() if e.kind == "reading" and e.name == SEALED), None)
+        if entry is None:
+            entry = session.journal.append(
                 Draft(
                     kind="reading",
                     name=SEALED,
@@ -174,6 +180,6 @@ async def read_sealed(
             for arm, (model, conversations) in arms.items():
                 await taster.look(model, scenarios, conversations, arm, step, SEALED)
                 bar.advance(len(scenarios))
-        return list(arms)
+        return count_reading(cache_directory(), pool_digest, entry.hash, session.config.name)
 
-    await stage(session, "sealed reading", [pool_digest, list(arms), step], make)
+    return int(await stage(session, "sealed reading", [pool_digest, list(arms), step], make))

@@ -27,6 +27,7 @@ class Findings:
     base_canary: CanaryReading
     trained_canary: CanaryReading
     prompting: Mapping[str, Any]
+    sealed_readings: int
     rows: Mapping[str, int]
     sources: Mapping[str, int]
     started: str
@@ -59,6 +60,7 @@ def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
             config.models.student, config.models.teacher, judge, config.models.sealed_judge or judge
         ),
         calibrations=tuple(_calibration(c) for c in found.sealed_calibrations.values() if c.auc is not None),
+        sealed_readings=found.sealed_readings,
         readings=tuple(_reading(r, contexts) for r in session.records.replies(purpose=SEALED)),
         looks=_looks(session),
         metrics=_metrics(session),

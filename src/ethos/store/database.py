@@ -48,6 +48,7 @@ class Schema:
 
 RUN_SCHEMA = Schema("run_schema.sql", 1)
 CACHE_SCHEMA = Schema("cache_schema.sql", 1)
+SEALED_SCHEMA = Schema("sealed_schema.sql", 1)
 
 
 class Database:
