@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 from ethos.models.types import FinishReason, Sample, SamplingParams, Usage
 from ethos.spec.conversation import Conversation
-from ethos.synthesis.few_shot import few_shot
-from ethos.synthesis.types import wording
+from ethos.synthesis.types import few_shot, wording
 
 WREN = """\
 # Wren

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ethos.synthesis.few_shot import PROMPTS, few_shot
+from ethos.synthesis.types import PROMPTS, few_shot
 
 ASKED = {
     "topics": {"count": "10", "case": "someone is lost", "language": "French"},

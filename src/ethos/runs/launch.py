@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.placebo import train_placebo
 from ethos.runs.preparation import (
     CalibratedJudge,
+    as_read,
     calibrated_judge,
     labelled_replies,
     load_rows,
     missing_rows,
     probe_language,
+    read_clauses,
     rows_of,
     scenarios_of,
     sources_of,
@@ -134,15 +136,19 @@ class _Job:
         count = _token_counter(base)
         warnings = await probe_language(session, base)
 
-        scenarios = await scenarios_of(session, self.clauses, teacher, ("train", "taste", "sealed"))
+        readings = await read_clauses(session, self.clauses, teacher)
+        session = replace(session, spec=as_read(session.spec, readings))
+        clauses = tuple(session.spec.clause(clause.id) for clause in self.clauses)
+
+        scenarios = await scenarios_of(session, clauses, teacher, ("train", "taste", "sealed"))
         pools = {pool: [s for s in scenarios if s.family.pool == pool] for pool in ("train", "taste", "sealed")}
-        labelled = await labelled_replies(session, self.clauses, scenarios, teacher, count)
-        judge = await calibrated_judge(session, self.shelf, self.clauses, labelled, sealed=False)
-        sealed_judge = await calibrated_judge(session, self.shelf, self.clauses, labelled, sealed=True)
-        warnings += warnings_of(self.clauses, judge.calibrations)
+        labelled = await labelled_replies(session, clauses, readings, scenarios, teacher, count)
+        judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=False)
+        sealed_judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=True)
+        warnings += warnings_of(clauses, judge.calibrations)
 
         assessor = judge.assessor(session.spec)
-        measurable = tuple(c for c in self.clauses if not c.judged or judge.calibrations[c.id].passed)
+        measurable = tuple(c for c in clauses if not c.judged or judge.calibrations[c.id].passed)
         if not measurable:
             raise EthosError(
                 f"{session.spec.path.name}: {config.models.judge} failed its calibration on every clause, so no "
@@ -194,7 +200,7 @@ class _Job:
             await train_placebo(session, self.shelf, base, rows, sealed_taster, sealed)
 
         found = Findings(
-            clauses=self.clauses,
+            clauses=clauses,
             sealed_calibrations=sealed_judge.calibrations,
             base_canary=base_canary,
             trained_canary=trained_canary,

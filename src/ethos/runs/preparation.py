@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ethos.judging.adherence import Assessor
 from ethos.judging.calibration import Calibration, calibrate
+from ethos.judging.clause_reading import ClauseReading, read_clause
 from ethos.judging.labelled import CalibrationReply, load_calibration
 from ethos.judging.near_misses import generate_calibration
-from ethos.judging.questions import draft_questions
 from ethos.judging.rubric import RubricJudge
 from ethos.judging.wording import load_wording
 from ethos.models.types import Sampler
@@ -82,6 +82,32 @@ async def probe_language(session: Session, base: FrozenStudent) -> list[str]:
     return [warning]
 
 
+async def read_clauses(session: Session, clauses: Sequence[Clause], teacher: Sampler) -> dict[str, ClauseReading]:
+    """How each clause is read: as it declares, and else as the teacher understands it."""
+
+    async def make() -> Json:
+        with session.ui.stage("reading the clauses", total=len(clauses), unit="clauses") as bar:
+
+            async def one(clause: Clause) -> Json:
+                reading = await read_clause(clause, session.spec, teacher)
+                bar.advance(1)
+                return {"when": reading.when, "questions": list(reading.questions)}
+
+            found = await asyncio.gather(*(one(clause) for clause in clauses))
+        return {clause.id: reading for clause, reading in zip(clauses, found, strict=True)}
+
+    inputs: Json = [session.spec.digest, [clause.id for clause in clauses], teacher.fingerprint]
+    payload = await stage(session, "readings of the clauses", inputs, make)
+    return {id_: ClauseReading(found["when"], tuple(found["questions"])) for id_, found in payload.items()}
+
+
+def as_read(spec: Spec, readings: Mapping[str, ClauseReading]) -> Spec:
+    """The spec with each clause's case filled in; digests stay those of what was written."""
+    return replace(
+        spec, clauses=tuple(replace(c, when=readings[c.id].when) if c.id in readings else c for c in spec.clauses)
+    )
+
+
 async def scenarios_of(
     session: Session, clauses: Sequence[Clause], teacher: Sampler, pools: Sequence[Pool]
 ) -> list[Scenario]:
@@ -105,7 +131,7 @@ async def scenarios_of(
 
     inputs: Json = [
         session.spec.digest,
-        [clause.id for clause in clauses],
+        [[clause.id, clause.when] for clause in clauses],
         config.scenarios.model_dump(mode="json"),
         config.scenario_seed,
         teacher.fingerprint,
@@ -156,14 +182,18 @@ async def calibrated_judge(
 
 
 async def labelled_replies(
-    session: Session, clauses: Sequence[Clause], scenarios: Sequence[Scenario], teacher: Sampler, count: CountTokens
+    session: Session,
+    clauses: Sequence[Clause],
+    readings: Mapping[str, ClauseReading],
+    scenarios: Sequence[Scenario],
+    teacher: Sampler,
+    count: CountTokens,
 ) -> dict[str, Labelled]:
     """For each judged clause its questions and labelled replies: those of the user's file, else the teacher's."""
     judged = [clause for clause in clauses if clause.judged]
     own = [] if session.config.calibration is None else load_calibration(session.config.calibration, session.spec)
 
     async def one(clause: Clause) -> Labelled:
-        questions = await draft_questions(clause, session.spec, teacher)
         labelled = [reply for reply in own if reply.clause_id == clause.id]
         if not labelled:
             shown = frame(session.spec, [clause.id], session.config.synthesis.frame_tokens, count)
@@ -171,7 +201,7 @@ async def labelled_replies(
             prompts = [s.prompt for s in train if not s.family.contrast]
             labelled = await generate_calibration(clause, session.spec, shown, teacher, prompts)
         bar.advance(1)
-        return questions, labelled
+        return readings[clause.id].questions, labelled
 
     with session.ui.stage("gathering labelled replies", total=len(judged), unit="clauses") as bar:
         found = await asyncio.gather(*(one(clause) for clause in judged))

@@ -20,10 +20,9 @@ from ethos.spec.language import language_name, words
 from ethos.spec.scenarios import POOLS, Family, Pool, Scenario, deal_topics, families_of_pool
 from ethos.spec.types import Clause, Spec
 from ethos.store.config import ScenariosConfig
-from ethos.synthesis.few_shot import few_shot
 from ethos.synthesis.sizes import contexts_of, plan_scenarios
 from ethos.synthesis.subjects import name_contrasts, name_subjects, odds_of_case
-from ethos.synthesis.types import case_of, in_order
+from ethos.synthesis.types import case_of, few_shot, in_order
 
 _MESSAGE_TRIES = 4
 _DRAWS_A_RETRY = 2

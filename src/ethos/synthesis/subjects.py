@@ -17,8 +17,7 @@ from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name, words
 from ethos.spec.types import Clause, Spec
-from ethos.synthesis.few_shot import few_shot
-from ethos.synthesis.types import case_of, wording
+from ethos.synthesis.types import case_of, few_shot, wording
 
 _LINES_A_LIST = 10
 _LISTS_AT_FIRST, _MOST_LISTS = 4, 24  # for the subjects of a clause

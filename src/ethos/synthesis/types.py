@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ethos.judging.adherence import Assessor
+from ethos.judging.few_shot import FewShot, load_few_shot
 from ethos.judging.wording import Wording, load_wording
 from ethos.models.types import Sampler
 from ethos.spec.scenarios import Scenario
@@ -20,7 +21,7 @@ from ethos.store.rows import Row
 T = TypeVar("T")
 R = TypeVar("R")
 
-_PROMPTS = Path(__file__).with_name("prompts")
+PROMPTS = Path(__file__).with_name("prompts")
 _AT_ONCE = 128
 
 
@@ -62,12 +63,17 @@ class Recipe(Protocol):
 
 def wording(name: str) -> Wording:
     """A prompt file of this room."""
-    return load_wording(name, folder=_PROMPTS)
+    return load_wording(name, folder=PROMPTS)
+
+
+def few_shot(name: str) -> FewShot:
+    """A prompt file of this room whose examples are turns."""
+    return load_few_shot(name, folder=PROMPTS)
 
 
 def lines_of(name: str) -> tuple[str, ...]:
     """A data file of this room: its lines that are not empty."""
-    return tuple(line for line in (_PROMPTS / name).read_text(encoding="utf-8").splitlines() if line.strip())
+    return tuple(line for line in (PROMPTS / name).read_text(encoding="utf-8").splitlines() if line.strip())
 
 
 def case_of(clause: Clause) -> str:

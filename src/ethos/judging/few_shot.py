@@ -1,6 +1,7 @@
 """Prompts whose examples are turns of a conversation: small models follow what they seem to have done before.
 
-A file in `prompts/` holds the system message, the form of what is asked, and examples of it with their answers.
+A `.yaml` file holds the system message, the form of what is asked, and examples of it with their answers.
+`clause_reading.fr.yaml` is the French form of `clause_reading.yaml`; English is the fallback.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from pathlib import Path
 
 import yaml
 
+from ethos.judging.wording import PROMPTS
 from ethos.spec.conversation import Conversation, Message
-
-PROMPTS = Path(__file__).with_name("prompts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,9 @@ class FewShot:
 
 
 @cache
-def few_shot(name: str) -> FewShot:
-    """The prompt file of that name."""
-    data = yaml.safe_load((PROMPTS / f"{name}.yaml").read_text(encoding="utf-8"))
+def load_few_shot(name: str, language: str = "en", folder: Path = PROMPTS) -> FewShot:
+    """The prompt file `name` in `language`, or in English where there is none in that language."""
+    path = folder / f"{name}.{language}.yaml"
+    data = yaml.safe_load((path if path.is_file() else folder / f"{name}.yaml").read_text(encoding="utf-8"))
     examples = tuple((example["ask"], example["answer"]) for example in data["examples"])
     return FewShot(data["system"], data["ask"], examples)

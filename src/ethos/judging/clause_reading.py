@@ -1,0 +1,71 @@
+"""How the teacher reads a clause that says little: when it applies, and by which questions a reply is judged.
+
+A small model that is handed a paragraph of prose wherever a case or a question is meant repeats the paragraph. Asked
+once for a case and a question, in the form of examples, it gives both; what the spec declares is never asked for. The
+character's name is left out of what it reads, or the questions are about somebody of that name, not about the reply.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ethos.judging.few_shot import load_few_shot
+from ethos.models.types import Sampler, SamplingParams
+from ethos.spec.types import Clause, Spec
+
+QUESTIONS = 4
+_DRAWS = 8
+_READING_TOKENS = 100
+_LONGEST_CASE_CHARACTERS, _LONGEST_QUESTION_CHARACTERS = 160, 240
+_ASSISTANT = {"fr": "l'assistant", "zh": "助手"}  # "the assistant" elsewhere
+_NAME_ENDS = re.compile(r"['’]s\b|[,:;.(–—|，：；。（]|\s-\s")
+_TWO_LINES = re.compile(r"[^:：\n]{2,12}\s?[:：]\s*(\S[^\n]*)\n+[^:：\n]{2,12}\s?[:：]\s*(\S[^\n]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class ClauseReading:
+    """What the spec declares of a clause, and else what the teacher made of it; empty where that can't be used."""
+
+    when: str
+    questions: tuple[str, ...]  # candidates, of which calibration keeps one
+
+
+async def read_clause(clause: Clause, spec: Spec, teacher: Sampler) -> ClauseReading:
+    """Reads one clause; a call is made only for what it doesn't declare and a run needs."""
+    declared = () if clause.ask is None else (clause.ask,)
+    wants_case = not clause.when and clause.applies == "sometimes"
+    wants_questions = clause.judged and not declared
+    if not wants_case and not wants_questions:
+        return ClauseReading(clause.when, declared)
+    asked = load_few_shot("clause_reading", spec.language).fill({"rule": without_name(clause.text, spec)})
+    [likeliest] = await teacher.sample(asked, SamplingParams(_READING_TOKENS, temperature=0.0))
+    others = await teacher.sample(asked, SamplingParams(_READING_TOKENS, temperature=0.8), range(_DRAWS))
+    found = [parsed for sample in (likeliest, *others) if (parsed := parse_reading(sample.text))]
+    when = next((when for when, _ in found if when), "") if wants_case else clause.when
+    questions = tuple(dict.fromkeys(question for _, question in found if question))[:QUESTIONS]
+    return ClauseReading(when, questions if wants_questions else declared)
+
+
+def without_name(text: str, spec: Spec) -> str:
+    """A clause's text with "the assistant" in place of the character's name.
+
+    The name is how the spec's title begins, if a third of its clauses call the character so.
+    """
+    name = _NAME_ENDS.split(spec.name, maxsplit=1)[0].strip()
+    named = sum(name in clause.text for clause in spec.clauses)
+    if not name or 3 * named < len(spec.clauses):
+        return text
+    edge = r"\b" if name.isascii() else ""
+    return re.sub(rf"{edge}{re.escape(name)}{edge}", _ASSISTANT.get(spec.language, "the assistant"), text)
+
+
+def parse_reading(text: str) -> tuple[str, str] | None:
+    """Case and question of an answer in two labelled lines, each "" if it can't be used; None without the lines."""
+    match = _TWO_LINES.match(text.strip())
+    if match is None:
+        return None
+    when, question = (part.strip().strip('*_"“” ') for part in match.groups())
+    when = when.rstrip(".。") if len(when) <= _LONGEST_CASE_CHARACTERS else ""
+    is_question = question.endswith(("?", "？")) and len(question) <= _LONGEST_QUESTION_CHARACTERS
+    return when, question if is_question else ""

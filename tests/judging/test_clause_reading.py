@@ -1,0 +1,105 @@
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from ethos.judging.clause_reading import parse_reading, read_clause, without_name
+from ethos.judging.few_shot import load_few_shot
+from ethos.judging.wording import PROMPTS
+
+ANSWER = "When: someone is {draw}\nQuestion: Does the reply say {draw}?"
+
+
+def read(make, clause, answer=lambda prompt, draw: ANSWER.format(draw=draw), language="en"):
+    teacher = make.sampler(answer)
+    return asyncio.run(read_clause(clause, make.spec(clause, language=language), teacher)), teacher
+
+
+@pytest.mark.parametrize("path", sorted(PROMPTS.glob("clause_reading*.yaml")), ids=lambda path: path.stem)
+def test_each_languages_examples_are_in_the_form_that_is_read_back(path):
+    _, _, language = path.stem.partition(".")
+    prompt = load_few_shot("clause_reading", language or "en")
+    assert prompt.ask.format(rule="…") in prompt.fill({"rule": "…"}).last_user
+    for _, answer in prompt.examples:
+        when, question = parse_reading(answer)
+        assert when
+        assert question
+
+
+def test_a_language_without_a_file_takes_the_english_one():
+    assert load_few_shot("clause_reading", "fi") == load_few_shot("clause_reading")
+    assert load_few_shot("clause_reading", "zh") != load_few_shot("clause_reading")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("When: someone is lost.\nQuestion: Is it kind?", ("someone is lost", "Is it kind?")),
+        ('When: "someone is lost"\n\nQuestion: **Is it kind?**\nAnd more.', ("someone is lost", "Is it kind?")),
+        ("Quand : on se perd\nQuestion : Est-ce aimable ?", ("on se perd", "Est-ce aimable ?")),
+        ("何时：有人迷路\n问题：语气是否友好？", ("有人迷路", "语气是否友好？")),
+        ("When: someone is lost\nQuestion: It is kind.", ("someone is lost", "")),
+        (f"When: {'so ' * 80}\nQuestion: Is it kind?", ("", "Is it kind?")),
+        ("It applies when someone is lost.", None),
+        ("", None),
+    ],
+)
+def test_a_reading_is_two_labelled_lines(text, expected):
+    assert parse_reading(text) == expected
+
+
+def test_a_clause_of_prose_alone_gets_a_case_and_four_distinct_questions(make):
+    clause = make.clause("raison", "Donne toujours une raison.")
+    reading, teacher = read(make, clause, language="fr")
+    assert reading.when == "someone is 0"
+    assert reading.questions == tuple(f"Does the reply say {draw}?" for draw in range(4))
+    assert [params.temperature for params in teacher.calls] == [0.0, 0.8]
+
+
+def test_the_teacher_reads_the_clauses_text_in_the_specs_language(make):
+    asked = []
+    read(
+        make,
+        make.clause("raison", "Donne toujours une raison."),
+        lambda prompt, draw: asked.append(prompt.last_user) or ANSWER,
+        language="fr",
+    )
+    assert set(asked) == {"Règle : Donne toujours une raison."}
+
+
+def test_what_is_declared_costs_no_call_and_stays(make):
+    reading, teacher = read(make, make.clause(ask="Is it kind?", when="someone is sad"))
+    assert (reading.when, reading.questions) == ("someone is sad", ("Is it kind?",))
+    assert teacher.calls == []
+
+
+def test_a_declared_question_stays_where_the_case_is_asked_for(make):
+    reading, _ = read(make, make.clause(ask="Is it kind?"))
+    assert (reading.when, reading.questions) == ("someone is 0", ("Is it kind?",))
+
+
+def test_answers_that_cannot_be_used_leave_the_clause_unread(make):
+    reading, _ = read(make, make.clause(), lambda prompt, draw: "I don't know.")
+    assert (reading.when, reading.questions) == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("title", "language", "text", "expected"),
+    [
+        ("Fern, who answers", "en", "Fern says so. Ferns grow.", "the assistant says so. Ferns grow."),
+        ("Fern's handbook", "en", "When asked, Fern says so.", "When asked, the assistant says so."),
+        ("Fern", "fr", "Fern le dit.", "l'assistant le dit."),
+        ("小满：社区图书角的助手", "zh", "小满先给出答案。", "助手先给出答案。"),
+        ("House rules", "en", "The assistant says so.", "The assistant says so."),
+        ("", "en", "Fern says so.", "Fern says so."),
+    ],
+)
+def test_the_name_in_the_title_is_left_out_of_what_the_teacher_reads(make, title, language, text, expected):
+    spec = replace(make.spec(make.clause(text=text), language=language), name=title)
+    assert without_name(text, spec) == expected
+
+
+def test_a_title_that_few_clauses_begin_with_is_no_name(make):
+    clauses = [make.clause(text=text) for text in ("Fern says so.", "Says so.", "Be kind.", "Ask back.")]
+    spec = replace(make.spec(*clauses), name="Fern")
+    assert without_name("Fern says so.", spec) == "Fern says so."
