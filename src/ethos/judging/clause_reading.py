@@ -15,7 +15,7 @@ from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.types import Clause, Spec
 
 QUESTIONS = 4
-_DRAWS = 8
+DRAWS = 8
 _READING_TOKENS = 100
 _LONGEST_CASE_CHARACTERS, _LONGEST_QUESTION_CHARACTERS = 160, 240
 _ASSISTANT = {"fr": "l'assistant", "zh": "助手"}  # "the assistant" elsewhere
@@ -31,20 +31,28 @@ class ClauseReading:
     questions: tuple[str, ...]  # candidates, of which calibration keeps one
 
 
+def wants_case(clause: Clause) -> bool:
+    """Whether the teacher has to say when the clause applies."""
+    return not clause.when and clause.applies == "sometimes"
+
+
+def wants_questions(clause: Clause) -> bool:
+    """Whether the teacher has to say what the judge is asked."""
+    return clause.judged and clause.ask is None
+
+
 async def read_clause(clause: Clause, spec: Spec, teacher: Sampler) -> ClauseReading:
     """Reads one clause; a call is made only for what it doesn't declare and a run needs."""
     declared = () if clause.ask is None else (clause.ask,)
-    wants_case = not clause.when and clause.applies == "sometimes"
-    wants_questions = clause.judged and not declared
-    if not wants_case and not wants_questions:
+    if not wants_case(clause) and not wants_questions(clause):
         return ClauseReading(clause.when, declared)
     asked = load_few_shot("clause_reading", spec.language).fill({"rule": without_name(clause.text, spec)})
     [likeliest] = await teacher.sample(asked, SamplingParams(_READING_TOKENS, temperature=0.0))
-    others = await teacher.sample(asked, SamplingParams(_READING_TOKENS, temperature=0.8), range(_DRAWS))
+    others = await teacher.sample(asked, SamplingParams(_READING_TOKENS, temperature=0.8), range(DRAWS))
     found = [parsed for sample in (likeliest, *others) if (parsed := parse_reading(sample.text))]
-    when = next((when for when, _ in found if when), "") if wants_case else clause.when
+    when = next((when for when, _ in found if when), "") if wants_case(clause) else clause.when
     questions = tuple(dict.fromkeys(question for _, question in found if question))[:QUESTIONS]
-    return ClauseReading(when, questions if wants_questions else declared)
+    return ClauseReading(when, questions if wants_questions(clause) else declared)
 
 
 def without_name(text: str, spec: Spec) -> str:

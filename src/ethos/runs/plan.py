@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ethos.judging.clause_reading import DRAWS, wants_case, wants_questions
 from ethos.models.catalogue import Entry, resolve
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import POOLS
@@ -26,7 +27,7 @@ KV_TOKENS = 96 * 1024  # the most that the slots of an engine hold
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
 MESSAGE_TOKENS, MESSAGE_PROMPT_TOKENS, SCREENING_TOKENS = 45, 60, 50
-TOPIC_TOKENS, REPLY_PROMPT_TOKENS, VERDICT_TOKENS = 12, 80, 130
+TOPIC_TOKENS, REPLY_PROMPT_TOKENS, VERDICT_TOKENS, READING_TOKENS = 12, 80, 130, 40
 CALIBRATION_REPLIES, JUDGES = 40, 2
 
 
@@ -120,6 +121,9 @@ def _teacher_work(config: RunConfig, entry: Entry, clauses: Sequence[Clause], pr
     tokens = messages * (MESSAGE_TOKENS + MESSAGE_PROMPT_TOKENS + SCREENING_TOKENS) + 2 * topics * TOPIC_TOKENS
     tokens += prompts["train"] * REPLY_PROMPT_TOKENS + draws * synthesis.demonstrations.max_tokens // 2
     tokens += synthesis.documents.count * synthesis.documents.max_tokens
+    read = sum(wants_case(c) or wants_questions(c) for c in clauses)
+    calls += read * (1 + DRAWS)
+    tokens += read * (1 + DRAWS) * READING_TOKENS
     if config.calibration is None:
         judged = sum(c.judged for c in clauses)
         calls += judged * CALIBRATION_REPLIES
