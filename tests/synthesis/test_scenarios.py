@@ -96,24 +96,32 @@ def test_an_unusable_message_is_asked_for_again(wren: Spec) -> None:
     assert not any("help you" in s.prompt.last_user for s in scenarios)
 
 
-def test_a_teacher_that_never_writes_a_message_is_an_error_that_names_it(wren: Spec) -> None:
+@pytest.mark.parametrize(
+    ("asked", "answer", "said"),
+    [
+        (
+            "message",
+            "As an AI, I'm happy to help!",
+            "the teacher template-teacher wrote no usable message for 96 of 108",
+        ),
+        (
+            "topics",
+            "1. a rainy day\n2. A rainy day.\n3. a sunny day",
+            "clause name: the teacher template-teacher named 2 distinct subjects",
+        ),
+        (
+            "plain_questions",
+            "1. Is it going to rain?\n2. Is it going to snow?",
+            "clause name: of 2 plain questions .* lower scenarios.contrast_per_clause",
+        ),
+    ],
+)
+def test_a_teacher_that_always_answers_the_same_is_an_error_that_says_what_is_missing(
+    wren: Spec, asked: str, answer: str, said: str
+) -> None:
     teacher = TemplateTeacher()
-    teacher.answers["message"] = lambda prompt, noise: "As an AI, I'm happy to help!"
-    with pytest.raises(EthosError, match=r"the teacher template-teacher wrote no usable message for 96 of 108"):
-        written(wren, teacher)
-
-
-def test_a_teacher_that_names_no_topics_is_an_error_that_names_the_clause(wren: Spec) -> None:
-    teacher = TemplateTeacher()
-    teacher.answers["topics"] = lambda prompt, noise: "1. a rainy day\n2. A rainy day.\n3. a sunny day"
-    with pytest.raises(EthosError, match=r"clause name: the teacher template-teacher named 2 distinct subjects"):
-        written(wren, teacher)
-
-
-def test_too_few_plain_questions_for_contrasts_are_an_error_that_names_the_mend(wren: Spec) -> None:
-    teacher = TemplateTeacher()
-    teacher.answers["plain_questions"] = lambda prompt, noise: "1. Is it going to rain?\n2. Is it going to snow?"
-    with pytest.raises(EthosError, match=r"clause name: of 2 plain questions .* lower scenarios.contrast_per_clause"):
+    teacher.answers[asked] = lambda prompt, noise: answer
+    with pytest.raises(EthosError, match=said):
         written(wren, teacher)
 
 

@@ -34,7 +34,7 @@ from ethos.runs.preparation import (
 from ethos.runs.reading import (
     SEALED,
     TASTE,
-    Arm,
+    AskedArm,
     Taster,
     canary_questions,
     choose_prompting,
@@ -189,7 +189,7 @@ class _Job:
             trained_canary = await read_canaries(session, "trained", trained, questions, steps)
         sealed, frame_tokens = pools["sealed"], config.synthesis.frame_tokens
         prompted = prompts_for(prompting["chosen"], sealed, session.spec, count, frame_tokens)
-        arms: dict[str, Arm] = {
+        arms: dict[str, AskedArm] = {
             "base": (base, None),
             "prompted": (base, [p.conversation for p in prompted]),
             "trained": (trained, None),

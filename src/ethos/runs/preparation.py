@@ -10,7 +10,7 @@ from typing import Any
 
 from ethos.judging.adherence import Assessor
 from ethos.judging.calibration import Calibration, calibrate
-from ethos.judging.clause_reading import ClauseReading, read_clause
+from ethos.judging.clause_reading import ClauseReading, read_clause, wants_case
 from ethos.judging.labelled import CalibrationReply, load_calibration
 from ethos.judging.near_misses import generate_calibration
 from ethos.judging.rubric import RubricJudge
@@ -90,6 +90,8 @@ async def read_clauses(session: Session, clauses: Sequence[Clause], teacher: Sam
 
             async def one(clause: Clause) -> Json:
                 reading = await read_clause(clause, session.spec, teacher)
+                if wants_case(clause) and not reading.when:
+                    session.ui.warn(f"clause {clause.id}: the teacher didn't say when it applies; add `when:` to it")
                 bar.advance(1)
                 return {"when": reading.when, "questions": list(reading.questions)}
 

@@ -32,7 +32,7 @@ from ethos.tasting.types import BatchSampler, Student
 TASTE, SEALED = "taste", "sealed"
 LOOK_QUESTIONS = 60
 
-Arm = tuple[BatchSampler, Sequence[Conversation] | None]
+AskedArm = tuple[BatchSampler, Sequence[Conversation] | None]
 """Who answers, and what each scenario is put to it as; None means its prompt as it is."""
 
 
@@ -151,7 +151,7 @@ async def glance_at_canaries(session: Session, model: Student, questions: Sequen
 async def read_sealed(
     taster: Taster,
     scenarios: Sequence[Scenario],
-    arms: Mapping[str, Arm],
+    arms: Mapping[str, AskedArm],
     step: int,
     pool_digest: str,
 ) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -32,9 +32,9 @@ class Conversation:
         return cls(turns if system is None else (Message("system", system), *turns))
 
     @classmethod
-    def from_dicts(cls, dicts: Iterable[dict[str, str]]) -> Conversation:
+    def from_dicts(cls, dicts: Iterable[Mapping[str, Any]]) -> Conversation:
         """The inverse of `to_dicts`."""
-        return cls(tuple(Message(d["role"], d["content"]) for d in dicts))  # type: ignore[arg-type]
+        return cls(tuple(Message(d["role"], d["content"]) for d in dicts))
 
     def to_dicts(self) -> list[dict[str, str]]:
         """The form that chat templates and endpoints take: `[{"role": …, "content": …}, …]`."""
