@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     options = parser.parse_args()
     found = [measure(spec.resolve(), options.runs_dir) for spec in options.specs]
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(page(found), encoding="utf-8")
     print(json.dumps(found, indent=1, ensure_ascii=False))
 

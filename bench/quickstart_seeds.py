@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     options = parser.parse_args()
     reports = {seed: _report_of(seed, options.runs_dir) for seed in options.seeds}
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(page(reports), encoding="utf-8")
     print(
         json.dumps({"machine": platform.platform(), "seeds": {s: r["overall"] for s, r in reports.items()}}, indent=1)
