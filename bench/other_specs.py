@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +19,6 @@ from typing import Any
 
 import yaml
 
-from ethos.progress import progress_for
-from ethos.runs.launch import run
 from ethos.spec.language import detect_language
 from ethos.spec.parse import parse_spec
 from ethos.store.parquet_rows import read_rows
@@ -66,8 +66,10 @@ def measure(spec: Path, runs_dir: Path) -> dict[str, Any]:
     path = runs_dir / f"{spec.stem}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump({"name": spec.stem, "spec": str(spec), **CONFIG}), encoding="utf-8")
-    outcome = run(path, runs_dir, progress_for())
-    rows = [row for file in sorted((outcome.run_dir / "rows").glob("*.parquet")) for row in read_rows(file)]
+    subprocess.run([sys.executable, "-m", "ethos", "run", str(path), "--runs-dir", str(runs_dir)], check=True)
+    run_dir = runs_dir / spec.stem
+    report = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
+    rows = [row for file in sorted((run_dir / "rows").glob("*.parquet")) for row in read_rows(file)]
     demonstrated: Counter[str] = Counter()
     languages: Counter[str] = Counter()
     for row in rows:
@@ -78,14 +80,14 @@ def measure(spec: Path, runs_dir: Path) -> dict[str, Any]:
             demonstrated.update(row.lineage.clause_ids)
     clauses = [
         {"id": c["id"], "measurable": c["measurable"], "auc": c["auc"], "demonstrations": demonstrated[c["id"]]}
-        for c in outcome.report["clauses"]
+        for c in report["clauses"]
     ]
     return {
         "spec": spec.name,
         "language": parse_spec(spec).language,
         "clauses": clauses,
         "rows_by_language": dict(languages),
-        "seconds": round(outcome.report["cost"]["seconds"]),
+        "seconds": round(report["cost"]["seconds"]),
     }
 
 

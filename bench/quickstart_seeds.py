@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-from ethos.progress import progress_for
-from ethos.runs.launch import run
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "examples" / "quickstart" / "config.yaml"
@@ -46,7 +45,9 @@ def _report_of(seed: int, runs_dir: Path) -> dict[str, Any]:
     path = runs_dir / f"quickstart-seed{seed}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return run(path, runs_dir, progress_for()).report
+    subprocess.run([sys.executable, "-m", "ethos", "run", str(path), "--runs-dir", str(runs_dir)], check=True)
+    report: dict[str, Any] = json.loads((runs_dir / config["name"] / "report.json").read_text(encoding="utf-8"))
+    return report
 
 
 def page(reports: Mapping[int, Mapping[str, Any]]) -> str:

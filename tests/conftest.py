@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the command line sets it
+from ethos.process import tune_process
+
+tune_process()  # as the command line does
 for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HF_TOKEN"):
     os.environ.pop(key, None)
 

@@ -5,7 +5,6 @@ The work is in the modules beside this one, imported when a command runs: `ethos
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ import typer
 
 from ethos import __version__
 from ethos.errors import EthosError
+from ethos.process import tune_process
 
 app = typer.Typer(
     name="ethos",
@@ -34,10 +34,7 @@ Author = Annotated[str, typer.Option("--author", help="Who asks. Default: your l
 
 def main() -> None:
     """Runs a command. A mistake that the user can mend becomes one sentence and exit code 1; a bug, a traceback."""
-    # OpenMP threads spin for a moment, then sleep: spinning on starves other processes, and sleeping at once leaves
-    # one thread waiting to be woken at each of a step's thousand regions. Weights lie in large pages.
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    tune_process()
     try:
         app()
     except EthosError as error:

@@ -6,6 +6,8 @@ heads that share a key-value head.
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,35 +15,63 @@ from torch import Tensor
 from ethos.models.causal_attention import causal_attention
 
 _CAPACITY_STEP = 128  # tokens
+_MOST_PADDING = 1.5
 
 
 class PackedAttention:
     """Causal attention within each of several sequences that lie one after another, and never across them.
 
-    Linear layers run on the flat tokens; only here are sequences padded side by side. Padding comes last, so the causal
-    mask alone keeps it from every real token.
+    Linear layers run on the flat tokens; only here are sequences padded side by side, those of about the same length
+    together: the work goes with the square of the longest. Padding comes last, so the causal mask alone keeps it from
+    every real token.
     """
 
     def __init__(self, lengths: list[int], device: torch.device) -> None:
-        self.rows, self.longest = len(lengths), max(lengths)
-        starts = [row * self.longest for row in range(self.rows)]
-        self._index_N = torch.cat(
-            [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-        ).to(device)
-        self._dense = all(length == self.longest for length in lengths)
+        starts = list(accumulate(lengths, initial=0))
+        rows_of = _alike(lengths)
+        tokens_of = [[starts[row] + offset for row in rows for offset in range(lengths[row])] for rows in rows_of]
+        self._groups = [
+            _Padded([lengths[row] for row in rows], torch.tensor(tokens, device=device))
+            for rows, tokens in zip(rows_of, tokens_of, strict=True)
+        ]
+        self._back_N = torch.tensor([token for tokens in tokens_of for token in tokens], device=device).argsort()
 
     def __call__(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
         """Attention of one layer; `layer` is not needed here."""
+        outs = [group.attend(query_NHD, key_NKD, value_NKD) for group in self._groups]
+        return torch.cat(outs).index_select(0, self._back_N)
+
+
+class _Padded:
+    """Sequences side by side; `tokens_M` says where theirs lie among all."""
+
+    def __init__(self, lengths: list[int], tokens_M: Tensor) -> None:
+        self._rows, self._longest, self._tokens_M = len(lengths), max(lengths), tokens_M
+        places = [row * self._longest + offset for row, length in enumerate(lengths) for offset in range(length)]
+        self._places_M = torch.tensor(places, device=tokens_M.device)
+
+    def attend(self, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
+        """Attention within each sequence, flat again and in their order: shape [M, H, D]."""
         out_BHTD = causal_attention(*(self._pad(x) for x in (query_NHD, key_NKD, value_NKD)))
-        flat = out_BHTD.transpose(1, 2).reshape(self.rows * self.longest, *query_NHD.shape[1:])
-        return flat if self._dense else flat.index_select(0, self._index_N)
+        flat = out_BHTD.transpose(1, 2).reshape(self._rows * self._longest, *query_NHD.shape[1:])
+        return flat.index_select(0, self._places_M)
 
     def _pad(self, x_NHD: Tensor) -> Tensor:
         """[N, H, D] to [B, H, T, D]."""
-        if not self._dense:
-            padded = x_NHD.new_zeros(self.rows * self.longest, *x_NHD.shape[1:])
-            x_NHD = padded.index_copy(0, self._index_N, x_NHD)
-        return x_NHD.view(self.rows, self.longest, *x_NHD.shape[1:]).transpose(1, 2)
+        padded = x_NHD.new_zeros(self._rows * self._longest, *x_NHD.shape[1:])
+        padded = padded.index_copy(0, self._places_M, x_NHD.index_select(0, self._tokens_M))
+        return padded.view(self._rows, self._longest, *x_NHD.shape[1:]).transpose(1, 2)
+
+
+def _alike(lengths: list[int]) -> list[list[int]]:
+    """Rows in groups, by length: none is padded to more than `_MOST_PADDING` times its own."""
+    groups: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if groups and lengths[row] <= _MOST_PADDING * lengths[groups[-1][0]]:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
 
 
 class KeyValueSlots:

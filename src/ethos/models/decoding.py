@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
@@ -118,27 +119,46 @@ class Decoding:
 
     @torch.no_grad()
     def score_many(self, tasks: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]]) -> list[list[TokenLogprobs]]:
-        """Teacher-forced log-probabilities of replies to each prompt; takes a slot for each, and one more."""
+        """Teacher-forced log-probabilities of replies to each prompt; takes a slot for each prompt.
+
+        The replies to one prompt follow it in its slot one after another, those to different prompts side by side.
+        """
         self._pack()
         base = len(self.running)
         longest = max(len(prompt) + len(reply) for prompt, replies in tasks for reply in replies)
-        self._cache.reserve(base + len(tasks) + 1, self._longest(longest))
+        self._cache.reserve(base + len(tasks), self._longest(longest))
         prompts = [prompt for prompt, _ in tasks]
-        slots = list(range(base, base + len(tasks)))
-        first_BV = self._prefill(prompts, slots).log_softmax(dim=-1)
-        results: list[list[TokenLogprobs]] = []
-        scratch = base + len(tasks)
-        for row, (prompt, replies) in enumerate(tasks):
-            scored = []
-            for reply in replies:
-                logprobs = [float(first_BV[row, reply[0]])]
-                if len(reply) > 1:
-                    self._cache.move(slots[row], scratch, len(prompt))
-                    hidden_NE = self._extend([reply[:-1]], [scratch], [len(prompt)])
-                    logprobs += self._logprobs(hidden_NE, reply[1:])
-                scored.append(TokenLogprobs(tuple(int(t) for t in reply), tuple(logprobs)))
-            results.append(scored)
+        first_BV = self._prefill(prompts, list(range(base, base + len(tasks)))).log_softmax(dim=-1)
+        results: list[list[TokenLogprobs]] = [[] for _ in tasks]
+        for turn in range(max(len(replies) for _, replies in tasks)):
+            asked = [row for row, (_, replies) in enumerate(tasks) if turn < len(replies)]
+            replies = [tasks[row][1][turn] for row in asked]
+            rests = self._rests(replies, [base + row for row in asked], [len(prompts[row]) for row in asked])
+            for row, reply, rest in zip(asked, replies, rests, strict=True):
+                logprobs = (float(first_BV[row, reply[0]]), *rest)
+                results[row].append(TokenLogprobs(tuple(int(t) for t in reply), logprobs))
         return results
+
+    def _rests(self, replies: Sequence[np.ndarray], slots: Sequence[int], past: Sequence[int]) -> list[list[float]]:
+        """Log-probabilities of all tokens but the first of a reply in each slot."""
+        found: list[list[float]] = [[] for _ in replies]
+        waiting = [index for index, reply in enumerate(replies) if len(reply) > 1]
+        while waiting:
+            batch = [waiting.pop(0)]
+            tokens = len(replies[batch[0]])
+            while waiting and tokens + len(replies[waiting[0]]) <= self._prefill_tokens:
+                tokens += len(replies[waiting[0]])
+                batch.append(waiting.pop(0))
+            news = [replies[index][:-1] for index in batch]
+            hidden_NE = self._extend(news, [slots[index] for index in batch], [past[index] for index in batch])
+            logprobs = iter(self._logprobs(hidden_NE, np.concatenate([replies[index][1:] for index in batch])))
+            for index, new in zip(batch, news, strict=True):
+                found[index] = list(islice(logprobs, len(new)))
+        return found
+
+    @property
+    def _prefill_tokens(self) -> int:
+        return _PREFILL_TOKENS_CPU if self.forward.device.type == "cpu" else _PREFILL_TOKENS
 
     def _logprobs(self, hidden_NE: Tensor, targets: np.ndarray) -> list[float]:
         found: list[float] = []
@@ -158,7 +178,6 @@ class Decoding:
 
         Of several prompts with a long common beginning, one goes first and the others take up from its prefix.
         """
-        most_tokens = _PREFILL_TOKENS_CPU if self.forward.device.type == "cpu" else _PREFILL_TOKENS
         logits_BV = torch.empty(len(prompts), self.forward.vocabulary, device=self.forward.device)
         waiting = list(range(len(prompts)))
         while waiting:
@@ -171,7 +190,7 @@ class Decoding:
                 prefix, shared = self._prefixes.longest(prompt)
                 shared = min(shared, len(prompt) - 1)
                 ahead = max((shared_length(prompts[other], prompt) for other in batch), default=0)
-                full = tokens + len(prompt) - shared > most_tokens
+                full = tokens + len(prompt) - shared > self._prefill_tokens
                 if batch and (full or min(ahead, len(prompt) - 1) - shared >= _WORTH_WAITING):
                     deferred.append(index)
                     continue

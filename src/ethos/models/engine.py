@@ -226,15 +226,15 @@ class Engine:
         if not self._decoding.running:
             return True
         enough = self._steps_without_scores >= _SCORES_WAIT_STEPS or len(self._scores) >= self._slots // _JOIN_SHARE
-        return enough and self._decoding.has_room(2, self._scores[0].tokens)
+        return enough and self._decoding.has_room(1, self._scores[0].tokens)
 
     def _score_batch(self) -> list[_ScoreRequest]:
-        """As many as fit, at least one; they take a slot each, and one more."""
+        """As many as fit, at least one; they take a slot each."""
         assert self._decoding is not None
         batch, longest = [self._scores.popleft()], 0
         while self._scores:
             longest = max(longest, batch[-1].tokens, self._scores[0].tokens)
-            if not self._decoding.has_room(len(batch) + 2, longest):
+            if not self._decoding.has_room(len(batch) + 1, longest):
                 break
             batch.append(self._scores.popleft())
         return batch
