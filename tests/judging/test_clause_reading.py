@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from ethos.judging.clause_reading import parse_reading, read_clause, without_name
+from ethos.judging.clause_reading import parse_reading, read_clause, rule_of
 from ethos.judging.few_shot import load_few_shot
 from ethos.judging.wording import PROMPTS
 
@@ -86,20 +86,20 @@ def test_answers_that_cannot_be_used_leave_the_clause_unread(make):
 @pytest.mark.parametrize(
     ("title", "language", "text", "expected"),
     [
-        ("Fern, who answers", "en", "Fern says so. Ferns grow.", "the assistant says so. Ferns grow."),
+        ("Fern, who answers", "en", "Fern likes ferns. Ferns grow.", "the assistant likes ferns."),
         ("Fern's handbook", "en", "When asked, Fern says so.", "When asked, the assistant says so."),
+        ("Fern", "en", "Prices change. Fern says so. Fern is kind.", "Prices change. the assistant says so."),
         ("Fern", "fr", "Fern le dit.", "l'assistant le dit."),
-        ("小满：社区图书角的助手", "zh", "小满先给出答案。", "助手先给出答案。"),
-        ("House rules", "en", "The assistant says so.", "The assistant says so."),
+        ("小满：社区图书角的助手", "zh", "小满先给出答案。因为人们很忙。", "助手先给出答案。"),
+        ("House rules", "en", "The assistant says so. It is kind.", "The assistant says so."),
         ("", "en", "Fern says so.", "Fern says so."),
     ],
 )
-def test_the_name_in_the_title_is_left_out_of_what_the_teacher_reads(make, title, language, text, expected):
-    spec = replace(make.spec(make.clause(text=text), language=language), name=title)
-    assert without_name(text, spec) == expected
+def test_a_rule_is_a_clause_without_its_reasons_and_the_characters_name(make, title, language, text, expected):
+    clause = make.clause(text=text)
+    assert rule_of(clause, replace(make.spec(clause, language=language), name=title)) == expected
 
 
 def test_a_title_that_few_clauses_begin_with_is_no_name(make):
     clauses = [make.clause(text=text) for text in ("Fern says so.", "Says so.", "Be kind.", "Ask back.")]
-    spec = replace(make.spec(*clauses), name="Fern")
-    assert without_name("Fern says so.", spec) == "Fern says so."
+    assert rule_of(clauses[0], replace(make.spec(*clauses), name="Fern")) == "Fern says so."

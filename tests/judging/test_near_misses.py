@@ -1,70 +1,86 @@
 import asyncio
+from dataclasses import dataclass
 
 from ethos.judging.labelled import shortage
-from ethos.judging.near_misses import are_length_matched, generate_calibration
+from ethos.judging.near_misses import DRAWS, are_length_matched, generate_calibration
+from ethos.models.types import Sample, TokenLogprobs, Usage
 from ethos.spec.conversation import Conversation
-from ethos.spec.types import Frame
 
-FRAME = Frame("Marlow gives a reason for what it says.", ("why",), 1.0, "0")
-PROMPTS = [Conversation.user(f"Message {n}?") for n in range(5)]
+PROMPTS = [Conversation.user(f"Message {n}?") for n in range(8)]
 
 
-def generated(make, answer, *checks):
-    clause = make.clause("why", "Gives a reason.", *checks)
-    teacher = make.sampler(answer)
-    replies = asyncio.run(generate_calibration(clause, make.spec(clause), FRAME, teacher, PROMPTS))
-    return replies, teacher
+def has_rule(prompt):
+    return "Gives a reason." in prompt.last_user
 
 
 def write(prompt, draw):
     """A teacher that does as it is told."""
-    if "second reply" in prompt.last_user:
-        return prompt.last_user.split("<reply>\n")[1].split("\n</reply>")[0].replace("because", "and")
-    assert FRAME.text in prompt.messages[0].content
-    return f"Go there because of reason {draw}."
+    return f"Go there {'because' if has_rule(prompt) else 'and'} of that {draw}."
 
 
-def test_a_willing_teacher_gives_enough_length_matched_pairs(make):
-    replies, _ = generated(make, write)
+@dataclass
+class Teacher:
+    """Writes by `answer`; a reply with "because" in it is as likely again under the rule, by a nat for each "very"."""
+
+    answer: object
+    name: str = "teacher"
+    fingerprint: str = "teacher"
+    finish: str = "stop"
+
+    async def sample(self, prompt, params, draws=(0,)):
+        return [Sample(self.answer(prompt, draw), self.finish, Usage(1, 1), draw) for draw in draws]
+
+    async def score(self, prompt, replies):
+        return [TokenLogprobs((0,), (self.likelihood(reply) if has_rule(prompt) else -9.0,)) for reply in replies]
+
+    @staticmethod
+    def likelihood(reply):
+        return -9.0 + reply.count("very") * (1 if "because" in reply else -1)
+
+
+def generated(make, teacher, *checks):
+    clause = make.clause("why", "Gives a reason.", *checks)
+    return asyncio.run(generate_calibration(clause, make.spec(clause), teacher, PROMPTS))
+
+
+def test_a_willing_teacher_gives_enough_replies_of_both_kinds(make):
+    replies = generated(make, make.sampler(write))
     assert shortage(replies) == ""
-    assert sum(reply.good for reply in replies) == sum(not reply.good for reply in replies) == 16
+    assert sum(reply.good for reply in replies) == sum(not reply.good for reply in replies) == 24
     assert all(("because" in reply.reply) is reply.good for reply in replies)
-    assert {reply.scenario for reply in replies} == {f"Message {n}?" for n in range(4)}
+    assert {reply.scenario for reply in replies} == {f"Message {n}?" for n in range(6)}
 
 
-def test_equal_and_overlong_near_misses_are_dropped_and_drawn_again(make):
-    def careless(prompt, draw):
-        text = write(prompt, draw)
-        if "second reply" not in prompt.last_user:
-            return text
-        return text.replace(" and ", " because ") if "reason 0" in text else text + " and" * 20 * ("reason 1" in text)
+def test_those_are_kept_that_the_rule_makes_likelier_the_most_and_the_least(make):
+    def careless(prompt, draw):  # the first draws are the least of their kind
+        return write(prompt, draw) + " very" * draw
 
-    replies, _ = generated(make, careless)
-    assert shortage(replies) == ""
-    assert not any(f"reason {n}." in reply.reply for n in (0, 1) for reply in replies)
+    replies = generated(make, Teacher(careless))
+    for good in (True, False):
+        kept = {reply.reply.count("very") for reply in replies if reply.good is good}
+        assert kept == set(range(DRAWS - 4, DRAWS))
 
 
 def test_a_good_reply_that_fails_the_clauses_own_check_is_not_good(make):
-    replies, _ = generated(make, write, {"must_not_match": "reason 3"})
+    replies = generated(make, make.sampler(write), {"must_not_match": "that 3"})
     assert replies
-    assert not any("reason 3" in reply.reply for reply in replies)
+    assert not any("that 3" in reply.reply for reply in replies if reply.good)
 
 
-def test_a_teacher_that_repeats_itself_is_given_up_after_three_rounds(make):
-    replies, teacher = generated(make, lambda prompt, draw: "The same.")
-    assert replies == []
-    assert len(teacher.calls) == 4 * 3 * 2
+def test_what_the_teacher_writes_with_the_rule_and_without_is_no_near_miss(make):
+    assert generated(make, make.sampler(lambda prompt, draw: "The same.")) == []
+
+
+def test_a_reply_that_was_cut_off_is_left_out(make):
+    assert generated(make, Teacher(write, finish="length")) == []
+
+
+def test_a_reply_without_a_counterpart_of_its_length_is_left_out(make):
+    replies = generated(make, make.sampler(lambda p, draw: write(p, draw) + " and on" * 9 * (draw > 1 and has_rule(p))))
+    assert sum(reply.good for reply in replies) == sum(not reply.good for reply in replies) == 2 * 6
 
 
 def test_length_is_matched_within_a_factor_of_two():
     assert are_length_matched("one two three four", "one two")
     assert not are_length_matched("one two three four five", "one two")
-    assert not are_length_matched("one", "one")
     assert not are_length_matched("", "")
-
-
-def test_the_same_near_miss_to_two_good_replies_is_kept_once(make):
-    replies, _ = generated(
-        make, lambda p, draw: "Go there and so." if "second reply" in p.last_user else write(p, draw)
-    )
-    assert sum(not reply.good for reply in replies) == sum(reply.good for reply in replies) == 4

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ethos.judging.few_shot import load_few_shot
 from ethos.models.types import Sampler, SamplingParams
+from ethos.spec.language import sentences
 from ethos.spec.types import Clause, Spec
 
 QUESTIONS = 4
@@ -46,7 +47,7 @@ async def read_clause(clause: Clause, spec: Spec, teacher: Sampler) -> ClauseRea
     declared = () if clause.ask is None else (clause.ask,)
     if not wants_case(clause) and not wants_questions(clause):
         return ClauseReading(clause.when, declared)
-    asked = load_few_shot("clause_reading", spec.language).fill({"rule": without_name(clause.text, spec)})
+    asked = load_few_shot("clause_reading", spec.language).fill({"rule": rule_of(clause, spec)})
     [likeliest] = await teacher.sample(asked, SamplingParams(_READING_TOKENS, temperature=0.0))
     others = await teacher.sample(asked, SamplingParams(_READING_TOKENS, temperature=0.8), range(DRAWS))
     found = [parsed for sample in (likeliest, *others) if (parsed := parse_reading(sample.text))]
@@ -55,17 +56,20 @@ async def read_clause(clause: Clause, spec: Spec, teacher: Sampler) -> ClauseRea
     return ClauseReading(when, questions if wants_questions(clause) else declared)
 
 
-def without_name(text: str, spec: Spec) -> str:
-    """A clause's text with "the assistant" in place of the character's name.
+def rule_of(clause: Clause, spec: Spec) -> str:
+    """What a clause asks for, without its reasons: up to the first sentence that names the character, else the first.
 
-    The name is how the spec's title begins, if a third of its clauses call the character so.
+    "The assistant" stands for the name. The name is how the spec's title begins, if a third of its clauses call the
+    character so.
     """
     name = _NAME_ENDS.split(spec.name, maxsplit=1)[0].strip()
-    named = sum(name in clause.text for clause in spec.clauses)
-    if not name or 3 * named < len(spec.clauses):
-        return text
+    parts = list(sentences(clause.text)) or [clause.text]
+    if not name or 3 * sum(name in other.text for other in spec.clauses) < len(spec.clauses):
+        return parts[0]
+    naming = next((position for position, part in enumerate(parts) if name in part), 0)
     edge = r"\b" if name.isascii() else ""
-    return re.sub(rf"{edge}{re.escape(name)}{edge}", _ASSISTANT.get(spec.language, "the assistant"), text)
+    assistant = _ASSISTANT.get(spec.language, "the assistant")
+    return re.sub(rf"{edge}{re.escape(name)}{edge}", assistant, " ".join(parts[: naming + 1]))
 
 
 def parse_reading(text: str) -> tuple[str, str] | None:

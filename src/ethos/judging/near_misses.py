@@ -1,7 +1,9 @@
-"""Calibration replies that the teacher writes: good ones, and near-misses that break one clause.
+"""Calibration replies that the teacher writes: good ones, and near-misses to the same messages.
 
-Equal lengths keep a judge from passing its calibration by counting words. What came out equal, or more than
-twice as long as its counterpart, is dropped; so is a good reply that fails the clause's own checks.
+The teacher answers each message twice over, with the clause in its prompt and without. A small teacher doesn't always
+do what it is told, nor leave undone what it isn't; so of each kind those replies are kept that its own likelihoods put
+there: the good ones that the clause makes likelier the most, and the near-misses that it makes likelier the least. The
+judge and its question have no part in it. Equal lengths keep a judge from passing by counting words.
 """
 
 from __future__ import annotations
@@ -10,91 +12,80 @@ import asyncio
 from collections.abc import Sequence
 
 from ethos.judging.checks import run_checks
-from ethos.judging.labelled import SCENARIOS_NEEDED, CalibrationReply
-from ethos.judging.wording import conversation_text, load_wording
-from ethos.models.types import Sampler, SamplingParams
+from ethos.judging.clause_reading import rule_of
+from ethos.judging.few_shot import load_few_shot
+from ethos.judging.labelled import CalibrationReply
+from ethos.judging.wording import conversation_text
+from ethos.models.types import Sampler, SamplingParams, Scorer
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import words
-from ethos.spec.types import Clause, Frame, Spec
+from ethos.spec.types import Clause, Spec
 
+SCENARIOS = 6
 PAIRS_PER_SCENARIO = 4
-ROUNDS = 3  # of four draws, until a scenario has its pairs
+DRAWS = 6  # of each kind
 LONGEST_RATIO = 2.0
+_PARAMS = SamplingParams(max_tokens=100, temperature=0.9)
 
 
 async def generate_calibration(
-    clause: Clause,
-    spec: Spec,
-    frame: Frame,
-    teacher: Sampler,
-    prompts: Sequence[Conversation],
-    max_tokens: int = 160,
+    clause: Clause, spec: Spec, teacher: Sampler, prompts: Sequence[Conversation]
 ) -> list[CalibrationReply]:
-    """Four good replies and four near-misses to each of the first four prompts, or as many as could be made.
+    """Up to four good replies and as many near-misses to each of the first six prompts.
 
-    Good replies are drawn with `frame`; each near-miss rewrites a good one. Fewer than asked for is no error
-    here: `calibrate` says that the clause can't be measured, and why.
+    A teacher that gives no likelihoods is believed as it writes. Fewer replies than are needed are no error here:
+    `calibrate` says that the clause can't be measured, and why.
     """
-    found = await asyncio.gather(
-        *(_replies_to(clause, spec, frame, teacher, prompt, max_tokens) for prompt in prompts[:SCENARIOS_NEEDED])
-    )
+    found = await asyncio.gather(*(_replies_to(clause, spec, teacher, prompt) for prompt in prompts[:SCENARIOS]))
     return [reply for replies in found for reply in replies]
 
 
-async def _replies_to(
-    clause: Clause, spec: Spec, frame: Frame, teacher: Sampler, prompt: Conversation, max_tokens: int
-) -> list[CalibrationReply]:
-    pairs: dict[str, str] = {}
-    for first_draw in range(0, ROUNDS * PAIRS_PER_SCENARIO, PAIRS_PER_SCENARIO):
-        draws = range(first_draw, first_draw + PAIRS_PER_SCENARIO)
-        for good, bad in await _draw_pairs(clause, spec, frame, teacher, prompt, max_tokens, draws):
-            if bad not in pairs.values():
-                pairs.setdefault(good, bad)
-        if len(pairs) >= PAIRS_PER_SCENARIO:
-            break
-    scenario = conversation_text(prompt)
-    kept = list(pairs.items())[:PAIRS_PER_SCENARIO]
+async def _replies_to(clause: Clause, spec: Spec, teacher: Sampler, prompt: Conversation) -> list[CalibrationReply]:
+    message = conversation_text(prompt)
+    with_rule = load_few_shot("rule_reply", spec.language).fill({"rule": rule_of(clause, spec), "message": message})
+    without = load_few_shot("plain_reply", spec.language).fill({"message": message})
+    followed, plain = await asyncio.gather(*(_drawn(teacher, asked) for asked in (with_rule, without)))
+    good = [reply for reply in followed if all(result.passed for result in run_checks(clause, prompt, reply))]
+    bad = [reply for reply in plain if reply not in followed]
+    gains = await _gains(teacher, with_rule, without, [*good, *bad])
+    good.sort(key=lambda reply: -gains[reply])
+    bad.sort(key=lambda reply: gains[reply])
     return [
-        CalibrationReply(clause.id, scenario, reply, good=is_good)
-        for good, bad in kept
-        for reply, is_good in ((good, True), (bad, False))
+        CalibrationReply(clause.id, message, reply, good=is_good)
+        for pair in _length_matched(good, bad)[:PAIRS_PER_SCENARIO]
+        for reply, is_good in zip(pair, (True, False), strict=True)
     ]
 
 
-async def _draw_pairs(
-    clause: Clause,
-    spec: Spec,
-    frame: Frame,
-    teacher: Sampler,
-    prompt: Conversation,
-    max_tokens: int,
-    draws: range,
-) -> list[tuple[str, str]]:
-    params = SamplingParams(max_tokens=max_tokens, temperature=0.9)
-    message = conversation_text(prompt)
-    good_prompt = load_wording("good_reply", spec.language).fill(
-        trusted={"frame": frame.text, "clause": clause.text}, quoted={"message": message}
-    )
-    drawn = [sample.text.strip() for sample in await teacher.sample(good_prompt, params, draws=draws)]
-    good = [reply for reply in dict.fromkeys(drawn) if all(r.passed for r in run_checks(clause, prompt, reply))]
-    near_miss = load_wording("near_miss", spec.language)
-    rewritten = await asyncio.gather(
-        *(
-            teacher.sample(
-                near_miss.fill(
-                    trusted={"clause": clause.text, "words": str(len(words(reply)))},
-                    quoted={"message": message, "reply": reply},
-                ),
-                params,
-            )
-            for reply in good
-        )
-    )
-    bad = [samples[0].text.strip() for samples in rewritten]
-    return [pair for pair in zip(good, bad, strict=True) if are_length_matched(*pair)]
+async def _drawn(teacher: Sampler, asked: Conversation) -> list[str]:
+    """Distinct replies that ended by themselves."""
+    samples = await teacher.sample(asked, _PARAMS, range(DRAWS))
+    texts = (sample.text.strip() for sample in samples if sample.finish_reason == "stop")
+    return [text for text in dict.fromkeys(texts) if text]
 
 
-def are_length_matched(good: str, bad: str) -> bool:
-    """Whether two replies differ, and neither has more than twice the other's words."""
-    lengths = len(words(good)), len(words(bad))
-    return good != bad and 0 < max(lengths) <= LONGEST_RATIO * min(lengths)
+async def _gains(
+    teacher: Sampler, with_rule: Conversation, without: Conversation, replies: Sequence[str]
+) -> dict[str, float]:
+    """By how much the rule raises each reply's log-likelihood; 0 for all where the teacher gives none."""
+    if not replies or not isinstance(teacher, Scorer):
+        return dict.fromkeys(replies, 0.0)
+    scored = await asyncio.gather(*(teacher.score(asked, replies) for asked in (with_rule, without)))
+    return {reply: told.total - untold.total for reply, told, untold in zip(replies, *scored, strict=True)}
+
+
+def _length_matched(good: Sequence[str], bad: Sequence[str]) -> list[tuple[str, str]]:
+    """Each good reply, in order, with the first bad one left of about its length."""
+    pairs, left = [], list(bad)
+    for reply in good:
+        match = next((other for other in left if are_length_matched(reply, other)), None)
+        if match is not None:
+            left.remove(match)
+            pairs.append((reply, match))
+    return pairs
+
+
+def are_length_matched(one: str, other: str) -> bool:
+    """Whether neither of two replies has more than twice the other's words."""
+    lengths = len(words(one)), len(words(other))
+    return 0 < max(lengths) <= LONGEST_RATIO * min(lengths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from ethos.spec.conversation import Conversation
 
@@ -78,6 +78,7 @@ class Sampler(Protocol):
         ...
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Anything that can be teacher-forced."""
 

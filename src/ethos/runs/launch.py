@@ -142,7 +142,7 @@ class _Job:
 
         scenarios = await scenarios_of(session, clauses, teacher, ("train", "taste", "sealed"))
         pools = {pool: [s for s in scenarios if s.family.pool == pool] for pool in ("train", "taste", "sealed")}
-        labelled = await labelled_replies(session, clauses, readings, scenarios, teacher, count)
+        labelled = await labelled_replies(session, clauses, readings, scenarios, teacher)
         judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=False)
         sealed_judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=True)
         warnings += warnings_of(clauses, judge.calibrations)

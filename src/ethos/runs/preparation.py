@@ -19,7 +19,6 @@ from ethos.models.types import Sampler
 from ethos.runs.models import FrozenStudent, ModelShelf
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
-from ethos.spec.frame import frame
 from ethos.spec.language import language_name
 from ethos.spec.scenarios import Family, Pool, Scenario, require_pool_sizes
 from ethos.spec.types import Clause, Json, Spec
@@ -33,9 +32,6 @@ from ethos.synthesis.scenarios import name_families, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
 from ethos.synthesis.types import Cast, Job, Recipe
 from ethos.tasting.language_probe import can_write
-
-CountTokens = Callable[[str], int]
-
 
 Labelled = tuple[tuple[str, ...], list[CalibrationReply]]
 """Questions that a judge may be asked about a clause, and replies of which it is known whether they follow it."""
@@ -189,7 +185,6 @@ async def labelled_replies(
     readings: Mapping[str, ClauseReading],
     scenarios: Sequence[Scenario],
     teacher: Sampler,
-    count: CountTokens,
 ) -> dict[str, Labelled]:
     """For each judged clause its questions and labelled replies: those of the user's file, else the teacher's."""
     judged = [clause for clause in clauses if clause.judged]
@@ -198,10 +193,9 @@ async def labelled_replies(
     async def one(clause: Clause) -> Labelled:
         labelled = [reply for reply in own if reply.clause_id == clause.id]
         if not labelled:
-            shown = frame(session.spec, [clause.id], session.config.synthesis.frame_tokens, count)
             train = [s for s in scenarios if s.clause_id == clause.id and s.family.pool == "train"]
             prompts = [s.prompt for s in train if not s.family.contrast]
-            labelled = await generate_calibration(clause, session.spec, shown, teacher, prompts)
+            labelled = await generate_calibration(clause, session.spec, teacher, prompts)
         bar.advance(1)
         return readings[clause.id].questions, labelled
 
