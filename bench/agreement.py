@@ -1,100 +1,118 @@
-"""How well the sealed judge agrees with a person: picks replies to label blind, and scores the labels.
+"""How well the quickstart's sealed verdicts agree with a person: picks replies to label blind, and scores the labels.
 
     python bench/agreement.py pick runs/quickstart      # writes examples/quickstart/labels.yaml, without verdicts
-    python bench/agreement.py score runs/quickstart     # prints Cohen's kappa for each clause, as JSON
+    python bench/agreement.py score                     # prints Cohen's kappa for each clause, as JSON
 
-`pick` takes as many replies that the judge passed as it failed, of all arms, in a random order.
+`pick` takes replies to sealed scenarios under judged clauses, as many that adhered as didn't, of all arms, in a random
+order. `score` calibrates the judge as a run does and assesses every labelled reply anew; it needs no run.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import random
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ethos.judging.wording import conversation_text
+from ethos.judging.adherence import Assessor
+from ethos.judging.calibration import calibrate
+from ethos.judging.labelled import load_calibration
+from ethos.judging.rubric import RubricJudge
+from ethos.judging.wording import conversation_text, load_wording
+from ethos.runs.models import ModelShelf
+from ethos.spec.conversation import Conversation
 from ethos.spec.parse import parse_spec
 from ethos.statistics.kappa import cohen_kappa
+from ethos.store.config import load_config
 from ethos.store.records import Records, Reply
 from ethos.store.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
-LABELS = ROOT / "examples" / "quickstart" / "labels.yaml"
-PER_CLAUSE = 15
+CONFIG = ROOT / "examples" / "quickstart" / "config.yaml"
+LABELS = CONFIG.with_name("labels.yaml")
+REPLIES = 60
 
 
 def main() -> None:
     """Picks or scores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("pick", "score"))
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
+    commands = parser.add_subparsers(dest="what", required=True)
+    picking = commands.add_parser("pick")
+    picking.add_argument("run", type=Path)
+    picking.add_argument("--seed", type=int, default=0)
+    commands.add_parser("score")
     options = parser.parse_args()
-    replies = _judged_replies(RunDirectory.find(options.run))
     if options.what == "pick":
-        LABELS.write_text(yaml.safe_dump(pick(replies, options.seed), sort_keys=False, allow_unicode=True, width=110))
+        picked = pick(_judged_replies(RunDirectory.find(options.run)), options.seed)
+        LABELS.write_text(yaml.safe_dump(picked, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
         print(f"wrote {LABELS}: set each `good` to true or false")
     else:
-        print(json.dumps(score(replies), indent=1))
+        labels = yaml.safe_load(LABELS.read_text(encoding="utf-8"))
+        print(json.dumps(score(labels, asyncio.run(verdicts(labels))), indent=1))
 
 
-def _judged_replies(run: RunDirectory) -> dict[str, list[Reply]]:
-    """Sealed replies that the judge decided, by clause; contrast left out."""
-    found: dict[str, list[Reply]] = defaultdict(list)
+def _judged_replies(run: RunDirectory) -> list[Reply]:
+    """Sealed replies under judged clauses that could be scored; contrast left out."""
+    judged = {clause.id for clause in parse_spec(load_config(CONFIG).spec).clauses if clause.judged}
     with run.read_database() as database:
-        for reply in Records(database).replies(purpose="sealed"):
-            is_judged = any("rubric" in verdict["judge"] for verdict in reply.verdicts)
-            if is_judged and not reply.contrast and reply.adherence is not None:
-                found[reply.clause_id].append(reply)
-    return found
+        sealed = Records(database).replies(purpose="sealed")
+    return [r for r in sealed if r.clause_id in judged and r.adherence is not None and not r.contrast]
 
 
-def pick(replies: dict[str, list[Reply]], seed: int) -> list[dict[str, Any]]:
-    """Items to label: no verdict and no arm is shown."""
+def pick(replies: Sequence[Reply], seed: int) -> list[dict[str, Any]]:
+    """Items to label, of each clause and verdict in turn; no verdict and no arm is shown."""
     generator = random.Random(seed)
-    questions = {clause.id: clause.text for clause in parse_spec(LABELS.with_name("spec.md")).clauses}
-    items = []
-    for clause_id, found in replies.items():
-        passed = [r for r in found if r.adherence == 1]
-        failed = [r for r in found if r.adherence == 0]
-        half = min(PER_CLAUSE // 2, len(passed))
-        chosen = generator.sample(passed, half) + generator.sample(failed, min(PER_CLAUSE - half, len(failed)))
-        items += [
-            {
-                "clause": clause_id,
-                "asks": questions[clause_id],
-                "scenario": reply.scenario_id,
-                "message": conversation_text(reply.prompt),
-                "reply": reply.reply,
-                "good": None,
-            }
-            for reply in chosen
-        ]
-    generator.shuffle(items)
-    return items
+    kinds: dict[tuple[str, float | None], list[Reply]] = defaultdict(list)
+    for reply in generator.sample(replies, len(replies)):
+        kinds[reply.clause_id, reply.adherence].append(reply)
+    chosen: list[Reply] = []
+    while len(chosen) < min(REPLIES, len(replies)):
+        chosen += [kind.pop() for kind in kinds.values() if kind]
+    generator.shuffle(chosen)
+    return [
+        {"clause": r.clause_id, "message": conversation_text(r.prompt), "reply": r.reply, "good": None}
+        for r in chosen[:REPLIES]
+    ]
 
 
-def score(replies: dict[str, list[Reply]]) -> dict[str, Any]:
-    """Agreement by clause: the judge's verdicts against the labels."""
-    labels = yaml.safe_load(LABELS.read_text(encoding="utf-8"))
-    verdicts = {(r.scenario_id, r.reply): bool(r.adherence) for found in replies.values() for r in found}
+async def verdicts(labels: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Whether each item adheres to its clause, as a run's sealed reading would say."""
+    config = load_config(CONFIG)
+    spec, wording = parse_spec(config.spec), load_wording("rubric_sealed")
+    assert config.calibration is not None
+    replies = load_calibration(config.calibration, spec)
+    model = await ModelShelf(config.models, CONFIG.parent).engine(config.models.sealed_judge or config.models.judge)
+    judge = RubricJudge(model, wording.name, wording)
+    clauses = [spec.clause(clause_id) for clause_id in sorted({item["clause"] for item in labels})]
+    calibrations = await asyncio.gather(*(calibrate(judge, clause, (), replies) for clause in clauses))
+    assessor = Assessor(spec, judge, {found.clause_id: found for found in calibrations})
+    found = await asyncio.gather(
+        *(
+            assessor.assess(spec.clause(item["clause"]), Conversation.user(item["message"]), item["reply"])
+            for item in labels
+        )
+    )
+    return [assessment.adherence == 1 for assessment in found]
+
+
+def score(labels: Sequence[Mapping[str, Any]], found: Sequence[bool]) -> dict[str, Any]:
+    """Agreement by clause: the verdicts against the labels."""
     pairs: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
-    for item in labels:
-        key = (item["scenario"], item["reply"])
-        if item["good"] is not None and key in verdicts:
-            pairs[item["clause"]].append((verdicts[key], item["good"]))
-    pairs["all"] = [pair for found in pairs.values() for pair in found]
+    for item, verdict in zip(labels, found, strict=True):
+        for group in (item["clause"], "all"):
+            pairs[group].append((verdict, item["good"]))
     results = {}
-    for clause_id, found in pairs.items():
-        kappa = cohen_kappa([judge for judge, _ in found], [person for _, person in found])
+    for group, both in sorted(pairs.items()):
+        kappa = cohen_kappa([verdict for verdict, _ in both], [person for _, person in both])
         shown = None if kappa is None else [round(value, 2) for value in (kappa.estimate, kappa.low, kappa.high)]
-        agreed = sum(judge == person for judge, person in found)
-        results[clause_id] = {"labelled": len(found), "agreed": agreed, "kappa, low, high": shown}
+        agreed = sum(verdict == person for verdict, person in both)
+        results[group] = {"labelled": len(both), "agreed": agreed, "kappa, low, high": shown}
     return results
 
 

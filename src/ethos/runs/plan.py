@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ethos.judging.clause_reading import DRAWS, wants_case, wants_questions
+from ethos.judging import near_misses
+from ethos.judging.clause_reading import DRAWS, QUESTIONS, wants_case, wants_questions
 from ethos.models.catalogue import Entry, resolve
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import POOLS
@@ -28,7 +29,7 @@ UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
 MESSAGE_TOKENS, MESSAGE_PROMPT_TOKENS, SCREENING_TOKENS = 45, 60, 50
 TOPIC_TOKENS, REPLY_PROMPT_TOKENS, VERDICT_TOKENS, READING_TOKENS = 12, 80, 130, 40
-CALIBRATION_REPLIES, JUDGES = 40, 2
+CALIBRATION_REPLIES, CALIBRATION_REPLY_TOKENS, JUDGES = 48, 35, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +126,9 @@ def _teacher_work(config: RunConfig, entry: Entry, clauses: Sequence[Clause], pr
     calls += read * (1 + DRAWS)
     tokens += read * (1 + DRAWS) * READING_TOKENS
     if config.calibration is None:
-        judged = sum(c.judged for c in clauses)
-        calls += judged * CALIBRATION_REPLIES
-        tokens += judged * CALIBRATION_REPLIES * (REPLY_PROMPT_TOKENS + synthesis.demonstrations.max_tokens // 2)
+        drawn = sum(c.judged for c in clauses) * near_misses.SCENARIOS * 2 * near_misses.DRAWS
+        calls += 3 * drawn  # each is scored twice
+        tokens += 3 * drawn * CALIBRATION_REPLY_TOKENS
     return _work("teacher", entry, calls, tokens, config)
 
 
@@ -136,13 +137,13 @@ def _judge_work(config: RunConfig, entry: Entry, clauses: Sequence[Clause]) -> W
     arms = 4 if config.placebo else 3
     looks = config.training.steps // config.knobs.taste_every + 1
     verdicts_per_clause = (
-        CALIBRATION_REPLIES * JUDGES
-        + scenarios.train_per_clause * config.synthesis.demonstrations.draws
+        scenarios.train_per_clause * config.synthesis.demonstrations.draws
         + scenarios.taste_per_clause * 3
         + looks * config.knobs.taste_prompts
         + (scenarios.sealed_per_judged_clause + scenarios.contrast_per_clause) * arms
     )
-    verdicts = judged * verdicts_per_clause
+    tried = sum((QUESTIONS + 1) / 2 if wants_questions(c) else 1 for c in clauses if c.judged)  # on half of the replies
+    verdicts = judged * verdicts_per_clause + round(tried * CALIBRATION_REPLIES * JUDGES)
     return _work("judge", entry, verdicts, verdicts * VERDICT_TOKENS, config)
 
 
