@@ -66,6 +66,16 @@ def test_a_slow_stage_says_once_a_minute_that_it_lives(clock: Clock) -> None:
         assert len(stream.getvalue().splitlines()) == 1 + 3
 
 
+def test_the_first_few_of_many_tell_no_remaining_time(clock: Clock) -> None:
+    progress = QuietProgress(clock=clock)
+    with progress.stage("writing", total=500, unit="prompts") as bar:
+        clock.now_s += 60
+        bar.advance(9)
+        assert bar.remaining_s(clock.now_s) is None
+        bar.advance(1)
+        assert bar.remaining_s(clock.now_s) == 60 / 10 * 490
+
+
 def test_a_stage_of_unknown_length_has_no_remaining_time(clock: Clock) -> None:
     stream = io.StringIO()
     with PlainProgress(stream, clock=clock).stage("reading", unit="files") as bar:

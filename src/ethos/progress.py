@@ -24,6 +24,7 @@ UPDATE_EVERY_S = 1.0
 LINE_EVERY_S = 10.0
 LINE_AT_LEAST_EVERY_S = 60.0
 LINE_EVERY_SHARE = 0.1
+TELLING_SHARE = 0.02  # of a stage; before, its rate is that of its slow beginning
 
 
 class Bar:
@@ -58,9 +59,11 @@ class Bar:
         return (self.done - self._done_before) / elapsed_s if elapsed_s > 0 else 0.0
 
     def remaining_s(self, now_s: float) -> float | None:
-        """Seconds still to go at this rate; None while that can't be told."""
+        """Seconds still to go at this rate; None while that can't be told, as from the first few of many."""
+        if self.total is None or self.done - self._done_before < max(1, TELLING_SHARE * self.total):
+            return None
         rate = self.rate(now_s)
-        return None if self.total is None or rate == 0 else max(0, self.total - self.done) / rate
+        return max(0, self.total - self.done) / rate if rate else None
 
     @property
     def count(self) -> str:
