@@ -86,10 +86,10 @@ def test_answers_that_cannot_be_used_leave_the_clause_unread(make):
 @pytest.mark.parametrize(
     ("title", "language", "text", "expected"),
     [
-        ("Fern, who answers", "en", "Fern likes ferns. Ferns grow.", "the assistant likes ferns."),
+        ("Fern, who answers", "en", "Fern likes ferns. Ferns grow.", "The assistant likes ferns."),
         ("Fern's handbook", "en", "When asked, Fern says so.", "When asked, the assistant says so."),
         ("Fern", "en", "Prices change. Fern says so. Fern is kind.", "Prices change. the assistant says so."),
-        ("Fern", "fr", "Fern le dit.", "l'assistant le dit."),
+        ("Fern", "fr", "Fern le dit.", "L'assistant le dit."),
         ("小满：社区图书角的助手", "zh", "小满先给出答案。因为人们很忙。", "助手先给出答案。"),
         ("House rules", "en", "The assistant says so. It is kind.", "The assistant says so."),
         ("", "en", "Fern says so.", "Fern says so."),

@@ -69,7 +69,8 @@ def rule_of(clause: Clause, spec: Spec) -> str:
     naming = next((position for position, part in enumerate(parts) if name in part), 0)
     edge = r"\b" if name.isascii() else ""
     assistant = _ASSISTANT.get(spec.language, "the assistant")
-    return re.sub(rf"{edge}{re.escape(name)}{edge}", assistant, " ".join(parts[: naming + 1]))
+    rule = re.sub(rf"{edge}{re.escape(name)}{edge}", assistant, " ".join(parts[: naming + 1]))
+    return rule[0].upper() + rule[1:]
 
 
 def parse_reading(text: str) -> tuple[str, str] | None:
