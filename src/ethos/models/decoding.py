@@ -19,6 +19,7 @@ from ethos.models.attention import ExtendAttention, KeyValueSlots, StepAttention
 from ethos.models.prefixes import Prefix, PrefixCache, shared_length
 from ethos.models.sampling import choose, uniforms
 from ethos.models.types import FinishReason, SamplingParams, TokenLogprobs
+from ethos.process import give_back_freed_memory
 
 _PREFILL_TOKENS, _PREFILL_TOKENS_CPU = 4096, 512  # in one pass; on CPUs more fall out of their caches
 _WORTH_WAITING = 32  # tokens; a shorter shared beginning is computed again rather than waited for
@@ -79,6 +80,7 @@ class Decoding:
         """To be called when nothing runs: gives back the memory of the slots, if it is much."""
         if self._cache.size_bytes > _KEPT_BYTES:
             self._cache.release()
+            give_back_freed_memory()
 
     def forget(self) -> None:
         """To be called when the weights have changed: nothing computed with the old ones is used again."""
