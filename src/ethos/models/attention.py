@@ -15,7 +15,7 @@ from torch import Tensor
 from ethos.models.causal_attention import causal_attention
 
 _CAPACITY_STEP = 128  # tokens
-_MOST_PADDING = 1.5
+_MOST_PADDING = 1.5  # times a sequence's own length
 
 
 class PackedAttention:
