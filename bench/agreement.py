@@ -51,9 +51,11 @@ def main() -> None:
     if options.what == "pick":
         picked = pick(_judged_replies(RunDirectory.find(options.run)), options.seed)
         LABELS.write_text(yaml.safe_dump(picked, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
-        print(f"wrote {LABELS}: set each `good` to true or false")
+        print(f"wrote {len(picked)} replies to {LABELS}: set each `good` to true or false")
     else:
         labels = yaml.safe_load(LABELS.read_text(encoding="utf-8"))
+        if any(item["good"] is None for item in labels):
+            raise SystemExit(f"error: {LABELS}: a reply has no label; set each `good` to true or false")
         print(json.dumps(score(labels, asyncio.run(verdicts(labels))), indent=1))
 
 
@@ -98,6 +100,10 @@ async def verdicts(labels: Sequence[Mapping[str, Any]]) -> list[bool]:
             for item in labels
         )
     )
+    if unscored := sorted({a.clause_id for a in found if a.adherence is None}):
+        raise SystemExit(
+            f"error: the sealed judge can't score every reply under {', '.join(unscored)}: see its calibration"
+        )
     return [assessment.adherence == 1 for assessment in found]
 
 
