@@ -115,12 +115,12 @@ def load_check(name: str) -> Check:
     if not attribute:
         raise EthosError(f"no check is called {name!r}; use one of {', '.join(CHECKS)}, or package.module:Name")
     try:
-        check = getattr(importlib.import_module(module_name), attribute)
+        check: Check = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise EthosError(f"check {name}: can't be loaded ({error}); install the package or mend the name") from error
     if not callable(check):
         raise EthosError(f"check {name}: is no function; name one that takes (argument, prompt, reply)")
-    return check  # type: ignore[no-any-return]
+    return check
 
 
 def run_checks(clause: Clause, prompt: Conversation, reply: str) -> list[CheckResult]:

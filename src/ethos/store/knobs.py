@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -100,10 +101,8 @@ def with_knob(knobs: Knobs, path: str, value: Json) -> Knobs:
 def knob_value(knobs: Knobs, path: str) -> Number:
     """The value of the knob of that name. Raises EthosError for an unknown name."""
     _find(path)
-    value: Any = knobs
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value  # type: ignore[no-any-return]
+    value: Number = attrgetter(path)(knobs)
+    return value
 
 
 def _find(path: str) -> Knob:
