@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from finished_run import report_of
 
 from ethos.spec.language import detect_language
 from ethos.spec.parse import parse_spec
@@ -63,13 +61,8 @@ def main() -> None:
 
 def measure(spec: Path, runs_dir: Path) -> dict[str, Any]:
     """What one spec came to: per clause whether it is measurable, its judge's AUC and its rows; rows by language."""
-    path = runs_dir / f"{spec.stem}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump({"name": spec.stem, "spec": str(spec), **CONFIG}), encoding="utf-8")
-    subprocess.run([sys.executable, "-m", "ethos", "run", str(path), "--runs-dir", str(runs_dir)], check=True)
-    run_dir = runs_dir / spec.stem
-    report = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
-    rows = [row for file in sorted((run_dir / "rows").glob("*.parquet")) for row in read_rows(file)]
+    report = report_of({"name": spec.stem, "spec": str(spec), **CONFIG}, runs_dir)
+    rows = [row for file in sorted((runs_dir / spec.stem / "rows").glob("*.parquet")) for row in read_rows(file)]
     demonstrated: Counter[str] = Counter()
     languages: Counter[str] = Counter()
     for row in rows:

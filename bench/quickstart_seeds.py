@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from finished_run import report_of
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "examples" / "quickstart" / "config.yaml"
@@ -42,12 +41,7 @@ def _report_of(seed: int, runs_dir: Path) -> dict[str, Any]:
     config |= {"name": f"quickstart-seed{seed}", "seed": seed, "placebo": True}
     for field in ("spec", "calibration"):
         config[field] = str(CONFIG.parent / config[field])
-    path = runs_dir / f"quickstart-seed{seed}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    subprocess.run([sys.executable, "-m", "ethos", "run", str(path), "--runs-dir", str(runs_dir)], check=True)
-    report: dict[str, Any] = json.loads((runs_dir / config["name"] / "report.json").read_text(encoding="utf-8"))
-    return report
+    return report_of(config, runs_dir)
 
 
 def page(reports: Mapping[int, Mapping[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,19 @@ def test_a_half_written_one_is_not_listed_and_is_written_over(policy: Policy, tm
     save_checkpoint(policy, tmp_path, 6, {}, keep=2)
     save_checkpoint(policy, tmp_path, 8, {}, keep=2)
     assert list_checkpoints(tmp_path) == [6, 8]
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(policy, tmp_path, 4, {}, keep=1)
+    written = sum(file.stat().st_size for file in checkpoint_path(tmp_path, 4).iterdir())
+    assert policy.state_bytes <= written < policy.state_bytes + 100_000
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=policy.state_bytes - 1))
+    with pytest.raises(EthosError, match="free some and run the same command"):
+        save_checkpoint(policy, tmp_path, 8, {}, keep=1)
+    assert list_checkpoints(tmp_path) == [4]
 
 
 @pytest.mark.parametrize(

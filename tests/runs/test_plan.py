@@ -64,6 +64,14 @@ def test_adapters_need_less_memory_than_full_training(tmp_path: Path) -> None:
     assert lora.memory_bytes < full.memory_bytes
 
 
+def test_the_disk_holds_every_checkpoint_that_is_kept_and_one_more(tmp_path: Path) -> None:
+    two, three = (planned(tmp_path, training={"keep_checkpoints": keep}) for keep in (2, 3))
+    state = three.disk_bytes - two.disk_bytes
+    assert two.disk_bytes == 3 * state + state // 3
+    assert planned(tmp_path, placebo=True).disk_bytes == 2 * two.disk_bytes
+    assert any(line.startswith("disk: up to ") for line in two.lines())
+
+
 def test_a_plan_is_refused_as_the_launch_would_be(tmp_path: Path) -> None:
     with pytest.raises(EthosError, match=r"4 clauses give the taste pool 16 prompts, and it needs 20"):
         planned(tmp_path, scenarios={"taste_per_clause": 4})

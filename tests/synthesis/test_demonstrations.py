@@ -96,6 +96,16 @@ def test_of_the_passing_draws_of_a_checked_clause_the_shortest_is_kept(
     assert row.conversation.messages[-1].content == GOOD  # type: ignore[union-attr]
 
 
+def test_as_many_distinct_passing_draws_are_kept_as_the_config_says(
+    job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    longer, longest = GOOD.replace("lantern", "brass lantern"), GOOD.replace("lantern", "old brass lantern")
+    asked = job([scenario("name")], demonstrations={"draws": 4, "max_draws": 4, "kept": 2})
+    rows = made(Demonstrations(), asked, teacher_saying(longest, GOOD, GOOD, longer))
+    assert [row.conversation.messages[-1].content for row in rows] == [GOOD, longer]  # type: ignore[union-attr]
+    assert len({row.id for row in rows}) == 2
+
+
 def test_a_draw_that_copies_an_example_of_the_spec_is_not_kept(
     wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ethos.models.types import FinishReason, Sample, SamplingParams, Usage
 from ethos.spec.conversation import Conversation
@@ -26,9 +26,11 @@ class Student:
     finish: FinishReason = "stop"
     name: str = "student"
     fingerprint: str = "student"
+    asked: list[SamplingParams] = field(default_factory=list)
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
         """As `Sampler`."""
+        self.asked.append(params)
         return [Sample(self.replies[d % len(self.replies)], self.finish, Usage(1, 1), d, call=f"c{d}") for d in draws]
 
 
@@ -44,11 +46,16 @@ def test_rows_come_in_the_order_of_the_prompts(job: MakeJob, made: Made) -> None
     assert [row.conversation.last_user for row in rows if isinstance(row, DemonstrationRow)] == PROMPTS
 
 
-def test_a_reply_that_breaks_a_must_is_refused_and_the_next_draw_is_kept(job: MakeJob, made: Made) -> None:
+def test_a_reply_that_breaks_a_must_is_refused(job: MakeJob, made: Made) -> None:
     work = job(demonstrations={"replay_rows": 1})
-    [row] = made(Replay(PROMPTS), work, TemplateTeacher(), Student([f"Certainly! {FINE}", FINE]))
-    assert row.lineage.calls == ("c1",)
+    assert made(Replay(PROMPTS), work, TemplateTeacher(), Student([f"Certainly! {FINE}"])) == []
     assert work.rejected == {"replay: breaks plain": 1}
+
+
+def test_it_is_the_likeliest_reply(job: MakeJob, made: Made) -> None:
+    student = Student([FINE])
+    made(Replay(PROMPTS), job(demonstrations={"replay_rows": 3}), TemplateTeacher(), student)
+    assert [params.temperature for params in student.asked] == [0.0] * 3
 
 
 def test_a_clause_that_does_not_bind_every_reply_is_not_asked_of_it(job: MakeJob, made: Made) -> None:
@@ -59,7 +66,7 @@ def test_a_reply_that_was_cut_off_or_says_nothing_is_refused(job: MakeJob, made:
     for student in (Student([FINE], finish="length"), Student([""])):
         work = job(demonstrations={"replay_rows": 1})
         assert made(Replay(PROMPTS), work, TemplateTeacher(), student) == []
-        assert work.rejected == {"replay: cut off or hollow": 3}
+        assert work.rejected == {"replay: cut off or hollow": 1}
 
 
 def test_none_is_wanted_where_the_config_says_so(job: MakeJob, made: Made) -> None:

@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ethos.spec.language import words
+from ethos.tasting.canaries import replay_prompts
 from ethos.tasting.questions import (
     FAMILIES,
     SCREENING_PER_FAMILY,
@@ -50,6 +52,11 @@ def test_no_two_questions_share_an_id_or_a_prompt(family: str) -> None:
     assert len(questions) >= 60
     assert len({question.id for question in questions}) == len(questions)
     assert len({question.prompt for question in questions}) == len(questions)
+
+
+def test_no_question_is_trained_on_by_way_of_replay() -> None:
+    asked = {" ".join(words(question.prompt.lower())) for question in EVERYTHING}
+    assert not [prompt for prompt in replay_prompts() if " ".join(words(prompt.lower())) in asked]
 
 
 @given(st.sampled_from(EVERYTHING), st.data())

@@ -24,10 +24,14 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 
 def save_checkpoint(policy: Policy, folder: Path, step: int, state: Mapping[str, Any], keep: int) -> None:
-    """Writes the checkpoint of a step, and removes all but the newest `keep`."""
+    """Writes the checkpoint of a step, and removes all but the newest `keep`.
+
+    Raises EthosError if the disk can't hold it; those that are there stay.
+    """
     target = checkpoint_path(folder, step)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    _require_room(folder, policy.state_bytes, step)
     policy.save(partial, {"step": step, **state})
     hashes = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
     write_atomically(partial / _MANIFEST, json.dumps(hashes, indent=1).encode())
@@ -35,6 +39,16 @@ def save_checkpoint(policy: Policy, folder: Path, step: int, state: Mapping[str,
     partial.rename(target)
     for old in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(checkpoint_path(folder, old))
+
+
+def _require_room(folder: Path, size_bytes: int, step: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < size_bytes:
+        raise EthosError(
+            f"{folder}: the checkpoint of step {step} takes {size_bytes / 2**30:.1f} GiB and the disk has "
+            f"{free / 2**30:.1f} GiB left; free some and run the same command to go on"
+        )
 
 
 def list_checkpoints(folder: Path) -> list[int]:

@@ -23,6 +23,8 @@ from ethos.synthesis.sizes import chosen_clauses, plan_scenarios
 
 GFLOPS_PER_CORE = 250.0  # bf16 with what surrounds the products, measured on the 2-core development machine
 TRAINING_BYTES_PER_PARAMETER = 22  # bf16 weight, fp32 master, two gradients (an objective's, the step's), two moments
+SAVED_BYTES_PER_PARAMETER = 12  # fp32 master, two moments
+EXPORTED_BYTES_PER_PARAMETER = 4  # at most: bf16 where the CPU has it
 FROZEN_BYTES_PER_PARAMETER = 4  # bf16 weight, and its packed copy
 KV_TOKENS = 96 * 1024  # the most that the slots of an engine hold
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
@@ -53,6 +55,7 @@ class Plan:
     download_bytes: int
     memory_bytes: int
     available_bytes: int
+    disk_bytes: int  # of the run's folder at its largest
 
     @property
     def fits(self) -> bool:
@@ -77,6 +80,7 @@ class Plan:
             lines.append(f"{work.role} ({work.model}): {work.calls:,} calls, {work.tokens:,} tokens, {time}")
         verdict = "fits" if self.fits else "does NOT fit: name a smaller model, or training.method: lora"
         lines.append(f"memory: about {_gib(self.memory_bytes)} of {_gib(self.available_bytes)}, which {verdict}")
+        lines.append(f"disk: up to {_gib(self.disk_bytes)}, nearly all of it checkpoints")
         if self.download_bytes:
             lines.append(f"weights to fetch, if they aren't here yet: {_gib(self.download_bytes)}")
         lines.append(f"time: about {_minutes(self.seconds)} of local compute, once the weights are here")
@@ -111,6 +115,7 @@ def plan(config: RunConfig, base: Path) -> Plan:
         sum(entry.download_bytes or 0 for entry in entries.values()),
         _memory(config, entries),
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        _disk(config, entries[names.student]),
     )
 
 
@@ -172,6 +177,13 @@ def _memory(config: RunConfig, entries: Mapping[str, Entry]) -> int:
     student = _parameters(entries[config.models.student])
     trained = student * (TRAINING_BYTES_PER_PARAMETER if config.training.method == "full" else 3)
     return frozen + cache + trained
+
+
+def _disk(config: RunConfig, student: Entry) -> int:
+    """A new checkpoint is whole before the oldest goes; the placebo keeps its own."""
+    full = config.training.method == "full"
+    saved = (config.training.keep_checkpoints + 1) * SAVED_BYTES_PER_PARAMETER if full else 0
+    return _parameters(student) * (saved + EXPORTED_BYTES_PER_PARAMETER) * (2 if config.placebo else 1)
 
 
 def _parameters(entry: Entry) -> int:

@@ -1,7 +1,7 @@
 """`demonstrations`: the teacher answers train scenarios with the frame in its prompt; the row carries no frame.
 
 A few draws a scenario, and more while none passes; checks come before the judge, since they are free; of those that
-pass, the one with the best odds is kept, the shortest where there are none. Contrast scenarios give rows in which the
+pass, the ones with the best odds are kept, the shortest where there are none. Contrast scenarios give rows in which the
 clause is not applied.
 """
 
@@ -37,20 +37,20 @@ class Demonstrations:
         return len(job.scenarios)
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
-        """One row for each scenario that has a passing draw."""
+        """Up to `kept` rows for each scenario, of distinct draws that pass."""
         spec_text = Recitation(job.spec.text, _COPIED_WORDS)
 
-        async def work(scenario: Scenario) -> Row | None:
-            row = await _demonstrate(job, cast, scenario, spec_text)
+        async def work(scenario: Scenario) -> list[DemonstrationRow]:
+            rows = await _demonstrate(job, cast, scenario, spec_text)
             advance()
-            return row
+            return rows
 
-        async for row in in_order(work, job.scenarios):
-            if row is not None:
+        async for rows in in_order(work, job.scenarios):
+            for row in rows:
                 yield row
 
 
-async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Recitation) -> Row | None:
+async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Recitation) -> list[DemonstrationRow]:
     clause = job.spec.clause(scenario.clause_id)
     shown = frame(job.spec, [clause.id], job.config.frame_tokens, job.count_tokens)
     settings = job.config.demonstrations
@@ -76,20 +76,25 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
                 passing.append((odds, sample, verdicts))
     if not passing:
         job.rejected["scenario without a passing draw"] += 1
-        return None
-    _, sample, verdicts = max(passing, key=lambda found: (found[0], -len(found[1].text)))
-    lineage = Lineage(
-        recipe="demonstrations",
-        clause_ids=(clause.id,),
-        clause_digests=(clause.digest,),
-        frame_digest=shown.digest,
-        family=scenario.family.id,
-        pool=scenario.family.pool,
-        calls=tuple(s.call for s in samples),
-        verdicts=tuple(asdict(verdict) for verdict in verdicts),
-        tokens=sum(s.usage.prompt_tokens + s.usage.completion_tokens for s in samples),
-    )
-    return DemonstrationRow(scenario.prompt.then("assistant", sample.text), lineage)
+    best_first = sorted(passing, key=lambda found: (-found[0], len(found[1].text)))
+    distinct = {sample.text: (sample, verdicts) for _, sample, verdicts in best_first}
+    return [
+        DemonstrationRow(
+            scenario.prompt.then("assistant", sample.text),
+            Lineage(
+                recipe="demonstrations",
+                clause_ids=(clause.id,),
+                clause_digests=(clause.digest,),
+                frame_digest=shown.digest,
+                family=scenario.family.id,
+                pool=scenario.family.pool,
+                calls=tuple(s.call for s in samples),
+                verdicts=tuple(asdict(verdict) for verdict in verdicts),
+                tokens=sum(s.usage.prompt_tokens + s.usage.completion_tokens for s in samples),
+            ),
+        )
+        for sample, verdicts in list(distinct.values())[: settings.kept]
+    ]
 
 
 async def _assess(

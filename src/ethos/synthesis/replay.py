@@ -13,13 +13,15 @@ from ethos.spec.conversation import Conversation
 from ethos.store.rows import DemonstrationRow, Lineage, Row
 from ethos.synthesis.types import Cast, Job, in_order
 
-_DRAWS = 3
-
 SOURCE = "the student's own replies to plain prompts"
 
 
 class Replay:
-    """One row for each plain prompt whose reply ends by itself and breaks nothing."""
+    """One row for each plain prompt whose likeliest reply ends by itself and breaks nothing.
+
+    Greedy, since what is to be kept is what the student would say: a small one's draws at a temperature are often wrong
+    where its likeliest reply is right.
+    """
 
     name = "replay"
 
@@ -33,20 +35,19 @@ class Replay:
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """Rows in the prompts' order."""
-        params = SamplingParams(max_tokens=job.config.demonstrations.max_tokens, temperature=0.7, seed=job.seed)
+        params = SamplingParams(max_tokens=job.config.demonstrations.max_tokens, temperature=0.0, seed=job.seed)
 
         async def work(text: str) -> Row | None:
             prompt = Conversation.user(text)
-            samples = await cast.student.sample(prompt, params, range(_DRAWS))
+            (sample,) = await cast.student.sample(prompt, params, range(1))
             advance()
-            for sample in samples:
-                if sample.finish_reason != "stop" or degenerate_reason(prompt, sample.text) is not None:
-                    job.rejected["replay: cut off or hollow"] += 1
-                elif broken := await cast.assessor.broken_musts(prompt, sample.text):
-                    job.rejected[f"replay: breaks {broken[0]}"] += 1
-                else:
-                    lineage = Lineage(recipe="replay", capability_source=SOURCE, calls=(sample.call,))
-                    return DemonstrationRow(prompt.then("assistant", sample.text), lineage)
+            if sample.finish_reason != "stop" or degenerate_reason(prompt, sample.text) is not None:
+                job.rejected["replay: cut off or hollow"] += 1
+            elif broken := await cast.assessor.broken_musts(prompt, sample.text):
+                job.rejected[f"replay: breaks {broken[0]}"] += 1
+            else:
+                lineage = Lineage(recipe="replay", capability_source=SOURCE, calls=(sample.call,))
+                return DemonstrationRow(prompt.then("assistant", sample.text), lineage)
             return None
 
         async for row in in_order(work, self._prompts[: job.config.demonstrations.replay_rows]):

@@ -126,6 +126,11 @@ class Policy:
         tensors["rng.torch"] = torch.get_rng_state()
         save_file(tensors, directory / "state.safetensors", metadata={"extra": json.dumps(extra)})
 
+    @property
+    def state_bytes(self) -> int:
+        """Size of what `save` writes."""
+        return sum(tensor.nbytes for tensor in self.optimizer.state().values())
+
     def load(self, directory: Path) -> dict[str, Any]:
         """Restores what `save` wrote, and returns the caller's own state."""
         path = directory / "state.safetensors"
