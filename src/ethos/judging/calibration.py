@@ -90,14 +90,14 @@ async def calibrate(
         return _failed(clause, judge, fault)
     choosing, measuring = halves(own)
 
-    drafts = [await _score(judge, clause, question, choosing) for question in candidates]
+    drafts = await _score(judge, clause, candidates, choosing)
     usable = [scores for scores in drafts if not scores.fault()]
     if not usable:
         return _failed(clause, judge, drafts[0].fault(), drafts[0].question)
     chosen = max(usable, key=_Scores.auc)  # the first of equals
     cut = best_cut(chosen.of(True), chosen.of(False))
 
-    measured = await _score(judge, clause, chosen.question, measuring)
+    [measured] = await _score(judge, clause, [chosen.question], measuring)
     if fault := measured.fault():
         return _failed(clause, judge, fault, chosen.question)
     auc = auc_with_interval(measured.of(True), measured.of(False))
@@ -125,10 +125,18 @@ def halves(replies: Sequence[CalibrationReply]) -> tuple[list[CalibrationReply],
     return [r for r in replies if r.scenario in first], [r for r in replies if r.scenario not in first]
 
 
-async def _score(judge: Judge, clause: Clause, question: str, replies: Sequence[CalibrationReply]) -> _Scores:
-    asked = replace(clause, ask=question)
-    verdicts = await judge_many(judge, [(asked, Conversation.user(r.scenario), r.reply) for r in replies])
-    return _Scores(question, tuple((verdict.score, r.good) for verdict, r in zip(verdicts, replies, strict=True)))
+async def _score(
+    judge: Judge, clause: Clause, questions: Sequence[str], replies: Sequence[CalibrationReply]
+) -> list[_Scores]:
+    """By question. All questions about a reply stand together, so that an engine reads the reply once for them."""
+    asked = [(question, reply) for reply in replies for question in questions]
+    verdicts = await judge_many(
+        judge, [(replace(clause, ask=q), Conversation.user(reply.scenario), reply.reply) for q, reply in asked]
+    )
+    odds: dict[str, list[tuple[float | None, bool]]] = {question: [] for question in questions}
+    for (question, reply), verdict in zip(asked, verdicts, strict=True):
+        odds[question].append((verdict.score, reply.good))
+    return [_Scores(question, tuple(labelled)) for question, labelled in odds.items()]
 
 
 def _too_little(questions: Sequence[str], replies: Sequence[CalibrationReply]) -> str:
