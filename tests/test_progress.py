@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ethos.progress import PlainProgress, QuietProgress, TerminalProgress, clock_text, progress_for
+from ethos.progress import Bar, PlainProgress, QuietProgress, TerminalProgress, clock_text, progress_for
 
 
 class Clock:
@@ -170,3 +170,8 @@ sys.exit("rich" in sys.modules)
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (750, "12:30"), (3723, "1:02:03")])
 def test_clock_text(seconds: float, text: str) -> None:
     assert clock_text(seconds) == text
+
+
+def test_a_stage_without_a_count_ends_with_its_time_alone() -> None:
+    bar = Bar("loading", None, "", 0, 0.0, lambda bar: None)
+    assert bar.summary(7.0) == "loading: done in 0:07"

@@ -75,7 +75,8 @@ class Bar:
         """The line that stays when the stage is over."""
         elapsed_s = now_s - self.started_s
         rate = f" ({_rate_text(self, now_s)})" if elapsed_s >= 1 and self.rate(now_s) else ""
-        return f"{self.name}: {self.count} in {clock_text(elapsed_s)}{rate}"
+        counted = f"{self.count} in" if self.total is not None or self.done else "done in"
+        return f"{self.name}: {counted} {clock_text(elapsed_s)}{rate}"
 
 
 class Progress(ABC):

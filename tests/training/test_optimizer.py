@@ -108,3 +108,14 @@ def test_a_restored_state_goes_on_bit_for_bit_and_a_fresh_one_has_no_moments() -
     assert all(torch.equal(tensor, second[name]) for name, tensor in restored.state().items())
     restored.load_state(fresh)
     assert set(restored.state()) == {"master.a", "master.b"}
+
+
+def test_a_release_leaves_the_weights_and_nothing_else() -> None:
+    compute, optimizer = pair()
+    pull(compute)
+    optimizer.step(OptimParams(lr=0.1))
+    weights = {name: tensor.detach().clone() for name, tensor in compute.items()}
+    optimizer.release()
+    assert optimizer.state() == {}
+    assert not any(tensor.requires_grad for tensor in compute.values())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in compute.items())

@@ -185,8 +185,7 @@ class _Job:
         policy = await self._train(taster, rows, taste, questions, digest(sorted(files.values())))
         steps = config.training.steps
         trained = RecordedPolicy(self.shelf.policy_engine(policy), session.records, "main", steps, SEALED)
-        with session.ui.stage("reading the trained student's canaries"):
-            trained_canary = await read_canaries(session, "trained", trained, questions, steps)
+        trained_canary = await read_canaries(session, "trained", trained, questions, steps)
         sealed, frame_tokens = pools["sealed"], config.synthesis.frame_tokens
         prompted = prompts_for(prompting["chosen"], sealed, session.spec, count, frame_tokens)
         arms: dict[str, AskedArm] = {
@@ -242,6 +241,7 @@ class _Job:
         await trainer.train(self.shelf.worker.run, look, engine.weights_changed)
         self.controls.in_training = False
         await self.shelf.worker.run(policy.export, session.run.path / STUDENT_FOLDER)
+        await self.shelf.worker.run(policy.end_training)
         return policy
 
 

@@ -7,7 +7,7 @@ from training at all.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ethos.models.types import SamplingParams
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
@@ -60,7 +60,8 @@ async def train_placebo(
 
     await Trainer(session, policy, prepared, PLACEBO, steps).train(shelf.worker.run, no_look, engine.weights_changed)
     student = RecordedPolicy(engine, session.records, PLACEBO, steps, SEALED)
-    await taster.look(student, scenarios, None, PLACEBO, steps, SEALED)
+    with session.ui.stage("reading sealed scenarios (placebo)", total=len(scenarios), unit="replies") as bar:
+        await taster.look(student, scenarios, None, PLACEBO, steps, SEALED, bar.advance)
 
 
 async def placebo_rows(session: Session, base: FrozenStudent, real: Mapping[str, Prepared]) -> list[Row]:
@@ -69,17 +70,22 @@ async def placebo_rows(session: Session, base: FrozenStudent, real: Mapping[str,
     replies = [Conversation.user(text) for text in replay_prompts()]
     pages = [Conversation.user(f"Write a page about {subject}.") for subject in _SUBJECTS]
     rows: list[Row] = []
-    for prompt, text in await _drawn(session, base, replies, wanted.get("demonstrations", 0)):
-        rows.append(DemonstrationRow(prompt.then("assistant", text), _OWN))
-    for _, text in await _drawn(session, base, pages, wanted.get("documents", 0)):
-        rows.append(DocumentRow(text, "unrelated", _TEXT))
+    with session.ui.stage("writing the placebo's rows", total=sum(wanted.values()), unit="tokens") as bar:
+        for prompt, text in await _drawn(session, base, replies, wanted.get("demonstrations", 0), bar.advance):
+            rows.append(DemonstrationRow(prompt.then("assistant", text), _OWN))
+        for _, text in await _drawn(session, base, pages, wanted.get("documents", 0), bar.advance):
+            rows.append(DocumentRow(text, "unrelated", _TEXT))
     return list({row.id: row for row in rows}.values())
 
 
 async def _drawn(
-    session: Session, base: FrozenStudent, prompts: Sequence[Conversation], wanted: int
+    session: Session,
+    base: FrozenStudent,
+    prompts: Sequence[Conversation],
+    wanted: int,
+    advance: Callable[[int], None],
 ) -> list[tuple[Conversation, str]]:
-    """Replies with at least `wanted` target tokens: one draw of all prompts after the other."""
+    """Replies with at least `wanted` target tokens: one draw of all prompts after the other, each told."""
     params = SamplingParams(max_tokens=_MAX_TOKENS, temperature=0.8, seed=session.config.seed)
     found: list[tuple[Conversation, str]] = []
     tokens = 0
@@ -90,5 +96,7 @@ async def _drawn(
         for prompt, [sample] in zip(prompts, drawn, strict=True):
             if tokens < wanted and sample.text:
                 found.append((prompt, sample.text))
-                tokens += len(base.engine.template.encode(sample.text)) + 1
+                size = len(base.engine.template.encode(sample.text)) + 1
+                advance(min(size, wanted - tokens))
+                tokens += size
     return found

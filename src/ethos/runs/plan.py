@@ -21,7 +21,7 @@ from ethos.spec.types import Clause
 from ethos.store.config import RunConfig
 from ethos.synthesis.sizes import chosen_clauses, plan_scenarios
 
-GFLOPS_PER_CORE = 250.0  # bf16 with what surrounds the products, measured on the 2-core development machine
+GFLOPS_PER_CORE = 350.0  # bf16 with what surrounds the products, between two 2-core machines: with AMX and without
 TRAINING_BYTES_PER_PARAMETER = 22  # bf16 weight, fp32 master, two gradients (an objective's, the step's), two moments
 SAVED_BYTES_PER_PARAMETER = 12  # fp32 master, two moments
 EXPORTED_BYTES_PER_PARAMETER = 4  # at most: bf16 where the CPU has it
@@ -30,7 +30,7 @@ KV_TOKENS = 96 * 1024  # the most that the slots of an engine hold
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
 MESSAGE_TOKENS, MESSAGE_PROMPT_TOKENS, SCREENING_TOKENS = 45, 60, 50
-TOPIC_TOKENS, REPLY_PROMPT_TOKENS, VERDICT_TOKENS, READING_TOKENS = 12, 80, 130, 40
+TOPIC_TOKENS, REPLY_PROMPT_TOKENS, VERDICT_TOKENS, READING_TOKENS = 12, 80, 100, 40
 CALIBRATION_REPLIES, CALIBRATION_REPLY_TOKENS, JUDGES = 48, 35, 2
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +58,13 @@ class Taster:
         arm: str,
         step: int,
         purpose: str,
+        advance: Callable[[], None] = lambda: None,
     ) -> dict[str, float]:
         """One look; `conversations` None means the scenarios' prompts as they are. Returns adherence by clause."""
         shown = [s.prompt for s in scenarios] if conversations is None else conversations
-        readings = await take_look(model, scenarios, shown, self.assessor, self.recitation, self.params, arm, step)
+        readings = await take_look(
+            model, scenarios, shown, self.assessor, self.recitation, self.params, arm, step, advance
+        )
         if found := counts(readings)["not reached"]:
             self.session.ui.warn(f"{found} of {len(readings)} {purpose} probes at step {step} never reached the model")
         self.session.records.add_replies(to_records(readings, "main", purpose))
@@ -86,7 +89,8 @@ async def choose_prompting(
     async def make() -> Json:
         scores: dict[Variant, list[float | None]] = {}
         described: dict[str, Json] = {}
-        with session.ui.stage("tasting the prompted student", total=len(VARIANTS), unit="variants") as bar:
+        total = len(VARIANTS) * len(scenarios)
+        with session.ui.stage("tasting the prompted student", total=total, unit="replies") as bar:
             for variant in VARIANTS:
                 prompted = prompts_for(variant, scenarios, session.spec, count_tokens, frame_tokens)
                 readings = await take_look(
@@ -98,6 +102,7 @@ async def choose_prompting(
                     taster.params,
                     f"prompted: {variant}",
                     0,
+                    bar.advance,
                 )
                 session.records.add_replies(to_records(readings, "main", TASTE))
                 scores[variant] = [reading.adherence for reading in readings]
@@ -107,7 +112,6 @@ async def choose_prompting(
                     "n": len(scored),
                     "tokens": round(sum(p.tokens for p in prompted) / len(prompted)),
                 }
-                bar.advance(1)
         return {"chosen": best_variant(scores), "variants": described}
 
     return dict(await stage(session, "prompted variants", [s.id for s in scenarios], make))
@@ -133,7 +137,8 @@ async def read_canaries(
     """The whole canary of one model, kept as a stage."""
 
     async def make() -> Json:
-        reading = await measure_canaries(model, questions, canary_texts(), canary_prompts())
+        with session.ui.stage(f"reading canaries ({name})"):
+            reading = await measure_canaries(model, questions, canary_texts(), canary_prompts())
         session.records.add_metrics("main", step, reading.metrics())
         return reading.to_dict()
 
@@ -178,8 +183,7 @@ async def read_sealed(
             )
         with session.ui.stage("reading sealed scenarios", total=len(arms) * len(scenarios), unit="replies") as bar:
             for arm, (model, conversations) in arms.items():
-                await taster.look(model, scenarios, conversations, arm, step, SEALED)
-                bar.advance(len(scenarios))
+                await taster.look(model, scenarios, conversations, arm, step, SEALED, bar.advance)
         return count_reading(cache_directory(), pool_digest, entry.hash, session.config.name)
 
     return int(await stage(session, "sealed reading", [pool_digest, list(arms), step], make))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ethos.errors import EthosError
@@ -71,15 +71,21 @@ async def take_look(
     params: SamplingParams,
     arm: str,
     step: int,
+    advance: Callable[[], None] = lambda: None,
 ) -> list[Reading]:
     """One reading a scenario, in order. `conversations` are what the arm is shown of each: see `arms.py`.
 
-    All replies are there before the first is assessed; judges are then asked at once. A prompt that the model refuses
-    to take gives a reading without a reply.
+    All replies are there before the first is assessed; judges are then asked at once, and `advance` is called after
+    each reading. A prompt that the model refuses to take gives a reading without a reply.
     """
+
+    async def read(scenario: Scenario, sample: Sample | EthosError) -> Reading:
+        reading = await _read(arm, step, scenario, sample, assessor, recitation)
+        advance()
+        return reading
+
     samples = await _samples(model, conversations, params)
-    pairs = list(zip(scenarios, samples, strict=True))
-    return list(await asyncio.gather(*(_read(arm, step, s, sample, assessor, recitation) for s, sample in pairs)))
+    return list(await asyncio.gather(*(read(*pair) for pair in zip(scenarios, samples, strict=True))))
 
 
 def adherence_by_clause(readings: Iterable[Reading]) -> dict[str, float]:

@@ -107,6 +107,15 @@ class MasterOptimizer:
         self._arrived.clear()
         self._held.clear()
 
+    def release(self) -> None:
+        """Lets go of masters, gradients and moments; no step can follow."""
+        self.clear()
+        self._adam = torch.optim.AdamW([torch.empty(0)])
+        for held in (self.masters, self._arriving, self._total):
+            held.clear()
+        for tensor in self._compute.values():
+            tensor.requires_grad_(False)
+
     def state(self) -> dict[str, Tensor]:
         """Masters and moments as flat named tensors."""
         tensors = {f"master.{name}": master for name, master in self.masters.items()}

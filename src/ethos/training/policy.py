@@ -24,6 +24,7 @@ from ethos.models.attention import PackedAttention
 from ethos.models.fallback import logprobs_padded
 from ethos.models.loading import Loaded, load
 from ethos.models.templates import ChatTemplate
+from ethos.process import give_back_freed_memory
 from ethos.store.config import TrainingConfig
 from ethos.training.batch import Batch
 from ethos.training.logprobs import target_logprobs
@@ -140,6 +141,11 @@ class Policy:
         with safe_open(path, framework="pt") as file:
             extra: dict[str, Any] = json.loads(file.metadata()["extra"])
         return extra
+
+    def end_training(self) -> None:
+        """Frees what only training needs, most of a policy's memory; its weights stay and are not trained again."""
+        self.optimizer.release()
+        give_back_freed_memory()
 
     def export(self, directory: Path) -> None:
         """Writes a Hugging Face directory that `transformers` and vLLM load as it is, template as trained.
