@@ -1,10 +1,17 @@
-from ethos.judging.recitation import Recitation, recites
+from pathlib import Path
+
+from ethos.judging.recitation import Recitation, recitation_of
 from ethos.spec.language import words
+from ethos.spec.parse import parse_spec
 
 SPEC = (
     "Marlow answers for the library, kindly and in few words, because people come with little time. "
     "It says what it does not know. 马洛替图书馆回答问题，语气和蔼，话不多，因为来的人时间很少。"
 )
+
+
+def recites(spec_text: str, reply: str) -> bool:
+    return Recitation(spec_text).found(reply) is not None
 
 
 def test_a_run_of_twelve_words_is_recited_whatever_its_case_and_commas():
@@ -31,3 +38,9 @@ def test_han_characters_are_words():
 
 def test_the_specs_words_in_another_order_are_no_recitation():
     assert not recites(SPEC, " ".join(reversed(words(SPEC))))
+
+
+def test_an_example_of_the_spec_is_recited_as_its_prose_is(tmp_path: Path):
+    example = "I'm Wren, and I keep the lanterns, the ladders and the long list of repairs."
+    (tmp_path / "spec.md").write_text(f"# Wren\n\nWren says its name.\n\n```ethos\ngood: [{example!r}]\n```\n")
+    assert recitation_of(parse_spec(tmp_path / "spec.md")).found(f"Hello! {example}") is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from ethos.spec.language import words
+from ethos.spec.types import Spec
 
 RUN_WORDS = 12
 
@@ -31,9 +32,10 @@ class Recitation:
         return " ".join(spoken[first : first + count + self._run_words - 1])
 
 
-def recites(spec_text: str, reply: str) -> bool:
-    """Whether at least 12 consecutive words of the reply stand in the spec; `Recitation` serves many."""
-    return Recitation(spec_text).found(reply) is not None
+def recitation_of(spec: Spec) -> Recitation:
+    """Of a spec's prose, and of the replies that it gives as examples."""
+    examples = (example.reply for clause in spec.clauses for example in (*clause.good, *clause.bad))
+    return Recitation("\n\n".join((spec.text, *examples)))
 
 
 def _runs(spoken: list[str], length: int) -> list[tuple[str, ...]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ethos.errors import EthosError
-from ethos.judging.recitation import Recitation
+from ethos.judging.recitation import recitation_of
 from ethos.progress import Progress
 from ethos.report.report import build_report
 from ethos.report.writing import write_report
@@ -174,7 +174,7 @@ class _Job:
             session.ui.warn(warning)
             warnings.append(warning)
 
-        recitation = Recitation(session.spec.text)
+        recitation = recitation_of(session.spec)
         taster = Taster(session, assessor, recitation)
         questions = await canary_questions(session, base)
         base_canary = await read_canaries(session, "base", base, questions, 0)
