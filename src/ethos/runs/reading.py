@@ -122,7 +122,8 @@ async def canary_questions(session: Session, base: BatchSampler) -> list[Questio
     count = session.config.tasting.questions
 
     async def make() -> Json:
-        choice = await screen_families(base, session.config.scenario_seed)
+        with session.ui.stage("choosing the canary's questions"):
+            choice = await screen_families(base, session.config.scenario_seed)
         if choice.warning:
             session.ui.warn(choice.warning)
         return list(choice.families)
