@@ -85,8 +85,8 @@ def test_what_only_looks_like_a_refusal_is_none(reply: str) -> None:
 
 
 def test_prompts_for_replay_and_for_the_canary_share_none() -> None:
-    assert (len(replay_prompts()), len(canary_prompts())) == (120, 40)
-    assert len({*replay_prompts(), *canary_prompts()}) == 160
+    assert (len(replay_prompts()), len(canary_prompts())) == (150, 40)
+    assert len({*replay_prompts(), *canary_prompts()}) == 190
     assert not any(prompt.startswith("#") for prompt in replay_prompts())
 
 
