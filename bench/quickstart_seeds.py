@@ -62,6 +62,9 @@ def page(reports: Mapping[int, Mapping[str, Any]]) -> str:
             over_placebo = _difference(report["placebo"]) if group == "all" else ""
             cells = [str(seed), group, *(_share(figures[arm]) for arm in ("base", "prompted", "trained"))]
             lines.append(_row([*cells, _difference(figures), over_prompted, over_placebo]))
+    tokens = [(seed, report["placebo"]["loss_tokens"]) for seed, report in reports.items()]
+    told = "; ".join(f"{t['trained']:,} and {t['placebo']:,} with seed {seed}" for seed, t in tokens)
+    lines += ["", f"Tokens that carried loss in the trained and in the placebo arm: {told}."]
     lines += [
         "",
         "| seed | clause | AUC | base | prompted | trained | difference | n |",

@@ -101,13 +101,28 @@ def test_a_row_is_vetoed_by_a_must_that_always_applies(make, assessed):
     vetoed, _ = assessed(own, REASON, [must], row=True)
     assert (vetoed.adherence, vetoed.vetoed_by, vetoed.rejection) == (1.0, ("binding",), "breaks binding")
     assert not vetoed.accepted
-    for harmless in (
-        replace(must, tier="should"),
-        replace(must, applies="sometimes"),
-    ):
-        assert assessed(own, REASON, [harmless], row=True)[0].accepted
+    assert assessed(own, REASON, [replace(must, tier="should")], row=True)[0].accepted
     assert assessed(replace(own, over=("binding",)), REASON, [must], row=True)[0].accepted
     assert assessed(own, REASON, [must], row=False)[0].vetoed_by == ()
+
+
+@pytest.mark.parametrize(("answer", "vetoed_by"), [("Yes", ("binding",)), ("No", ()), ("I can't tell", ()), (None, ())])
+def test_a_must_that_applies_sometimes_vetoes_where_the_message_calls_on_it(make, answer, vetoed_by):
+    own = make.clause("short", "…", {"max_words": 20})
+    must = make.clause("binding", "…", {"must_not_match": "starch"}, tier="must", when="someone asks about bread")
+    asked = set()
+
+    def answered(prompt, draw):
+        asked.add(prompt.last_user)
+        return answer
+
+    reader = None if answer is None else make.sampler(answered)
+    assessor = Assessor(make.spec(own, must), case_reader=reader)
+    assert asyncio.run(assessor.assess_row(own, ASKED, REASON)).vetoed_by == vetoed_by
+    assert asyncio.run(assessor.broken_musts(ASKED, REASON)) == vetoed_by
+    assert asyncio.run(assessor.assess_row(own, ASKED, NO_REASON)).vetoed_by == ()
+    question = "Is this a message in which someone asks about bread?"
+    assert asked == (set() if reader is None else {f"{question}\n\n<message>\nWhy does bread go stale?\n</message>"})
 
 
 def test_a_judged_must_vetoes_by_its_own_calibration_or_not_at_all(make, assessed):

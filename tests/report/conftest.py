@@ -93,7 +93,7 @@ def _readings(rng: random.Random) -> list[Reading]:
                         arm=arm,
                         scenario_id=scenario,
                         clause_id=clause.id,
-                        family=scenario[:16],
+                        topic=scenario[:16],
                         context=context,
                         in_training_context=trained_in,
                         contrast=contrast,
@@ -210,6 +210,7 @@ def build_example() -> ReportInputs:
             "recites the spec": 4,
             "too long": 1,
         },
+        loss_tokens={"trained": 48211, "placebo": 48211},
         failures=("one document came back empty three times and was given up",),
         warnings=("clause dry-humour: fewer than 8 rows were kept",),
     )

@@ -12,7 +12,7 @@ BLANK = Reading("base", "s", "c", "f", "chat", True, False, 0, False, False, "pr
 
 def reading(arm: Arm, scenario: str, adherence: float | None, clause: str = "c") -> Reading:
     return replace(
-        BLANK, arm=arm, scenario_id=scenario, family=f"family-{scenario}", clause_id=clause, adherence=adherence
+        BLANK, arm=arm, scenario_id=scenario, topic=f"topic-{scenario}", clause_id=clause, adherence=adherence
     )
 
 

@@ -108,6 +108,7 @@ def test_the_placebo_is_compared_with_trained_and_is_null_without_one(
     placebo = report["placebo"]
     assert placebo["difference"] == pytest.approx(placebo["trained"] - placebo["placebo"])
     assert placebo["interval"][0] > 0
+    assert placebo["loss_tokens"] == {"trained": 48211, "placebo": 48211}
     without = replace(example, readings=tuple(r for r in example.readings if r.arm != "placebo"))
     assert build_report(without)["placebo"] is None
 

@@ -1,57 +1,120 @@
-"""The placebo arm's rows: as many target tokens as the real arm's, and none of them about the spec."""
+"""The placebo arm: a shadow of each row of the real arm, of its size, and the real arm's steps repeated on them."""
 
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from ethos.models.types import Sample, SamplingParams, Usage
-from ethos.runs.placebo import placebo_rows
-from ethos.runs.session import Session
-from ethos.runs.training import Prepared
-from ethos.spec.conversation import Conversation
-from ethos.store.rows import DemonstrationRow, DocumentRow
-from ethos.training.batch import TokenRow
-from ethos.training.mixture import RowSet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-ENGINE = SimpleNamespace(template=SimpleNamespace(encode=str.split))
+from ethos.errors import EthosError
+from ethos.models.types import Sample, SamplingParams, Usage
+from ethos.runs.placebo import PLACEBO, cut_pages, cut_replies, fits_pages, fits_replies, repeat_batches, shadows_of
+from ethos.runs.session import Session
+from ethos.runs.training import Prepared, Trainer
+from ethos.spec.conversation import Conversation
+from ethos.store.journal import MAIN
+from ethos.store.requests import file_request
+from ethos.store.trace import find_row
+from ethos.training.batch import TokenRow
+from ethos.training.policy import Policy
+from runs.training_run import STEPS, no_look, policy_of, prepared, train
+
+SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=20)
 
 
 class Base:
-    """Says the draw, and then the prompt."""
+    """Says the draw, and then the prompt, or nothing at all."""
 
-    engine = ENGINE
+    def __init__(self, *, silent: bool = False) -> None:
+        self.silent = silent
 
-    async def sample(self, prompt: Conversation, params: SamplingParams, draws: Any) -> list[Sample]:
-        return [Sample(f"{draw} {prompt.last_user}", "stop", Usage(1, 1), draw) for draw in draws]
-
-
-def prepared(name: str, targets: int) -> Prepared:
-    row = TokenRow("row", tuple(range(targets + 1)), 1)
-    return Prepared(RowSet(name, "v", 1), (row,))
+    async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int]) -> list[Sample]:
+        return [
+            Sample("" if self.silent else f"{draw} {prompt.last_user}", "stop", Usage(1, 1), draw) for draw in draws
+        ]
 
 
-def made(session: Session, demonstrations: int, documents: int) -> tuple[list[Any], list[Any]]:
-    real = {
-        "demonstrations": prepared("demonstrations", demonstrations),
-        "documents": prepared("documents", documents),
-    }
-    rows = asyncio.run(placebo_rows(session, Base(), real))  # type: ignore[arg-type]
-    return [r for r in rows if isinstance(r, DemonstrationRow)], [r for r in rows if isinstance(r, DocumentRow)]
+def shadows(session: Session, policy: Policy, base: Any) -> dict[str, Prepared]:
+    return asyncio.run(shadows_of(session, base, policy, prepared(policy)))
 
 
-def test_each_kind_has_just_as_many_target_tokens_as_the_real_arm(session: Session) -> None:
-    demonstrations, documents = made(session, 3000, 400)
-    for sizes, wanted in (
-        ([len(r.conversation.messages[-1].content.split()) + 1 for r in demonstrations], 3000),
-        ([len(r.text.split()) + 1 for r in documents], 400),
-    ):
-        assert sum(sizes) >= wanted > sum(sizes[:-1])
+def drawn(lengths: Sequence[int]) -> list[TokenRow]:
+    return [TokenRow(f"row{n}", tuple(range(3 + length)), 3) for n, length in enumerate(lengths)]
 
 
-def test_no_row_comes_from_a_clause(session: Session) -> None:
-    demonstrations, documents = made(session, 500, 100)
-    assert demonstrations
-    assert documents
-    assert all(not r.lineage.clause_ids and r.lineage.capability_source for r in (*demonstrations, *documents))
+def test_each_row_has_a_shadow_with_as_many_targets(session: Session, folder: Path) -> None:
+    policy = policy_of(folder, session.config)
+    made = shadows(session, policy, Base())
+    for name, real in prepared(policy).items():
+        assert [row.targets for row in made[name].tokens] == [row.targets for row in real.tokens]
+        assert {row.row_id for row in made[name].tokens}.isdisjoint(row.row_id for row in real.tokens)
+        for row in made[name].tokens:
+            lineage = find_row(session.run, row.row_id).lineage
+            assert not lineage.clause_ids
+            assert lineage.capability_source
+
+
+def test_a_base_that_says_nothing_is_an_error_that_names_the_mend(session: Session, folder: Path) -> None:
+    with pytest.raises(EthosError, match="set placebo: false"):
+        shadows(session, policy_of(folder, session.config), Base(silent=True))
+
+
+def test_every_step_of_the_real_arm_is_repeated_with_all_that_was_changed(session: Session, folder: Path) -> None:
+    """As many loss tokens in each step, at the learning rate that was in force there."""
+    from runs.test_training import controls_of
+
+    async def look(step: int) -> None:
+        if step == 5:
+            file_request(session.run, "adjust", {"changes": {"lr": 0.001, "batch_rows": 7}}, "ada", "too fast")
+
+    policy = policy_of(folder, session.config)
+    asyncio.run(train(session, policy, look, controls_of(session)))
+    made = shadows(session, policy, Base())
+    session.journal.fork(PLACEBO, MAIN, 0)
+    for _ in range(2):  # a kill may come between two records
+        repeat_batches(session.records, made, STEPS)
+
+    async def run_job(job: Any, *arguments: Any) -> Any:
+        return job(*arguments)
+
+    copy = policy_of(folder, session.config)
+    trainer = Trainer(session, copy, made, PLACEBO, STEPS)
+    asyncio.run(trainer.train(run_job, no_look, lambda fingerprint: None))
+    for step in range(1, STEPS + 1):
+        real, placebo = (session.records.metrics_at(branch, step) for branch in (MAIN, PLACEBO))
+        assert placebo.keys() - {"seconds.look"} == real.keys() - {"seconds.look"}
+        for name in real:
+            if name.startswith("units.") or name == "lr":
+                assert placebo[name] == real[name]
+            if name.startswith("loss."):
+                assert placebo[name] != real[name]
+
+
+@given(SIZES, SIZES)
+def test_a_reply_is_cut_to_the_size_and_used_once_where_there_are_enough(lengths: list[int], sizes: list[int]) -> None:
+    found = drawn(lengths)
+    cut = cut_replies(found, sizes)
+    by_id = {row.row_id: row for row in found}
+    for row, size in zip(cut, sizes, strict=True):
+        assert row.tokens == by_id[row.row_id].tokens[: 3 + size]
+    if fits_replies(found, sizes):
+        assert [row.targets for row in cut] == sizes
+        assert len({row.row_id for row in cut}) == len(sizes)
+    else:
+        assert max(row.targets for row in cut) <= max(lengths)
+
+
+@given(SIZES, SIZES)
+def test_pages_follow_one_another_and_start_again_only_at_their_end(lengths: list[int], sizes: list[int]) -> None:
+    found = drawn(lengths)
+    cut = cut_pages(found, sizes)
+    assert [row.targets for row in cut] == sizes
+    stream = [token for row in found for token in row.tokens]
+    laid = [token for row in cut for token in row.tokens]
+    assert laid == [stream[place % len(stream)] for place in range(len(laid))]
+    assert fits_pages(found, sizes) == (len(stream) >= len(laid))

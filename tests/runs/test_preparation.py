@@ -21,8 +21,9 @@ SPEC = parse_text(
 
 
 def job() -> Job:
-    scenario = Scenario(Family("name", "a lamp", "chat", "train"), Conversation.user("Who are you, please?"))
-    return Job(SPEC, SPEC.clauses, (scenario,), SynthesisConfig(), 0, len)
+    asked = Conversation.user("Who are you, please?")
+    scenarios = tuple(Scenario(Family(c.id, "a lamp", "chat", "train"), asked) for c in SPEC.clauses)
+    return Job(SPEC, SPEC.clauses, scenarios, SynthesisConfig(), 0, len)
 
 
 def row(recipe: str, clause_id: str) -> DemonstrationRow:

@@ -15,11 +15,13 @@ import pytest
 from ethos.errors import EthosError
 from ethos.runs.controls import Controls
 from ethos.runs.session import Session
-from ethos.runs.training import prepare_rows, require_rows
+from ethos.runs.training import prepare_rows, require_rows, rows_left_out
+from ethos.spec.conversation import Conversation
 from ethos.store.journal import MAIN
 from ethos.store.requests import file_request, read_answer
+from ethos.store.rows import DemonstrationRow
 from ethos.training.objectives import OBJECTIVES
-from runs.training_run import STEPS, losses, policy_of, prepared, rows, session_in, train, write_config
+from runs.training_run import LINEAGE, STEPS, losses, policy_of, prepared, rows, session_in, train, write_config
 
 
 def controls_of(session: Session) -> Controls:
@@ -94,6 +96,35 @@ def test_a_step_that_has_a_record_repeats_it(folder: Path) -> None:
         assert session.records.metrics_at(MAIN, 1)["lr"] == 0.0
         assert "loss.demonstrations" not in session.records.metrics_at(MAIN, 1)
         assert session.records.batch(MAIN, 1) == json.loads(json.dumps(own))
+
+
+def test_a_look_that_was_interrupted_is_taken_again(session: Session, folder: Path) -> None:
+    """The checkpoint of its step is there, so no step is repeated, and only what is missing is looked at."""
+    policy = policy_of(folder, session.config)
+    looked: list[int] = []
+
+    async def broken(step: int) -> None:
+        if step == 8:
+            raise KeyboardInterrupt
+
+    async def whole(step: int) -> None:
+        looked.append(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(train(session, policy, broken))
+    asyncio.run(train(session, policy_of(folder, session.config), whole))
+    assert looked == list(range(8, STEPS + 1))
+    asyncio.run(train(session, policy_of(folder, session.config), whole))
+    assert looked[-1] == STEPS
+    assert len(looked) == STEPS - 7
+
+
+def test_rows_that_are_too_long_are_counted(folder: Path, session: Session) -> None:
+    policy = policy_of(folder, session.config)
+    long = DemonstrationRow(Conversation.user("How much?").then("assistant", "It is 7. " * 100), LINEAGE)
+    given = [*rows(), long]
+    assert rows_left_out(given, prepare_rows(policy, "v1", given)) == 1
+    assert rows_left_out(rows(), prepared(policy)) == 0
 
 
 def test_a_record_of_other_rows_is_refused(session: Session, folder: Path) -> None:

@@ -59,3 +59,24 @@ def test_there_is_one_status_the_latest(stages: Stages) -> None:
 def test_a_state_that_is_none_is_refused(stages: Stages) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         stages.set_status(Status("dreaming", "", 0, 0, 0, "", 1))  # type: ignore[arg-type]
+
+
+def test_notices_are_kept_by_kind_and_once(stages: Stages) -> None:
+    for kind, text in (("warning", "b"), ("failure", "x"), ("warning", "a"), ("warning", "b")):
+        stages.add_notice(kind, text)  # type: ignore[arg-type]
+    assert (stages.notices("warning"), stages.notices("failure")) == (["b", "a"], ["x"])
+
+
+def test_the_time_of_all_sittings_is_added_up(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = Status("running", "rows", 0, None, 0, "", 1)
+    seconds = iter([100.0, 103.0, 110.0, 500.0, 501.5])
+    monkeypatch.setattr("ethos.store.stages.time.monotonic", lambda: next(seconds))
+    first = Stages(database)
+    first.begin_sitting()
+    started = first.started()
+    first.set_status(status)
+    first.set_status(status)
+    second = Stages(database)
+    second.begin_sitting()
+    second.set_status(status)
+    assert (second.seconds(), second.started()) == (11.5, started)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from ethos.errors import EthosError
+from ethos.judging.cases import odds_of_case
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import words
 from ethos.spec.scenarios import POOLS, Scenario
@@ -19,7 +21,6 @@ from ethos.spec.types import Example, Spec
 from ethos.store.config import ScenariosConfig
 from ethos.synthesis.scenarios import clean_message, name_families, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
-from ethos.synthesis.subjects import odds_of_case
 from template_teacher import TemplateTeacher, message, phrase
 
 CONFIG = ScenariosConfig(
@@ -27,10 +28,12 @@ CONFIG = ScenariosConfig(
 )
 
 
-def written(spec: Spec, teacher: TemplateTeacher, seed: int = 0, pools: Any = POOLS) -> list[Scenario]:
+def written(
+    spec: Spec, teacher: TemplateTeacher, seed: int = 0, pools: Any = POOLS, taken: Sequence[str] = ()
+) -> list[Scenario]:
     async def both() -> list[Scenario]:
         families = await name_families(spec, spec.clauses, CONFIG, seed, teacher, pools, lambda: None)
-        return await write_scenarios(spec, families, CONFIG, seed, teacher, lambda: None)
+        return await write_scenarios(spec, families, CONFIG, seed, teacher, lambda: None, taken)
 
     return asyncio.run(both())
 
@@ -222,6 +225,13 @@ def test_of_several_messages_the_likeliest_case_of_its_clause_is_taken(wren: Spe
     assert (
         sum("Off the point" in s.prompt.last_user for s in scenarios if wren.clause(s.clause_id).when) <= 5
     )  # a choice by chance would leave a quarter
+
+
+def test_no_prompt_is_one_that_rows_are_made_of_elsewhere(wren: Spec) -> None:
+    first = [s.prompt.last_user for s in written(wren, TemplateTeacher()) if not s.family.contrast]
+    again = [s.prompt.last_user for s in written(wren, TemplateTeacher(), taken=first) if not s.family.contrast]
+    assert len(again) == len(first)
+    assert not set(first) & set(again)
 
 
 def test_where_no_message_seems_a_case_the_likeliest_are_taken(wren: Spec) -> None:

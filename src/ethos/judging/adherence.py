@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ethos.judging.calibration import Calibration
+from ethos.judging.cases import CLEARLY_A_CASE, odds_of_case
 from ethos.judging.checks import CheckResult, run_checks
 from ethos.judging.hollow import hollow_reason
+from ethos.judging.rubric import JudgeModel
 from ethos.judging.types import Judge, Verdict
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause, Spec
@@ -66,12 +68,13 @@ class Assessor:
     """Assesses replies against a spec, with one judge and what calibration said of it.
 
     Only a calibration that passed lets the judge speak on a clause: without one, a judged clause stays
-    unscored.
+    unscored. `case_reader` says whether a message calls on a `must` that applies sometimes; without one, none does.
     """
 
     spec: Spec
     judge: Judge | None = None
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)  # by clause id
+    case_reader: JudgeModel | None = None
 
     async def assess(self, clause: Clause, prompt: Conversation, reply: str) -> Assessment:
         """Checks, then hollowness, then the judge: each only if the reply has passed what is cheaper."""
@@ -92,9 +95,9 @@ class Assessor:
         return Assessment(clause.id, value, checks, hollow, odds, tuple(verdicts))
 
     async def assess_row(self, clause: Clause, prompt: Conversation, reply: str) -> Assessment:
-        """As `assess`, and whether the reply breaks another clause that binds every reply.
+        """As `assess`, and whether the reply breaks another clause that binds it.
 
-        Those are the `must` clauses that always apply, except where the row's own clause overrides them. One
+        Those are the `must` clauses that apply to the prompt, except where the row's own clause overrides them. One
         that is unscored vetoes nothing, and none is asked about a reply that its own clause has already
         turned down.
         """
@@ -109,7 +112,7 @@ class Assessor:
         )
 
     async def broken_musts(self, prompt: Conversation, reply: str) -> tuple[str, ...]:
-        """Ids of the clauses that bind every reply and are broken by this one, which no clause was asked of."""
+        """Ids of the `must` clauses that apply to the prompt and are broken by the reply; it belongs to no clause."""
         return tuple(other.clause_id for other in await self._assess_musts(prompt, reply) if _breaks(other))
 
     async def applies_clause(self, clause: Clause, prompt: Conversation, reply: str) -> bool | None:
@@ -126,8 +129,25 @@ class Assessor:
         return None if found.adherence is None else found.adherence == 1
 
     async def _assess_musts(self, prompt: Conversation, reply: str, without: Sequence[str] = ()) -> list[Assessment]:
-        binding = [c for c in self.spec.clauses if c.tier == "must" and c.applies == "always" and c.id not in without]
-        return list(await asyncio.gather(*(self.assess(other, prompt, reply) for other in binding)))
+        """Of the `must` clauses that bind the reply, except that one which it keeps and may not apply is left out.
+
+        Whether a clause applies is asked only where the reply would break it: most checks are free, a call isn't.
+        """
+        musts = [clause for clause in self.spec.clauses if clause.tier == "must" and clause.id not in without]
+
+        async def binding(must: Clause) -> Assessment | None:
+            found = await self.assess(must, prompt, reply)
+            if must.applies == "always" or (_breaks(found) and await self._applies(must, prompt)):
+                return found
+            return None
+
+        found = await asyncio.gather(*map(binding, musts))
+        return [assessment for assessment in found if assessment is not None]
+
+    async def _applies(self, must: Clause, prompt: Conversation) -> bool:
+        if self.case_reader is None:
+            return False
+        return await odds_of_case(self.case_reader, must, prompt.last_user) >= CLEARLY_A_CASE
 
     def _passed_calibration(self, clause: Clause) -> Calibration | None:
         calibration = self.calibrations.get(clause.id)

@@ -44,14 +44,14 @@ def compare(
 def shared_scores(
     readings: Iterable[Reading], arms: Iterable[Arm], score: Callable[[Reading], float | None]
 ) -> tuple[dict[Arm, dict[str, dict[str, float]]], dict[str, str], int]:
-    """Scores by arm over the prompts scored in each arm present; scenario id -> family; prompts left out."""
+    """Scores by arm over the prompts scored in each arm present; scenario id -> topic; prompts left out."""
     wanted = set(arms)
     by_prompt: dict[tuple[str, str], dict[Arm, float | None]] = {}
     clusters: dict[str, str] = {}
     for reading in readings:
         if reading.arm in wanted:
             by_prompt.setdefault((reading.clause_id, reading.scenario_id), {})[reading.arm] = score(reading)
-            clusters[reading.scenario_id] = reading.family
+            clusters[reading.scenario_id] = reading.topic
     present = {arm for found in by_prompt.values() for arm in found}
     scores: dict[Arm, dict[str, dict[str, float]]] = {arm: {} for arm in present}
     unscored = 0

@@ -79,7 +79,7 @@ class Reading:
     arm: Arm
     scenario_id: str
     clause_id: str
-    family: str
+    topic: str  # of the clause; what is resampled
     context: str
     in_training_context: bool
     contrast: bool
@@ -179,6 +179,7 @@ class ReportInputs:
     rows: Mapping[str, int]  # kind -> rows trained on
     sources: Mapping[str, int]  # clause id or capability source -> rows that name it
     rejected: Mapping[str, int]  # reason -> replies or rows
+    loss_tokens: Mapping[str, int] = field(default_factory=dict)  # arm that was trained -> tokens that carried loss
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     unmeasurable: Mapping[str, str] = field(default_factory=dict)  # clause id -> reason, where the caller knows one

@@ -51,7 +51,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "sealed_readings": inputs.sealed_readings,
         "clauses": _clauses(inputs, readings, reasons),
         "overall": overall,
-        "placebo": _placebo(measured),
+        "placebo": _placebo(measured, inputs.loss_tokens),
         "canaries": compare_canaries(inputs.base_canary, inputs.trained_canary),
         "prompted_variants": [asdict(variant) for variant in inputs.prompted_variants],
         "looks": _looks(inputs.looks),
@@ -137,7 +137,7 @@ def _overall(
     }
 
 
-def _placebo(measured: Sequence[Reading]) -> dict[str, Any] | None:
+def _placebo(measured: Sequence[Reading], loss_tokens: Mapping[str, int]) -> dict[str, Any] | None:
     """Trained against an arm that was trained as long on what has nothing to do with the spec."""
     arms: tuple[Arm, ...] = ("base", "placebo", "trained")
     scores, clusters, unscored = shared_scores(measured, arms, lambda reading: reading.adherence)
@@ -149,6 +149,7 @@ def _placebo(measured: Sequence[Reading]) -> dict[str, Any] | None:
         "intervals": {arm: None if found is None else interval(found) for arm, found in means.items()},
         **as_difference(difference(scores.get("trained"), scores["placebo"], clusters)),
         "over_base": as_difference(difference(scores["placebo"], scores.get("base"), clusters)),
+        "loss_tokens": {arm: loss_tokens.get(arm, 0) for arm in ("trained", "placebo")},
         "n": sum(len(prompts) for prompts in scores["placebo"].values()),
         "unscored": unscored,
     }

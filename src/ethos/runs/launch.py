@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ethos.errors import EthosError
 from ethos.judging.recitation import recitation_of
 from ethos.progress import Progress
 from ethos.report.report import build_report
 from ethos.report.writing import write_report
 from ethos.runs.controls import Controls
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
-from ethos.runs.placebo import train_placebo
+from ethos.runs.placebo import PLACEBO, train_placebo
 from ethos.runs.preparation import (
-    CalibratedJudge,
     as_read,
     calibrated_judge,
     labelled_replies,
@@ -30,6 +27,7 @@ from ethos.runs.preparation import (
     rows_of,
     scenarios_of,
     sources_of,
+    warn_of_unreadable,
 )
 from ethos.runs.reading import (
     SEALED,
@@ -42,13 +40,13 @@ from ethos.runs.reading import (
     read_canaries,
     read_sealed,
 )
-from ethos.runs.reporting import Findings, report_inputs, warnings_of
+from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session, open_session
-from ethos.runs.training import Trainer, prepare_rows, require_rows
+from ethos.runs.training import Trainer, prepare_rows, require_rows, rows_left_out
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause
-from ethos.store.canonical import digest, utc_now
+from ethos.store.canonical import digest
 from ethos.store.config import load_config
 from ethos.store.journal import MAIN
 from ethos.store.rows import Row
@@ -128,36 +126,30 @@ class _Job:
 
     async def _stages(self) -> RunOutcome:
         session, config = self.session, self.session.config
-        started, started_s = utc_now(), time.monotonic()
         with session.ui.stage("fetching and loading models"):
             await asyncio.to_thread(self.shelf.fetch)
             base = await self.shelf.base_student(session)
             teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")
         count = _token_counter(base)
-        warnings = await probe_language(session, base)
+        await probe_language(session, base)
 
         readings = await read_clauses(session, self.clauses, teacher)
         session = replace(session, spec=as_read(session.spec, readings))
         clauses = tuple(session.spec.clause(clause.id) for clause in self.clauses)
 
-        scenarios = await scenarios_of(session, clauses, teacher, ("train", "taste", "sealed"))
+        scenarios = await scenarios_of(session, clauses, teacher, ("train", "taste", "sealed"), replay_prompts())
         pools = {pool: [s for s in scenarios if s.family.pool == pool] for pool in ("train", "taste", "sealed")}
         labelled = await labelled_replies(session, clauses, readings, scenarios, teacher)
         judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=False)
         sealed_judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=True)
-        warnings += warnings_of(clauses, judge.calibrations)
+        readable = judge.readable(clauses)
+        warn_of_unreadable(session, clauses, judge)
 
-        assessor = judge.assessor(session.spec)
-        measurable = tuple(c for c in clauses if not c.judged or judge.calibrations[c.id].passed)
-        if not measurable:
-            raise EthosError(
-                f"{session.spec.path.name}: {config.models.judge} failed its calibration on every clause, so no "
-                "row can be judged; name a stronger models.judge, or declare checks"
-            )
+        assessor = judge.assessor(session.spec, case_reader=teacher)
         job = Job(
             session.spec,
-            measurable,
-            tuple(s for s in pools["train"] if _can_be_assessed(session.spec.clause(s.clause_id), judge)),
+            clauses,
+            tuple(s for s in pools["train"] if s.clause_id in readable),
             config.synthesis,
             config.seed,
             count,
@@ -171,8 +163,7 @@ class _Job:
         files = await rows_of(session, job, Cast(teacher, base, assessor), replay_prompts(), inputs)
         rows = load_rows(session, files)
         for warning in missing_rows(job, rows):
-            session.ui.warn(warning)
-            warnings.append(warning)
+            session.warn(warning)
 
         recitation = recitation_of(session.spec)
         taster = Taster(session, assessor, recitation)
@@ -193,10 +184,10 @@ class _Job:
             "prompted": (base, [p.conversation for p in prompted]),
             "trained": (trained, None),
         }
+        if config.placebo:
+            arms[PLACEBO] = (await train_placebo(session, self.shelf, base, rows, SEALED), None)
         sealed_taster = Taster(session, sealed_judge.assessor(session.spec), recitation)
         sealed_readings = await read_sealed(sealed_taster, sealed, arms, steps, digest([s.id for s in sealed]))
-        if config.placebo:
-            await train_placebo(session, self.shelf, base, rows, sealed_taster, sealed)
 
         found = Findings(
             clauses=clauses,
@@ -207,11 +198,8 @@ class _Job:
             sealed_readings=sealed_readings,
             rows={kind: sum(row.kind == kind for row in rows) for kind in files},
             sources=sources_of(rows),
-            started=started,
-            finished=utc_now(),
-            seconds=time.monotonic() - started_s,
-            warnings=tuple(warnings),
         )
+        session.report_status("running", "writing the report", steps, steps, steps)
         report = build_report(report_inputs(session, found))
         html, json_path = write_report(report, session.run.path)
         session.report_status("done", "", step=steps, total=steps)
@@ -229,6 +217,9 @@ class _Job:
         policy = await self.shelf.policy(config.training, config.system_message, config.seed)
         engine = self.shelf.policy_engine(policy)
         prepared = prepare_rows(policy, version, rows)
+        if left_out := rows_left_out(rows, prepared):
+            session.stages.set_counts("training", {"longer than training.context_tokens": left_out})
+            session.warn(f"{left_out} conversations are longer than training.context_tokens and are left out")
         require_rows(config.training, config.knobs.mixture.model_dump(), prepared)
 
         async def look(step: int) -> None:
@@ -243,10 +234,6 @@ class _Job:
         await self.shelf.worker.run(policy.export, session.run.path / STUDENT_FOLDER)
         await self.shelf.worker.run(policy.end_training)
         return policy
-
-
-def _can_be_assessed(clause: Clause, judge: CalibratedJudge) -> bool:
-    return not clause.judged or judge.calibrations[clause.id].passed
 
 
 def _token_counter(base: FrozenStudent) -> Any:

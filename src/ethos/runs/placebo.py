@@ -1,25 +1,34 @@
 """The placebo arm: another copy of the student, trained on as many loss tokens that have nothing to do with the spec.
 
-They are the base's own replies, and text on unrelated subjects. The arm answers the question how much of a change comes
-from training at all.
+Every row of the real arm has a shadow with just as many target tokens: one of the base's own replies to plain prompts,
+or text of its own on unrelated subjects. The copy repeats the real arm's steps, batch by batch, on the shadows; so it
+sees what the real arm saw of the optimiser, and of every change that was made while it trained. The arm answers the
+question how much of a change comes from training at all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from ethos.errors import EthosError
 from ethos.models.types import SamplingParams
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
-from ethos.runs.reading import SEALED, Taster
 from ethos.runs.session import Session
 from ethos.runs.training import Prepared, Trainer, prepare_rows
 from ethos.spec.conversation import Conversation
-from ethos.spec.scenarios import Scenario
-from ethos.store.canonical import digest
 from ethos.store.journal import MAIN
+from ethos.store.parquet_rows import write_rows
+from ethos.store.records import Records
 from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage, Row
 from ethos.tasting.canaries import replay_prompts
+from ethos.training.batch import TokenRow
+from ethos.training.objectives import OBJECTIVES
+from ethos.training.objectives.types import Objective
+from ethos.training.policy import Policy
 
 _OWN = Lineage(recipe="placebo", capability_source="the base's own replies")
 _TEXT = Lineage(recipe="placebo", capability_source="the base's own text on unrelated subjects")
@@ -33,70 +42,135 @@ _SUBJECTS = (
     "bread",
     "a small town",
 )
+_PAGE_TOKENS = 128
 _MOST_DRAWS = 32  # of each prompt
-_MAX_TOKENS = 128
 
 PLACEBO = "placebo"  # the branch, and the arm
 
 
 async def train_placebo(
-    session: Session,
-    shelf: ModelShelf,
-    base: FrozenStudent,
-    rows: Sequence[Row],
-    taster: Taster,
-    scenarios: Sequence[Scenario],
-) -> None:
-    """Trains another copy beside the real arm's `rows`, and reads it on the same sealed scenarios."""
+    session: Session, shelf: ModelShelf, base: FrozenStudent, rows: Sequence[Row], purpose: str
+) -> RecordedPolicy:
+    """Trains another copy beside the real arm, whose `rows` and batch records it shadows; its draws are `purpose`'s."""
     config = session.config
     if PLACEBO not in session.journal.branches():
         session.journal.fork(PLACEBO, MAIN, 0)
     policy = await shelf.policy(config.training, config.system_message, config.seed)
     engine, steps = shelf.policy_engine(policy), config.training.steps
-    made = await placebo_rows(session, base, prepare_rows(policy, "sizes", rows))
-    prepared = prepare_rows(policy, digest([row.id for row in made]), made)
+    shadows = await shadows_of(session, base, policy, prepare_rows(policy, "real", rows))
+    repeat_batches(session.records, shadows, steps)
 
     async def no_look(step: int) -> None: ...
 
-    await Trainer(session, policy, prepared, PLACEBO, steps).train(shelf.worker.run, no_look, engine.weights_changed)
-    student = RecordedPolicy(engine, session.records, PLACEBO, steps, SEALED)
-    with session.ui.stage("reading sealed scenarios (placebo)", total=len(scenarios), unit="replies") as bar:
-        await taster.look(student, scenarios, None, PLACEBO, steps, SEALED, bar.advance)
+    await Trainer(session, policy, shadows, PLACEBO, steps).train(shelf.worker.run, no_look, engine.weights_changed)
+    await shelf.worker.run(policy.end_training)
+    return RecordedPolicy(engine, session.records, PLACEBO, steps, purpose)
 
 
-async def placebo_rows(session: Session, base: FrozenStudent, real: Mapping[str, Prepared]) -> list[Row]:
-    """Rows of both kinds, each kind with at least as many target tokens as the real arm's."""
-    wanted = {name: sum(row.targets for row in prepared.tokens) for name, prepared in real.items()}
+def repeat_batches(records: Records, shadows: Mapping[str, Prepared], steps: int) -> None:
+    """Gives the placebo the real arm's batch records, each row's id replaced by that of its shadow."""
+    for step in range(1, steps + 1):
+        real = records.batch(MAIN, step)
+        assert real is not None  # the real arm has trained to the end
+        if records.batch(PLACEBO, step) is None:
+            ids = {name: [shadows[name].tokens[i].row_id for i in taken] for name, taken in real["rows"].items()}
+            records.add_batch(PLACEBO, step, {**real, "row_ids": ids})
+
+
+async def shadows_of(
+    session: Session, base: FrozenStudent, policy: Policy, real: Mapping[str, Prepared]
+) -> dict[str, Prepared]:
+    """For each objective as many rows as the real arm has, in its order and with the same numbers of target tokens."""
     replies = [Conversation.user(text) for text in replay_prompts()]
     pages = [Conversation.user(f"Write a page about {subject}.") for subject in _SUBJECTS]
-    rows: list[Row] = []
-    with session.ui.stage("writing the placebo's rows", total=sum(wanted.values()), unit="tokens") as bar:
-        for prompt, text in await _drawn(session, base, replies, wanted.get("demonstrations", 0), bar.advance):
-            rows.append(DemonstrationRow(prompt.then("assistant", text), _OWN))
-        for _, text in await _drawn(session, base, pages, wanted.get("documents", 0), bar.advance):
-            rows.append(DocumentRow(text, "unrelated", _TEXT))
-    return list({row.id: row for row in rows}.values())
+    shadows: dict[str, Prepared] = {}
+    total = sum(len(prepared.tokens) for prepared in real.values())
+    with session.ui.stage("writing the placebo's rows", total=total, unit="rows") as bar:
+        for name, prepared in real.items():
+            sizes = [row.targets for row in prepared.tokens]
+            chat = name == "demonstrations"
+            drawn = _Drawn(session, base, policy, OBJECTIVES[name], _as_reply if chat else _as_page)
+            prompts, tokens = (replies, max(sizes)) if chat else (pages, _PAGE_TOKENS)
+            found = await drawn.until(fits_replies if chat else fits_pages, prompts, sizes, tokens)
+            shadows[name] = replace(prepared, tokens=tuple((cut_replies if chat else cut_pages)(found, sizes)))
+            bar.advance(len(sizes))
+    return shadows
 
 
-async def _drawn(
-    session: Session,
-    base: FrozenStudent,
-    prompts: Sequence[Conversation],
-    wanted: int,
-    advance: Callable[[int], None],
-) -> list[tuple[Conversation, str]]:
-    """Replies with at least `wanted` target tokens: one draw of all prompts after the other, each told."""
-    params = SamplingParams(max_tokens=_MAX_TOKENS, temperature=0.8, seed=session.config.seed)
-    found: list[tuple[Conversation, str]] = []
-    tokens = 0
-    for draw in range(_MOST_DRAWS):
-        if tokens >= wanted:
-            break
-        drawn = await asyncio.gather(*(base.sample(prompt, params, (draw,)) for prompt in prompts))
-        for prompt, [sample] in zip(prompts, drawn, strict=True):
-            if tokens < wanted and sample.text:
-                found.append((prompt, sample.text))
-                size = len(base.engine.template.encode(sample.text)) + 1
-                advance(min(size, wanted - tokens))
-                tokens += size
-    return found
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Draws of the base as rows of one objective; they are kept among the run's rows."""
+
+    session: Session
+    base: FrozenStudent
+    policy: Policy
+    objective: Objective
+    as_row: Callable[[Conversation, str], Row]
+
+    async def until(
+        self,
+        enough: Callable[[Sequence[TokenRow], Sequence[int]], bool],
+        prompts: Sequence[Conversation],
+        sizes: Sequence[int],
+        max_tokens: int,
+    ) -> list[TokenRow]:
+        """One draw of all prompts after the other, until they are enough for the sizes, or are very many."""
+        params = SamplingParams(max_tokens=max_tokens, temperature=0.8, seed=self.session.config.seed)
+        rows: dict[str, Row] = {}
+        found: list[TokenRow] = []
+        for draw in range(_MOST_DRAWS):
+            drawn = await asyncio.gather(*(self.base.sample(prompt, params, (draw,)) for prompt in prompts))
+            made = [self.as_row(p, sample.text) for p, [sample] in zip(prompts, drawn, strict=True) if sample.text]
+            rows |= {row.id: row for row in made}
+            limit = self.session.config.training.context_tokens
+            found = self.objective.prepare(list(rows.values()), self.policy.template, limit)
+            if enough(found, sizes):
+                break
+        if not found:
+            raise EthosError("the base student says nothing at all, so there is no placebo of it; set placebo: false")
+        for kind in (DocumentRow, DemonstrationRow):
+            if of_kind := [row for row in rows.values() if isinstance(row, kind)]:
+                write_rows(self.session.run, kind.kind, of_kind)
+        return found
+
+
+def fits_replies(found: Sequence[TokenRow], sizes: Sequence[int]) -> bool:
+    """Whether each size can have a reply of its own that is at least so long."""
+    longest = sorted((row.targets for row in found), reverse=True)
+    wanted = sorted(sizes, reverse=True)
+    return len(longest) >= len(wanted) and all(has >= size for has, size in zip(longest, wanted, strict=False))
+
+
+def cut_replies(found: Sequence[TokenRow], sizes: Sequence[int]) -> list[TokenRow]:
+    """For each size the reply that is nearest to it and long enough, cut to it; where none is, the longest there is."""
+    free = sorted(found, key=lambda row: row.targets)
+    longest = free[-1]
+    cut: dict[int, TokenRow] = {}
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
+        place = bisect_left(free, sizes[index], key=lambda row: row.targets)
+        row = free.pop(place) if place < len(free) else longest
+        cut[index] = TokenRow(row.row_id, row.tokens[: row.target_start + sizes[index]], row.target_start)
+    return [cut[index] for index in range(len(sizes))]
+
+
+def fits_pages(found: Sequence[TokenRow], sizes: Sequence[int]) -> bool:
+    """Whether the pages hold a token for each target, and one before each row."""
+    return sum(len(row.tokens) for row in found) >= sum(sizes) + len(sizes)
+
+
+def cut_pages(found: Sequence[TokenRow], sizes: Sequence[int]) -> list[TokenRow]:
+    """The pages one after another, cut into rows of these sizes; from the first page again where they don't suffice."""
+    stream = itertools.cycle((row.row_id, token) for row in found for token in row.tokens)
+    cut = []
+    for size in sizes:
+        taken = list(itertools.islice(stream, size + 1))
+        cut.append(TokenRow(taken[0][0], tuple(token for _, token in taken), 1))
+    return cut
+
+
+def _as_reply(prompt: Conversation, text: str) -> Row:
+    return DemonstrationRow(prompt.then("assistant", text), _OWN)
+
+
+def _as_page(prompt: Conversation, text: str) -> Row:
+    return DocumentRow(text, "unrelated", _TEXT)

@@ -44,9 +44,13 @@ class CalibratedJudge:
     judge: RubricJudge
     calibrations: Mapping[str, Calibration]
 
-    def assessor(self, spec: Spec) -> Assessor:
-        """The assessor that hears this judge where it may speak."""
-        return Assessor(spec, self.judge, self.calibrations)
+    def assessor(self, spec: Spec, case_reader: Sampler | None = None) -> Assessor:
+        """The assessor that hears this judge where it may speak; `case_reader` tells which `must` binds a row."""
+        return Assessor(spec, self.judge, self.calibrations, case_reader)
+
+    def readable(self, clauses: Sequence[Clause]) -> dict[str, Clause]:
+        """The clauses whose replies can be assessed, by id: by checks alone, or by a judge that passed."""
+        return {c.id: c for c in clauses if not c.judged or self.calibrations[c.id].passed}
 
 
 async def stage(session: Session, name: str, inputs: Json, make: Callable[[], Awaitable[Json]]) -> Any:
@@ -62,20 +66,17 @@ async def stage(session: Session, name: str, inputs: Json, make: Callable[[], Aw
     return payload
 
 
-async def probe_language(session: Session, base: FrozenStudent) -> list[str]:
-    """A warning if the student can hardly write the spec's language."""
+async def probe_language(session: Session, base: FrozenStudent) -> None:
+    """Warns if the student can hardly write the spec's language."""
     language = session.spec.language
     if language == "en":
-        return []
+        return
     share = await can_write(base, language)
-    if share >= 0.5:
-        return []
-    warning = (
-        f"the spec is in {language_name(language)}, and the student answered in it in {share:.0%} of the probes: "
-        "it can hardly write it"
-    )
-    session.ui.warn(warning)
-    return [warning]
+    if share < 0.5:
+        session.warn(
+            f"the spec is in {language_name(language)}, and the student answered in it in {share:.0%} of the probes: "
+            "it can hardly write it"
+        )
 
 
 async def read_clauses(session: Session, clauses: Sequence[Clause], teacher: Sampler) -> dict[str, ClauseReading]:
@@ -87,7 +88,7 @@ async def read_clauses(session: Session, clauses: Sequence[Clause], teacher: Sam
             async def one(clause: Clause) -> Json:
                 reading = await read_clause(clause, session.spec, teacher)
                 if wants_case(clause) and not reading.when:
-                    session.ui.warn(f"clause {clause.id}: the teacher didn't say when it applies; add `when:` to it")
+                    session.warn(f"clause {clause.id}: the teacher didn't say when it applies; add `when:` to it")
                 bar.advance(1)
                 return {"when": reading.when, "questions": list(reading.questions)}
 
@@ -107,9 +108,9 @@ def as_read(spec: Spec, readings: Mapping[str, ClauseReading]) -> Spec:
 
 
 async def scenarios_of(
-    session: Session, clauses: Sequence[Clause], teacher: Sampler, pools: Sequence[Pool]
+    session: Session, clauses: Sequence[Clause], teacher: Sampler, pools: Sequence[Pool], taken_texts: Sequence[str]
 ) -> list[Scenario]:
-    """The scenarios of these pools, written by the teacher or read back."""
+    """The scenarios of these pools, none of them close to `taken_texts`: written by the teacher, or read back."""
     config = session.config
 
     async def make() -> Json:
@@ -119,9 +120,9 @@ async def scenarios_of(
         with session.ui.stage("naming subjects", total=len(clauses), unit="clauses") as bar:
             families = await name_families(spec, clauses, settings, seed, teacher, pools, bar.advance)
         with session.ui.stage("writing scenarios", total=total, unit="prompts") as bar:
-            written = await write_scenarios(spec, families, settings, seed, teacher, bar.advance)
+            written = await write_scenarios(spec, families, settings, seed, teacher, bar.advance, taken_texts)
         if missing := total - len(written):
-            session.ui.warn(
+            session.note_failure(
                 f"{missing} of {total} scenarios are left out: the teacher wrote no usable message for them"
             )
         session.stages.set_counts(f"scenarios {'+'.join(pools)}", {"scenario without a usable message": missing})
@@ -134,6 +135,7 @@ async def scenarios_of(
         config.scenario_seed,
         teacher.fingerprint,
         list(pools),
+        list(taken_texts),
     ]
     payload = await stage(session, f"scenarios {'+'.join(pools)}", inputs, make)
     scenarios = [Scenario(Family(**s["family"]), Conversation.from_dicts(s["prompt"])) for s in payload]
@@ -177,6 +179,19 @@ async def calibrated_judge(
     ]
     payload = await stage(session, f"calibration of the {title}", inputs, make)
     return CalibratedJudge(judge, {found["clause_id"]: Calibration(**found) for found in payload})
+
+
+def warn_of_unreadable(session: Session, clauses: Sequence[Clause], judge: CalibratedJudge) -> None:
+    """Warns of each clause whose judge failed its calibration: it gives documents, and no demonstration."""
+    readable = judge.readable(clauses)
+    for clause in clauses:
+        if clause.id not in readable:
+            session.warn(f"no demonstration of clause {clause.id} was judged: {judge.calibrations[clause.id].reason}")
+    if not readable:
+        session.warn(
+            f"{session.config.models.judge} failed its calibration on every clause, so the student learns from "
+            "documents alone; name a stronger models.judge, or declare checks"
+        )
 
 
 async def labelled_replies(
@@ -259,9 +274,10 @@ def missing_rows(job: Job, rows: Sequence[Row]) -> list[str]:
         for recipe, n in asked.items()
         if n and not made[recipe]
     ]
+    asked_for = dict.fromkeys(scenario.clause_id for scenario in job.scenarios)
     shown = {id_ for row in rows if row.lineage.recipe == "demonstrations" for id_ in row.lineage.clause_ids}
     return warnings + [
-        f"clause {c.id}: not one demonstration was kept; see why in `rejected`"
-        for c in job.clauses
-        if c.id not in shown
+        f"clause {clause_id}: not one demonstration was kept; see why in `rejected`"
+        for clause_id in asked_for
+        if clause_id not in shown
     ]

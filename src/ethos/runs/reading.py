@@ -66,7 +66,9 @@ class Taster:
             model, scenarios, shown, self.assessor, self.recitation, self.params, arm, step, advance
         )
         if found := counts(readings)["not reached"]:
-            self.session.ui.warn(f"{found} of {len(readings)} {purpose} probes at step {step} never reached the model")
+            self.session.note_failure(
+                f"{found} of {len(readings)} {purpose} probes at step {step} never reached the model"
+            )
         self.session.records.add_replies(to_records(readings, "main", purpose))
         by_clause = adherence_by_clause(readings)
         mean = overall(readings)
@@ -125,7 +127,7 @@ async def canary_questions(session: Session, base: BatchSampler) -> list[Questio
         with session.ui.stage("choosing the canary's questions"):
             choice = await screen_families(base, session.config.scenario_seed)
         if choice.warning:
-            session.ui.warn(choice.warning)
+            session.warn(choice.warning)
         return list(choice.families)
 
     families = await stage(session, "canary families", [count, session.config.scenario_seed], make)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ethos.judging.calibration import Calibration
 from ethos.judging.wording import conversation_text
 from ethos.report import inputs
+from ethos.runs.placebo import PLACEBO
 from ethos.runs.reading import SEALED, TASTE
 from ethos.runs.session import Session, config_text
 from ethos.spec.types import Clause
-from ethos.store.canonical import digest
+from ethos.store.canonical import digest, utc_now
+from ethos.store.journal import MAIN
 from ethos.store.records import Reply
 from ethos.tasting.canaries import CanaryReading
 from ethos.tasting.look import RECITATION
+from ethos.training.objectives import OBJECTIVES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,6 @@ class Findings:
     sealed_readings: int
     rows: Mapping[str, int]
     sources: Mapping[str, int]
-    started: str
-    finished: str
-    seconds: float
-    warnings: tuple[str, ...]
 
 
 def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
@@ -45,8 +44,8 @@ def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
         run=inputs.RunFacts(
             name=config.name,
             config_digest=digest(config_text(config)),
-            started=found.started,
-            finished=found.finished,
+            started=session.stages.started(),
+            finished=utc_now(),
             seed=config.seed,
             scenario_seed=config.scenario_seed,
             steps=config.training.steps,
@@ -80,11 +79,13 @@ def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
             inputs.RoleCost(role, total.calls, total.cached, total.tokens, total.seconds, total.usd)
             for role, total in session.ledger.totals().items()
         ),
-        seconds=found.seconds,
+        seconds=session.stages.seconds(),
         rows=found.rows,
         sources=found.sources,
         rejected={reason: count for reason, count in session.stages.counts().items() if count},
-        warnings=found.warnings,
+        loss_tokens={"trained": _loss_tokens(session, MAIN), PLACEBO: _loss_tokens(session, PLACEBO)},
+        failures=tuple(session.stages.notices("failure")),
+        warnings=tuple(session.stages.notices("warning")),
         unmeasurable=_unmeasurable(found),
     )
 
@@ -116,7 +117,7 @@ def _reading(reply: Reply, reserved: Mapping[str, bool]) -> inputs.Reading:
         arm=reply.arm,  # type: ignore[arg-type]
         scenario_id=reply.scenario_id,
         clause_id=reply.clause_id,
-        family=reply.family_id,
+        topic=reply.topic_id,
         context=reply.context,
         in_training_context=not reserved[reply.context],
         contrast=reply.contrast,
@@ -147,14 +148,10 @@ def _metrics(session: Session) -> tuple[inputs.Metric, ...]:
     )
 
 
+def _loss_tokens(session: Session, branch: str) -> int:
+    names = [f"units.{name}" for name, objective in OBJECTIVES.items() if objective.unit == "token"]
+    return int(sum(value for name in names for _, value in session.records.metric(branch, name)))
+
+
 def _canary(found: CanaryReading) -> inputs.CanaryReading:
     return inputs.CanaryReading(found.passages, found.questions, found.refusals, found.reply_words)
-
-
-def warnings_of(clauses: Sequence[Clause], rows: Mapping[str, Calibration]) -> list[str]:
-    """One for each judged clause whose judge failed its calibration: no row of it could be judged."""
-    return [
-        f"no demonstration of clause {clause.id} was judged: {rows[clause.id].reason}"
-        for clause in clauses
-        if clause.judged and clause.id in rows and not rows[clause.id].passed
-    ]

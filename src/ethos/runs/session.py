@@ -18,7 +18,7 @@ from ethos.store.budget import Budget
 from ethos.store.cache import ResponseCache, cache_directory
 from ethos.store.config import RunConfig
 from ethos.store.journal import Journal
-from ethos.store.ledger import Ledger
+from ethos.store.ledger import Ledger, Totals
 from ethos.store.records import Records
 from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import Stages, State, Status
@@ -38,6 +38,16 @@ class Session:
     budget: Budget
     cache: ResponseCache
     ui: Progress
+
+    def warn(self, text: str) -> None:
+        """Warns whoever watches, and whoever reads the report."""
+        self.ui.warn(text)
+        self.stages.add_notice("warning", text)
+
+    def note_failure(self, text: str) -> None:
+        """Tells of what went wrong and was survived."""
+        self.ui.warn(text)
+        self.stages.add_notice("failure", text)
 
     def report_status(
         self, state: State, stage: str, done: int = 0, total: int | None = None, step: int = 0, message: str = ""
@@ -65,11 +75,12 @@ def open_session(config: RunConfig, spec: Spec, runs_dir: Path, ui: Progress) ->
         try:
             stages, ledger = Stages(database), Ledger(database)
             _require_same_spec(stages, spec, run)
-            spent = ledger.total()
-            budget = Budget(config.budget, tokens=spent.tokens, usd=spent.usd)
+            spent = sum((total for role, total in ledger.totals().items() if role != "student"), Totals())
+            budget = Budget(config.budget, tokens=spent.tokens, usd=spent.usd, minutes=stages.seconds() / 60)
             journal = Journal(database, config.name, config.knobs)
             session = Session(config, spec, run, journal, Records(database), stages, ledger, budget, cache, ui)
             ui.on_update = partial(session.report_status, "running")
+            stages.begin_sitting()
             yield session
         finally:
             cache.close()

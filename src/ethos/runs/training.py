@@ -26,6 +26,8 @@ from ethos.training.schedule import plan_step
 
 Look = Callable[[int], Awaitable[None]]
 
+_LOOK_SECONDS = "seconds.look"  # a metric, written once a look has ended
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -43,6 +45,12 @@ def prepare_rows(policy: Policy, version: str, rows: Sequence[Row]) -> dict[str,
         if tokens:
             prepared[name] = Prepared(RowSet(name, version, len(tokens)), tokens)
     return prepared
+
+
+def rows_left_out(rows: Sequence[Row], prepared: Mapping[str, Prepared]) -> int:
+    """How many rows no objective could use: conversations longer than the context."""
+    used = {row.row_id for found in prepared.values() for row in found.tokens}
+    return sum(row.id not in used for row in rows)
 
 
 def require_rows(config: TrainingConfig, weights: Mapping[str, float], prepared: Mapping[str, Prepared]) -> None:
@@ -88,6 +96,8 @@ class Trainer:
         ui, config = self._session.ui, self._config
         start = await run_job(self.resume)
         await run_job(changed, f"{self._branch}/{start}")
+        if self._look_is_missing(start):
+            await self._look(look, start)
         title = "training" if self._branch == "main" else f"training ({self._branch})"
         with ui.stage(title, total=self._steps, unit="steps", done=start) as bar:
             for step in range(start + 1, self._steps + 1):
@@ -99,12 +109,25 @@ class Trainer:
                 self._session.report_status("running", title, step, self._steps, step)
                 await run_job(changed, f"{self._branch}/{step}")
                 bar.advance(1)
-                knobs = self._session.journal.knobs(self._branch, step)
                 if step % config.checkpoint_every == 0 or step == self._steps:
                     state = {"cursors": {name: asdict(cursor) for name, cursor in self._cursors.items()}}
                     await run_job(save_checkpoint, self._policy, self._folder, step, state, config.keep_checkpoints)
-                if step % knobs.taste_every == 0 or step == self._steps:
-                    await look(step)
+                if self._look_is_due(step):
+                    await self._look(look, step)
+
+    def _look_is_due(self, step: int) -> bool:
+        knobs = self._session.journal.knobs(self._branch, step)
+        return step % knobs.taste_every == 0 or step == self._steps
+
+    def _look_is_missing(self, step: int) -> bool:
+        """Whether a kill came between the checkpoint of a step and the end of its look."""
+        taken = _LOOK_SECONDS in self._session.records.metrics_at(self._branch, step)
+        return step > 0 and self._look_is_due(step) and not taken
+
+    async def _look(self, look: Look, step: int) -> None:
+        started = time.perf_counter()
+        await look(step)
+        self._session.records.add_metrics(self._branch, step, {_LOOK_SECONDS: time.perf_counter() - started})
 
     def _record(self, step: int) -> dict[str, Any]:
         """The step's batch record: the one that is committed, or a new one, committed before this returns."""

@@ -46,6 +46,11 @@ class Family:
         text = "\x1f".join((self.clause_id, self.topic, self.context, "contrast" if self.contrast else ""))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def topic_id(self) -> str:
+        """What families of one topic share: prompts on one topic aren't independent of each other."""
+        return hashlib.sha256(f"{self.clause_id}\x1f{self.topic}".encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:

@@ -1,4 +1,4 @@
-"""A figure with its interval, and scores grouped by family: what paired differences and means share."""
+"""A figure with its interval, and scores grouped by topic: what paired differences and means share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95% interval, the prompts it rests on, and the families they came from."""
+    """A figure with its 95% interval, the prompts it rests on, and the topics they came from."""
 
     estimate: float
     low: float
@@ -21,8 +21,8 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Families:
-    """The values of one clause by family: their sums and their numbers, both of shape [families]."""
+class Topics:
+    """The values of one clause by topic: their sums and their numbers, both of shape [topics]."""
 
     totals: NDArray[np.float64]
     sizes: NDArray[np.float64]
@@ -33,12 +33,12 @@ class Families:
         return float(self.totals.sum() / self.sizes.sum())
 
 
-def group_by_family(values: Mapping[str, float], clusters: Mapping[str, str]) -> Families:
-    """Groups prompt id -> value by `clusters`, prompt id -> family."""
+def group_by_topic(values: Mapping[str, float], clusters: Mapping[str, str]) -> Topics:
+    """Groups prompt id -> value by `clusters`, prompt id -> topic."""
     grouped: dict[str, list[float]] = {}
     for prompt, value in values.items():
         grouped.setdefault(clusters[prompt], []).append(value)
-    return Families(
-        np.array([sum(family) for family in grouped.values()], dtype=float),
-        np.array([len(family) for family in grouped.values()], dtype=float),
+    return Topics(
+        np.array([sum(topic) for topic in grouped.values()], dtype=float),
+        np.array([len(topic) for topic in grouped.values()], dtype=float),
     )

@@ -1,4 +1,4 @@
-"""The mean score of one arm over clauses, with an interval that knows about families."""
+"""The mean score of one arm over clauses, with an interval that knows about topics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ethos.statistics.estimate import Estimate, Families, group_by_family
+from ethos.statistics.estimate import Estimate, Topics, group_by_topic
 from ethos.statistics.proportions import wilson_interval
 
 
@@ -15,28 +15,28 @@ def stratified_mean(scores: Mapping[str, Mapping[str, float]], clusters: Mapping
 
     Args:
         scores: clause id -> prompt id -> score in [0, 1]; empty clauses are left out.
-        clusters: prompt id -> family.
+        clusters: prompt id -> topic.
 
-    The interval is Wilson's for as many independent prompts as would give this variance between families
+    The interval is Wilson's for as many independent prompts as would give this variance between topics
     within clauses (the effective sample size; Dean and Pagano 2015, doi:10.1093/jssam/smv024), and never for
-    more than there are families, so that it has width even where all scores agree. Raises ValueError if all
+    more than there are topics, so that it has width even where all scores agree. Raises ValueError if all
     clauses are empty.
     """
-    clauses = [group_by_family(values, clusters) for values in scores.values() if values]
+    clauses = [group_by_topic(values, clusters) for values in scores.values() if values]
     if not clauses:
         raise ValueError("no scores to average")
-    estimate = float(np.mean([families.mean for families in clauses]))
-    count = sum(len(families.totals) for families in clauses)
-    variance = sum(_variance_of_mean(families) for families in clauses) / len(clauses) ** 2
+    estimate = float(np.mean([topics.mean for topics in clauses]))
+    count = sum(len(topics.totals) for topics in clauses)
+    variance = sum(_variance_of_mean(topics) for topics in clauses) / len(clauses) ** 2
     spread = estimate * (1 - estimate)
     effective = min(count, max(1, round(spread / variance))) if variance > 0 and spread > 0 else count
     low, high = wilson_interval(min(estimate, 1.0) * effective, effective)
     return Estimate(estimate, low, high, sum(len(values) for values in scores.values()), count)
 
 
-def _variance_of_mean(families: Families) -> float:
-    count = len(families.totals)
+def _variance_of_mean(topics: Topics) -> float:
+    count = len(topics.totals)
     if count == 1:
         return 0.0
-    residuals = families.totals - families.mean * families.sizes
-    return float(count / (count - 1) * (residuals**2).sum() / families.sizes.sum() ** 2)
+    residuals = topics.totals - topics.mean * topics.sizes
+    return float(count / (count - 1) * (residuals**2).sum() / topics.sizes.sum() ** 2)

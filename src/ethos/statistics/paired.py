@@ -1,9 +1,9 @@
-"""How much better one arm is than another on the same prompts, with families resampled within clauses.
+"""How much better one arm is than another on the same prompts, with topics resampled within clauses.
 
 A plain bootstrap is too narrow exactly where trained characters live: where nearly all differences are 0 or
 nearly all are 1, with 20 prompts a clause, its 95% interval covers 70%, and it has no width when all values
-agree. Two standard corrections mend that: one family fewer is drawn than there are, and two imaginary
-families, one of +1 and one of -1, join the draw. Left out on purpose: BCa, which covers no more than the
+agree. Two standard corrections mend that: one topic fewer is drawn than there are, and two imaginary
+topics, one of +1 and one of -1, join the draw. Left out on purpose: BCa, which covers no more than the
 plain one there.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ethos.statistics.estimate import Estimate, Families, group_by_family
+from ethos.statistics.estimate import Estimate, Topics, group_by_topic
 
 RESAMPLES = 10_000
 
@@ -29,7 +29,7 @@ def paired_difference(
     Args:
         a: prompt id -> score in [0, 1].
         b: the same for the other arm; prompts that only one arm has are left out.
-        clusters: prompt id -> family; prompts of a family are resampled together.
+        clusters: prompt id -> topic; prompts of a topic are resampled together.
         seed: of the resampling; equal arguments give equal intervals.
 
     Raises ValueError if the arms share no prompt. Sources: see `stratified_difference`.
@@ -43,12 +43,12 @@ def stratified_difference(
     clusters: Mapping[str, str],
     seed: int = 0,
 ) -> Difference:
-    """The mean over clauses of each clause's mean of a - b, with families resampled within their clause.
+    """The mean over clauses of each clause's mean of a - b, with topics resampled within their clause.
 
     `a` and `b` are clause id -> prompt id -> score in [0, 1]; a clause without a shared prompt is left out,
-    and one of a single family adds no variance. Raises ValueError if no clause has a shared prompt.
+    and one of a single topic adds no variance. Raises ValueError if no clause has a shared prompt.
 
-    Sources: drawing m - 1 of m families, Rao and Wu 1988, doi:10.1080/01621459.1988.10478591; one imaginary
+    Sources: drawing m - 1 of m topics, Rao and Wu 1988, doi:10.1080/01621459.1988.10478591; one imaginary
     pair of each sign, Bonett and Price 2012, doi:10.3102/1076998611411915.
     """
     shared = {
@@ -56,28 +56,28 @@ def stratified_difference(
         for clause, scores in a.items()
         if clause in b
     }
-    clauses = [group_by_family(differences, clusters) for differences in shared.values() if differences]
+    clauses = [group_by_topic(differences, clusters) for differences in shared.values() if differences]
     if not clauses:
         raise ValueError("the arms share no prompt, so they can't be compared")
-    estimate = float(np.mean([families.mean for families in clauses]))
+    estimate = float(np.mean([topics.mean for topics in clauses]))
     low, high = _bootstrap_interval(clauses, seed)
     return Estimate(
         estimate=estimate,
         low=min(low, estimate),
         high=max(high, estimate),
         n=sum(len(differences) for differences in shared.values()),
-        clusters=sum(len(families.totals) for families in clauses),
+        clusters=sum(len(topics.totals) for topics in clauses),
     )
 
 
-def _bootstrap_interval(clauses: list[Families], seed: int) -> tuple[float, float]:
+def _bootstrap_interval(clauses: list[Topics], seed: int) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
     resampled = np.zeros(RESAMPLES)
-    for families in clauses:
-        count = len(families.totals)
+    for topics in clauses:
+        count = len(topics.totals)
         drawn = rng.integers(0, count, (RESAMPLES, max(count - 1, 1)))
-        resampled += families.totals[drawn].sum(axis=1) / families.sizes[drawn].sum(axis=1) / len(clauses)
-    count = sum(len(families.totals) for families in clauses)
+        resampled += topics.totals[drawn].sum(axis=1) / topics.sizes[drawn].sum(axis=1) / len(clauses)
+    count = sum(len(topics.totals) for topics in clauses)
     imaginary = rng.poisson(1, RESAMPLES) - rng.poisson(1, RESAMPLES)
     smoothed = (count * resampled + imaginary) / (count + 2)
     low, high = np.clip(np.quantile(smoothed, [0.025, 0.975]), -1, 1)

@@ -27,7 +27,7 @@ class Reply:
     purpose: str  # what for: taste, sealed, …
     scenario_id: str
     clause_id: str
-    family_id: str
+    topic_id: str
     context: str
     pool: str
     contrast: bool

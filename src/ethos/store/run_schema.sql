@@ -51,7 +51,7 @@ CREATE TABLE replies (
     purpose TEXT NOT NULL,
     scenario_id TEXT NOT NULL,
     clause_id TEXT NOT NULL,
-    family_id TEXT NOT NULL,
+    topic_id TEXT NOT NULL,
     context TEXT NOT NULL,
     pool TEXT NOT NULL,
     contrast INTEGER NOT NULL,
@@ -95,6 +95,18 @@ CREATE TABLE counters (
     count INTEGER NOT NULL,
     PRIMARY KEY (stage, reason)
 ) WITHOUT ROWID;
+
+CREATE TABLE notices (
+    sequence INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL CHECK (kind IN ('failure', 'warning')),
+    text TEXT NOT NULL UNIQUE
+);
+
+CREATE TABLE sittings (
+    sequence INTEGER PRIMARY KEY,
+    started TEXT NOT NULL,
+    seconds REAL NOT NULL   -- until its latest status
+);
 
 CREATE TABLE status (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),

@@ -1,8 +1,12 @@
-"""How far a run is: its stages, what they rejected and why, and the one line of status that others watch."""
+"""How far a run is: its stages, what they rejected and why, what it has to say, and the status that others watch.
+
+A sitting is the time from a launch to its end, be that the report, an error or a kill.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 from typing import Any, Literal
@@ -12,6 +16,7 @@ from ethos.store.canonical import canonical_json, utc_now
 from ethos.store.database import Database
 
 State = Literal["running", "paused", "stopped", "done", "failed"]
+NoticeKind = Literal["failure", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Stages:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._sitting_start_s: float | None = None
 
     def begin(self, name: str, inputs_digest: str) -> None:
         """Marks a stage as started; an earlier finish of it, for whatever inputs, no longer counts."""
@@ -93,14 +99,43 @@ class Stages:
         )
         return {row["reason"]: row["total"] for row in rows}
 
+    def add_notice(self, kind: NoticeKind, text: str) -> None:
+        """Keeps what the report has to say of the run; one that is there already stays as it is."""
+        with self._database.transaction(durable=False) as connection:
+            connection.execute("INSERT OR IGNORE INTO notices (kind, text) VALUES (?, ?)", (kind, text))
+
+    def notices(self, kind: NoticeKind) -> list[str]:
+        """Those of a kind, in the order they came."""
+        rows = self._database.query("SELECT text FROM notices WHERE kind = ? ORDER BY sequence", (kind,))
+        return [row["text"] for row in rows]
+
+    def begin_sitting(self) -> None:
+        """From now on the status dates a new sitting."""
+        with self._database.transaction(durable=True) as connection:
+            connection.execute("INSERT INTO sittings (started, seconds) VALUES (?, 0)", (utc_now(),))
+        self._sitting_start_s = time.monotonic()
+
+    def started(self) -> str:
+        """When the first sitting began; ISO 8601. Raises IndexError before."""
+        return str(self._database.query("SELECT started FROM sittings ORDER BY sequence")[0]["started"])
+
+    def seconds(self) -> float:
+        """How long all sittings took, each up to its latest status."""
+        return float(self._database.query("SELECT coalesce(sum(seconds), 0) AS total FROM sittings")[0]["total"])
+
     def set_status(self, status: Status) -> None:
-        """Replaces the status, and dates it."""
+        """Replaces the status, and dates it and the sitting."""
         *values, _ = astuple(status)
         with self._database.transaction(durable=False) as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO status VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*values, utc_now()),
             )
+            if self._sitting_start_s is not None:
+                connection.execute(
+                    "UPDATE sittings SET seconds = ? WHERE sequence = (SELECT max(sequence) FROM sittings)",
+                    (time.monotonic() - self._sitting_start_s,),
+                )
 
     def status(self) -> Status | None:
         """The latest status; None before the first."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ethos.errors import EthosError
+from ethos.judging.cases import CLEARLY_A_CASE, case_of, odds_of_case
 from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name, words
@@ -21,12 +22,11 @@ from ethos.spec.scenarios import POOLS, Family, Pool, Scenario, deal_topics, fam
 from ethos.spec.types import Clause, Spec
 from ethos.store.config import ScenariosConfig
 from ethos.synthesis.sizes import contexts_of, plan_scenarios
-from ethos.synthesis.subjects import name_contrasts, name_subjects, odds_of_case
-from ethos.synthesis.types import case_of, few_shot, in_order
+from ethos.synthesis.subjects import name_contrasts, name_subjects
+from ethos.synthesis.types import few_shot, in_order
 
 _MESSAGE_TRIES = 4
 _DRAWS_A_RETRY = 2
-_CLEARLY_A_CASE = 0.75  # odds
 _LONGEST_MESSAGE_WORDS = 80
 _ANY_TOPIC = "anything"  # stands for that of a message which the spec gives
 _LONGEST_MESSAGE_TOKENS = 120
@@ -90,14 +90,17 @@ async def write_scenarios(
     seed: int,
     teacher: Sampler,
     advance: Callable[[], None],
+    taken_texts: Sequence[str] = (),
 ) -> list[Scenario]:
     """A scenario for each family, in their order; `advance` is called for each one written.
+
+    None comes close to one of `taken_texts`: prompts that rows are made of elsewhere.
 
     Raises EthosError if the teacher keeps writing messages that can't be used.
     """
     forms = {context.name: context.instruction for context in config.contexts}
     given = [example for clause in spec.clauses for example in (*clause.good, *clause.bad)]
-    taken = _Taken({text for example in given for text in (example.message, example.reply) if text})
+    taken = _Taken({*taken_texts, *(text for e in given for text in (e.message, e.reply) if text)})
     writer = _Writer(spec, forms, config.temperature, seed, teacher)
     scenarios: dict[Family, Scenario] = {}
     written: dict[Family, list[_Message]] = {family: [] for family in families}
@@ -106,7 +109,7 @@ async def write_scenarios(
         # in the families' order, so that which of two messages alike is kept doesn't depend on who was faster
         async for family, messages in in_order(partial(writer.write, attempt), waiting):
             written[family] = sorted((*written[family], *messages), key=lambda message: -message.odds)
-            clear = [message for message in written[family] if attempt > 0 or message.odds >= _CLEARLY_A_CASE]
+            clear = [message for message in written[family] if attempt > 0 or message.odds >= CLEARLY_A_CASE]
             text = next((message.text for message in clear if taken.add(message.text)), None)
             if text is not None:
                 scenarios[family] = Scenario(family, Conversation.user(text))

@@ -10,6 +10,8 @@ from ethos.spec.scenarios import POOLS, Context, Pool
 from ethos.spec.types import Clause, Spec
 from ethos.store.config import RunConfig, ScenariosConfig
 
+_CONTEXTS_A_TOPIC = 2
+
 
 @dataclass(frozen=True, slots=True)
 class ScenarioPlan:
@@ -26,11 +28,11 @@ class ScenarioPlan:
 
 
 def plan_scenarios(clause: Clause, config: ScenariosConfig) -> ScenarioPlan:
-    """The plan of one clause: each topic is met in two contexts, in the sealed pool in four."""
+    """The plan of one clause: each topic is met in two contexts."""
     prompts = {pool: config.count(pool, clause.judged) for pool in POOLS}
     contexts = contexts_of(clause, config)
     usable = {pool: sum(pool == "sealed" or not c.reserved for c in contexts) for pool in POOLS}
-    topics = {pool: -(-prompts[pool] // min(usable[pool], 4 if pool == "sealed" else 2)) for pool in POOLS}
+    topics = {pool: -(-prompts[pool] // min(usable[pool], _CONTEXTS_A_TOPIC)) for pool in POOLS}
     contrasts: dict[Pool, int] = {}
     if clause.applies == "sometimes" and config.contrast_per_clause:
         contrasts = {"train": config.contrast_per_clause, "sealed": config.contrast_per_clause}

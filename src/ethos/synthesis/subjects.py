@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from ethos.errors import EthosError
+from ethos.judging.cases import case_of, odds_of_case
 from ethos.judging.content import content_words, fillers_for
-from ethos.judging.rubric import odds_of_yes
 from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name, words
 from ethos.spec.types import Clause, Spec
-from ethos.synthesis.types import case_of, few_shot, wording
+from ethos.synthesis.types import few_shot
 
 _LINES_A_LIST = 10
 _LISTS_AT_FIRST, _MOST_LISTS = 4, 24  # for the subjects of a clause
@@ -117,19 +117,6 @@ def _share_out(questions: Sequence[str], clauses: Sequence[Clause], needed: Mapp
             if len(candidates[neediest]) < _CONTRAST_CHOICE * needed[neediest]:
                 candidates[neediest].append(question)
     return candidates
-
-
-async def odds_of_case(teacher: Sampler, clause: Clause, message: str) -> float:
-    """The odds, as the teacher sees them, that a message calls on the clause.
-
-    1 where any message does; a half without a clear answer, which speaks neither for a message nor for a contrast.
-    """
-    if clause.applies == "always" and not clause.when:
-        return 1.0
-    prompt = wording("case")
-    asked = prompt.fill(trusted={**prompt.fields, "case": case_of(clause)}, quoted={"message": message})
-    odds, _ = await odds_of_yes(teacher, asked, prompt.fields["yes"], prompt.fields["no"])
-    return 0.5 if odds is None else odds
 
 
 def _is_phrase(text: str) -> bool:

@@ -30,8 +30,8 @@ class Job:
     """What is wanted. `rejected` counts, by reason, what was made and not kept."""
 
     spec: Spec
-    clauses: tuple[Clause, ...]  # those that can be measured and are worked on
-    scenarios: tuple[Scenario, ...]  # of the train pool, contrast included
+    clauses: tuple[Clause, ...]  # those that are worked on
+    scenarios: tuple[Scenario, ...]  # of the train pool, contrast included; of clauses that can be assessed
     config: SynthesisConfig
     seed: int
     count_tokens: Callable[[str], int]
@@ -74,13 +74,6 @@ def few_shot(name: str) -> FewShot:
 def lines_of(name: str) -> tuple[str, ...]:
     """A data file of this room: its lines that are not empty."""
     return tuple(line for line in (PROMPTS / name).read_text(encoding="utf-8").splitlines() if line.strip())
-
-
-def case_of(clause: Clause) -> str:
-    """When a clause applies, in words that fit a prompt."""
-    return clause.when or (
-        "any message" if clause.applies == "always" else f"the message calls for this: {clause.text}"
-    )
 
 
 async def in_order(work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> AsyncIterator[R]:

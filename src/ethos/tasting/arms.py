@@ -60,15 +60,13 @@ def best_variant(scores: Mapping[Variant, Sequence[float | None]]) -> Variant:
     """The variant with the highest mean adherence; of equals the first given.
 
     `scores` are those of the same taste scenarios in the same order; one that is unscored for any variant counts for
-    none. Raises ValueError if the variants were read on different numbers of scenarios, or none was scored for all.
+    none. A variant without any score, such as one that is too long for the student, takes no part; where no variant
+    has one the first is taken. Raises ValueError if the variants were read on different numbers of scenarios.
     """
-    complete = [row for row in zip(*scores.values(), strict=True) if None not in row]
-    if not complete:
-        raise ValueError("no taste scenario was scored for every variant, so none is the best")
-    totals = {
-        variant: sum(filter(None, column)) for variant, column in zip(scores, zip(*complete, strict=True), strict=True)
-    }
-    return max(totals, key=lambda variant: totals[variant])
+    read = {variant: column for variant, column in scores.items() if any(score is not None for score in column)}
+    complete = [row for row in zip(*read.values(), strict=True) if None not in row]
+    totals = {variant: sum(row[place] or 0.0 for row in complete) for place, variant in enumerate(read)}
+    return max(totals or dict.fromkeys(scores, 0.0), key=lambda variant: totals.get(variant, 0.0))
 
 
 def _before(

@@ -131,7 +131,7 @@ def to_records(readings: Iterable[Reading], branch: str, purpose: str) -> list[R
             purpose=purpose,
             scenario_id=reading.scenario.id,
             clause_id=reading.scenario.clause_id,
-            family_id=reading.scenario.family.id,
+            topic_id=reading.scenario.family.topic_id,
             context=reading.scenario.family.context,
             pool=reading.scenario.family.pool,
             contrast=reading.scenario.family.contrast,

@@ -1,0 +1,29 @@
+"""Whether a message calls on a clause, as a model sees it: which scenarios to keep, and which `must` binds a reply."""
+
+from __future__ import annotations
+
+from ethos.judging.rubric import JudgeModel, odds_of_yes
+from ethos.judging.wording import load_wording
+from ethos.spec.types import Clause
+
+CLEARLY_A_CASE = 0.75  # odds
+
+
+def case_of(clause: Clause) -> str:
+    """When a clause applies, in words that fit a prompt."""
+    return clause.when or (
+        "any message" if clause.applies == "always" else f"the message calls for this: {clause.text}"
+    )
+
+
+async def odds_of_case(model: JudgeModel, clause: Clause, message: str) -> float:
+    """The odds, as the model sees them, that a message calls on the clause.
+
+    1 where any message does; a half without a clear answer, which speaks neither for a message nor for a contrast.
+    """
+    if clause.applies == "always" and not clause.when:
+        return 1.0
+    prompt = load_wording("case")
+    asked = prompt.fill(trusted={**prompt.fields, "case": case_of(clause)}, quoted={"message": message})
+    odds, _ = await odds_of_yes(model, asked, prompt.fields["yes"], prompt.fields["no"])
+    return 0.5 if odds is None else odds
