@@ -25,6 +25,7 @@ from ethos.judging.calibration import calibrate
 from ethos.judging.labelled import load_calibration
 from ethos.judging.rubric import RubricJudge
 from ethos.judging.wording import conversation_text, load_wording
+from ethos.progress import progress_for
 from ethos.runs.models import ModelShelf
 from ethos.spec.conversation import Conversation
 from ethos.spec.parse import parse_spec
@@ -88,8 +89,12 @@ async def verdicts(labels: Sequence[Mapping[str, Any]]) -> list[bool]:
     config = load_config(CONFIG)
     spec, wording = parse_spec(config.spec), load_wording("rubric_sealed")
     assert config.calibration is not None
+    if strange := {item["clause"] for item in labels} - {clause.id for clause in spec.clauses}:
+        raise SystemExit(f"error: labels of clauses that the spec hasn't: {', '.join(sorted(strange))}; label anew")
     replies = load_calibration(config.calibration, spec)
-    model = await ModelShelf(config.models, CONFIG.parent).engine(config.models.sealed_judge or config.models.judge)
+    model = await ModelShelf(config.models, CONFIG.parent, progress_for()).engine(
+        config.models.sealed_judge or config.models.judge
+    )
     judge = RubricJudge(model, wording.name, wording)
     clauses = [spec.clause(clause_id) for clause_id in sorted({item["clause"] for item in labels})]
     calibrations = await asyncio.gather(*(calibrate(judge, clause, (), replies) for clause in clauses))

@@ -19,6 +19,7 @@ from ethos.store.config import load_config
 from ethos.store.journal import MAIN, Journal
 from ethos.store.records import Records
 from ethos.store.run_directory import RunDirectory
+from ethos.store.stages import Stages
 
 HEAVY = ("torch", "transformers", "numpy", "pyarrow", "matplotlib", "scipy", "openai", "anthropic", "peft", "datasets")
 STEPS = 100
@@ -113,7 +114,7 @@ def training(run: RunDirectory, step: int) -> Iterator[None]:
         with own.lock(), own.open_database() as database:
             at_work.set()
             journal, gate = Journal(database, config.name, config.knobs), asyncio.Event()
-            controls = Controls(own, journal, Records(database), MAIN, config.training.steps, gate)
+            controls = Controls(own, journal, Records(database), Stages(database), MAIN, config.training.steps, gate)
             controls.restore()
             asyncio.run(boundaries(controls))
 

@@ -1,9 +1,10 @@
 import pytest
 
 from ethos.errors import EthosError
-from ethos.judging.checks import CHECKS, load_check, run_checks
+from ethos.judging.checks import CHECKS, load_check, require_checks, run_checks
 from ethos.spec import declarations
 from ethos.spec.conversation import Conversation
+from ethos.spec.parse import parse_text
 
 ASKED = Conversation.user("How do I get to the harbour from here?")
 OWN_CHECK = """
@@ -70,6 +71,18 @@ def test_a_check_of_ones_own_is_loaded_by_its_path(make, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     clause = make.clause("c", "…", {"house_checks:starts_with": "Hello"})
     assert [run_checks(clause, ASKED, reply)[0].passed for reply in ("Hello!", "Good day.")] == [True, False]
+
+
+def test_a_spec_may_name_a_check_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "house_checks.py").write_text(OWN_CHECK, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    block = "# A\n\n## Greeting\n\nIt greets.\n\n```ethos\nchecks:\n  {}: Hello\n```\n"
+    spec = parse_text(block.format("house_checks:starts_with"), "A", tmp_path / "spec.md")
+    require_checks(spec)
+    assert [run_checks(spec.clauses[0], ASKED, reply)[0].passed for reply in ("Hello!", "Good day.")] == [True, False]
+    strange = parse_text(block.format("no_such_house:starts_with"), "A", tmp_path / "spec.md")
+    with pytest.raises(EthosError, match=r"spec\.md:9: check no_such_house:starts_with: can't be loaded"):
+        require_checks(strange)
 
 
 def test_every_check_that_a_spec_may_declare_can_be_run():

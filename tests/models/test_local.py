@@ -10,7 +10,8 @@ from ethos.errors import EthosError
 from ethos.models import local
 from ethos.models.catalogue import Entry, Remote, resolve
 from ethos.models.conversion import converted_fingerprint
-from ethos.models.embedded import EMBEDDED, ByteProgress, Weights
+from ethos.models.embedded import EMBEDDED, Weights
+from ethos.progress import Progress
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setenv("ETHOS_CACHE", str(tmp_path / "cache"))
     calls: list[str] = []
 
-    def fetch(weights: Weights, destination: Path, progress: ByteProgress | None) -> None:
+    def fetch(weights: Weights, destination: Path, ui: Progress | None) -> None:
         calls.append(f"fetch {weights.name}")
         time.sleep(0.05)  # so that others come meanwhile
         destination.write_bytes(b"GGUF")

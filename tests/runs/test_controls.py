@@ -12,13 +12,14 @@ from ethos.runs.controls import Controls, next_step
 from ethos.runs.session import Session
 from ethos.store.journal import MAIN
 from ethos.store.requests import Answer, RequestKind, file_request, read_answer
+from ethos.store.stages import Status
 
 STEPS = 10
 
 
 @pytest.fixture
 def controls(session: Session) -> Controls:
-    found = Controls(session.run, session.journal, session.records, MAIN, STEPS, asyncio.Event())
+    found = Controls(session.run, session.journal, session.records, session.stages, MAIN, STEPS, asyncio.Event())
     found.restore()
     return found
 
@@ -101,12 +102,26 @@ def test_a_run_that_was_paused_stays_paused_in_the_next_sitting(controls: Contro
     with pytest.raises(TimeoutError):
         asyncio.run(asyncio.wait_for(controls.boundary(4), timeout=0.1))
     assert answered(controls, request).outcome == "applied"
-    again = Controls(session.run, session.journal, session.records, MAIN, STEPS, asyncio.Event())
+    again = Controls(session.run, session.journal, session.records, session.stages, MAIN, STEPS, asyncio.Event())
     again.restore()
     assert not again.gate.is_set()
     ask(again, "resume")
     boundary(again, 4)
     assert again.gate.is_set()
+
+
+def test_the_status_says_that_the_run_is_held(controls: Controls) -> None:
+    controls.stages.set_status(Status("running", "writing rows", 3, 9, 0, "", 1))
+    for kind in ("pause", "resume"):
+        ask(controls, kind)  # type: ignore[arg-type]
+        controls.take_pending()
+        status = controls.stages.status()
+        assert status is not None
+        assert (status.state, status.stage, status.done) == (
+            "paused" if kind == "pause" else "running",
+            "writing rows",
+            3,
+        )
 
 
 def test_resuming_what_is_not_paused_is_refused(controls: Controls) -> None:

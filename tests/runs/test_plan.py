@@ -48,6 +48,27 @@ def test_work_at_an_endpoint_has_no_time_and_needs_no_memory(tmp_path: Path) -> 
     assert any("at the endpoint's pace" in line for line in remote.lines())
 
 
+def test_a_limit_in_money_needs_the_price_of_every_endpoint(tmp_path: Path) -> None:
+    endpoint = "openai:http://127.0.0.1:1/v1#m"
+    models = {"teacher": endpoint}
+    with pytest.raises(EthosError, match=r"budget\.usd needs a price for openai:http://127\.0\.0\.1:1/v1#m"):
+        planned(tmp_path, models=models, budget={"usd": 5})
+    priced = {**models, "endpoints": [{"name": endpoint, "completion_usd_per_mtok": 2.0}]}
+    assert planned(tmp_path, models=priced, budget={"usd": 5}).clauses == 4
+    with pytest.raises(EthosError, match="openai:other plays no part"):
+        planned(tmp_path, models={"endpoints": [{"name": "openai:other"}]})
+
+
+def test_what_a_launch_would_refuse_the_plan_refuses(tmp_path: Path) -> None:
+    with pytest.raises(EthosError, match=r"models\.student: openai:.* answers over the network and can't be trained"):
+        planned(tmp_path, models={"student": "openai:http://127.0.0.1:1/v1#m"})
+    with pytest.raises(EthosError, match=r"labels\.yaml: can't be read as YAML"):
+        planned(tmp_path, calibration="labels.yaml")
+    (tmp_path / "labels.yaml").write_text("when: 2024-13-45\n")
+    with pytest.raises(EthosError, match=r"labels\.yaml: can't be read as YAML"):
+        planned(tmp_path, calibration="labels.yaml")
+
+
 def test_the_verdict_on_memory_follows_what_there_is(tmp_path: Path) -> None:
     from dataclasses import replace
 

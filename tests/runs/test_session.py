@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ethos.errors import EthosError
+from ethos.judging.labelled import CalibrationReply
+from ethos.progress import QuietProgress
+from ethos.runs.session import open_session
+from ethos.spec.parse import parse_spec
+from ethos.store.budget import BudgetSpent
 from ethos.store.config import load_config
+from ethos.store.ledger import ModelCall
 from runs.training_run import session_in
 
 
@@ -48,15 +55,44 @@ def test_a_spec_that_has_changed_is_refused(folder: Path) -> None:
         pass
 
 
+def test_a_calibration_that_has_changed_is_refused(folder: Path) -> None:
+    """Its verdicts rest on cuts that the old replies gave."""
+    config = load_config(folder / "config.yaml")
+    spec, reply = parse_spec(config.spec), CalibrationReply("short", "How much?", "It is 7.", good=True)
+    with open_session(config, spec, folder / "runs", QuietProgress(), [reply]):
+        pass
+    with open_session(config, spec, folder / "runs", QuietProgress(), [reply]) as session:
+        assert session.labelled == (reply,)
+    other = replace(reply, good=False)
+    refused = open_session(config, spec, folder / "runs", QuietProgress(), [other])
+    with pytest.raises(EthosError, match="the calibration has changed since this run was launched"), refused:
+        pass
+
+
+def test_a_run_that_is_held_says_so(folder: Path) -> None:
+    with session_in(folder) as session:
+        session.report_status("running", "rows")
+        assert session.stages.status().state == "running"  # type: ignore[union-attr]
+        session.gate.clear()
+        session.report_status("running", "rows")
+        assert session.stages.status().state == "paused"  # type: ignore[union-attr]
+
+
+def test_what_the_student_answers_is_not_charged(folder: Path) -> None:
+    with (folder / "config.yaml").open("a") as file:
+        file.write("budget: {tokens: 100}\n")
+    with session_in(folder) as session:
+        session.ledger.add([ModelCall("student", "t", "", 900, 90, False, 0.0, 0.0, "k")])
+    with session_in(folder) as session:
+        session.budget.reserve(20, 0.0)
+
+
 def test_a_run_that_is_at_work_is_refused(folder: Path) -> None:
     with session_in(folder), pytest.raises(EthosError, match="is being written by"), session_in(folder):
         pass
 
 
 def test_what_was_spent_in_earlier_sittings_counts_against_the_budget(folder: Path) -> None:
-    from ethos.store.budget import BudgetSpent
-    from ethos.store.ledger import ModelCall
-
     with (folder / "config.yaml").open("a") as file:
         file.write("budget: {tokens: 100}\n")
     with session_in(folder) as session:

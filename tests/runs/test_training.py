@@ -25,7 +25,7 @@ from runs.training_run import LINEAGE, STEPS, losses, policy_of, prepared, rows,
 
 
 def controls_of(session: Session) -> Controls:
-    found = Controls(session.run, session.journal, session.records, MAIN, STEPS, asyncio.Event())
+    found = Controls(session.run, session.journal, session.records, session.stages, MAIN, STEPS, asyncio.Event())
     found.restore()
     return found
 

@@ -183,6 +183,25 @@ def test_an_exported_model_has_the_policys_logits_and_template(shape: str, metho
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists() == (method == "lora")
 
 
+def test_an_export_that_is_interrupted_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, student = policy("qwen2"), tmp_path / "student"
+    made.export(student)
+    before = (student / "model.safetensors").read_bytes()
+    train(made, 2)
+
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ethos.training.policy.flush", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            made.export(student)
+    assert (student / "model.safetensors").read_bytes() == before
+    made.export(student)
+    assert (student / "model.safetensors").read_bytes() != before
+    assert [path.name for path in tmp_path.iterdir()] == ["student"]
+
+
 def test_an_export_can_be_trained_on(tmp_path: Path) -> None:
     made = policy("qwen2")
     train(made, 2)

@@ -13,6 +13,7 @@ from ethos.cli.lookup import find_run
 from ethos.cli.output import harmless
 from ethos.errors import EthosError
 from ethos.models.catalogue import resolve
+from ethos.progress import progress_for
 from ethos.spec.conversation import Conversation
 
 
@@ -29,7 +30,7 @@ def chat(who: str, max_tokens: int, temperature: float) -> None:
     name = _partner_name(who)
     from ethos.runs.chat import open_chat
 
-    talk(open_chat(name), max_tokens, temperature)
+    talk(open_chat(name, progress_for()), max_tokens, temperature)
 
 
 def talk(partner: Partner, max_tokens: int, temperature: float) -> None:

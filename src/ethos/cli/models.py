@@ -27,9 +27,6 @@ def show_models() -> None:
 
 def fetch(name: str) -> None:
     """Fetches, verifies and converts a model's weights; says where they lie. EthosError if they can't be had."""
-    entry = resolve(name, Path.cwd())
     ui = progress_for()
-    total = entry.download_bytes
-    with ui.stage(f"fetching {name}", None if total is None else total // _MB, "MB") as bar:
-        directory = local_directory(entry, lambda done, _: bar.advance(done // _MB - bar.done))
+    directory = local_directory(resolve(name, Path.cwd()), ui)
     ui.line(f"{name}: ready in {directory}")

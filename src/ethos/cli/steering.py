@@ -5,8 +5,10 @@ A running run answers at its next boundary. For a stopped one the command takes 
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 
 import typer
@@ -14,13 +16,14 @@ import typer
 from ethos.cli.journal import describe
 from ethos.cli.lookup import find_run
 from ethos.errors import EthosError
-from ethos.runs.controls import knob_drafts, next_step
+from ethos.runs.controls import Controls, next_step
 from ethos.store.config import RunConfig, load_config
 from ethos.store.journal import MAIN, Journal
 from ethos.store.knobs import Number, apply_change, parse_change
 from ethos.store.records import Records
-from ethos.store.requests import answer, file_request, pending, wait_for_answer
-from ethos.store.run_directory import RunDirectory
+from ethos.store.requests import file_request, wait_for_answer
+from ethos.store.run_directory import LockTaken, RunDirectory
+from ethos.store.stages import Stages
 
 ANSWER_WITHIN_S = 15.0
 
@@ -32,24 +35,15 @@ def adjust(name: str, changes: Sequence[str], why: str, author: str) -> None:
     config = load_config(run.config_path)
     parsed = _parse_all(changes)
     _require_allowed(run, config, parsed)
-    request_id = file_request(run, "adjust", {"changes": dict(parsed)}, author, reason)
-    if run.holder() is None:
-        try:
-            _apply(run, config, request_id)
-        except EthosError:
-            if run.holder() is None:
-                raise  # else the run has started since, and takes the request up itself
-    _report_answer(run, config, request_id)
+    _ask(run, config, file_request(run, "adjust", {"changes": dict(parsed)}, author, reason))
 
 
 def hold(name: str, kind: Literal["pause", "resume"], why: str, author: str) -> None:
-    """Pauses or resumes a run. EthosError if it isn't running, or refuses."""
+    """Pauses or resumes a run; one that isn't running now is so once it runs. EthosError if it refuses."""
     run = find_run(name)
     reason, author = _reason(why), _author(author)
     config = load_config(run.config_path)
-    if run.holder() is None:
-        raise EthosError(f"{run.path}: isn't running, so it can't {kind}; `ethos run` with its config goes on with it")
-    _report_answer(run, config, file_request(run, kind, {}, author, reason))
+    _ask(run, config, file_request(run, kind, {}, author, reason))
 
 
 def _parse_all(changes: Sequence[str]) -> dict[str, Number]:
@@ -71,18 +65,21 @@ def _require_allowed(run: RunDirectory, config: RunConfig, changes: dict[str, Nu
         knobs = apply_change(knobs, path, value)
 
 
-def _apply(run: RunDirectory, config: RunConfig, request_id: str) -> None:
-    """Enters the changes as the run itself would, and answers the request."""
+def _apply(run: RunDirectory, config: RunConfig) -> None:
+    """Takes up all that waits, oldest first, as the run itself would."""
     with run.lock(), run.open_database() as database:
-        journal = Journal(database, run.name, config.knobs)
-        step = _next_step(run, Records(database), config)
-        for request in pending(run, journal):
-            if request.id == request_id:
-                entries = journal.append_all(knob_drafts(journal, MAIN, step, request))
-                answer(run, request_id, "applied", f"from step {step}", entries[0].sequence)
+        journal, records, stages = Journal(database, run.name, config.knobs), Records(database), Stages(database)
+        controls = Controls(run, journal, records, stages, MAIN, config.training.steps, asyncio.Event())
+        controls.restore()
+        controls.take_pending()
 
 
-def _report_answer(run: RunDirectory, config: RunConfig, request_id: str) -> None:
+def _ask(run: RunDirectory, config: RunConfig, request_id: str) -> None:
+    """Waits for the run's answer, or gives it if nobody runs it, and reports it."""
+    if run.holder() is None:
+        # the lock may be another's by now: a run that starts, or a command like this one; either takes all that waits
+        with suppress(LockTaken):
+            _apply(run, config)
     given = wait_for_answer(run, request_id, ANSWER_WITHIN_S)
     if given is None:
         typer.echo(f"asked, and not answered within {ANSWER_WITHIN_S:.0f} s: it takes effect before the next step;")

@@ -18,7 +18,7 @@ from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation
 from ethos.spec.declarations import compile_pattern
 from ethos.spec.language import UNKNOWN, detect_language, sentences, words
-from ethos.spec.types import Clause, Json
+from ethos.spec.types import Clause, Json, Spec
 
 PATTERN_TIMEOUT_S = 2.0  # a pattern meets text from a model, which may be its worst case
 SHORTEST_DETECTABLE_WORDS = 4
@@ -121,6 +121,16 @@ def load_check(name: str) -> Check:
     if not callable(check):
         raise EthosError(f"check {name}: is no function; name one that takes (argument, prompt, reply)")
     return check
+
+
+def require_checks(spec: Spec) -> None:
+    """Raises EthosError, with file and line, for a check of the user's own that isn't there."""
+    for clause in spec.clauses:
+        for declared in clause.checks:
+            try:
+                load_check(declared.name)
+            except EthosError as error:
+                raise EthosError(f"{spec.path}:{declared.line}: {error}") from error
 
 
 def run_checks(clause: Clause, prompt: Conversation, reply: str) -> list[CheckResult]:

@@ -40,13 +40,15 @@ def shortage(replies: Sequence[CalibrationReply]) -> str:
     )
 
 
-def load_calibration(path: Path, spec: Spec) -> list[CalibrationReply]:
-    """Reads `{clause id: [{prompt: …, good: [...], bad: [...]}, …]}`.
+def load_calibration(path: Path | None, spec: Spec) -> list[CalibrationReply]:
+    """Reads `{clause id: [{prompt: …, good: [...], bad: [...]}, …]}`; no file, no replies.
 
     Raises:
     EthosError: if the file can't be read, names a clause that the spec hasn't, labels a reply both ways, or
     has fewer than 16 good and 16 bad replies over 4 scenarios for a judged clause that it names.
     """
+    if path is None:
+        return []
     known = {clause.id: clause for clause in spec.clauses}
     replies: list[CalibrationReply] = []
     for clause_id, scenarios in _read(path).items():
@@ -79,7 +81,7 @@ class _Scenario(BaseModel):
 def _read(path: Path) -> dict[str, tuple[_Scenario, ...]]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         what = " ".join(str(error).split())
         raise EthosError(f"{path}: can't be read as YAML ({what}); name a file of labelled replies") from error
     try:

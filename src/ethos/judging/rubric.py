@@ -22,7 +22,7 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause
 
 SAMPLED_ANSWERS = 5
-ANSWER_TOKENS = 8
+ANSWER_TOKENS = 1024  # an answer is one word; a model that thinks first needs room for it
 
 
 @runtime_checkable

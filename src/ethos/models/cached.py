@@ -75,10 +75,13 @@ class CachedSampler(Generic[M]):
         role: str,
         budget: Budget | None = None,
         price: Price = FREE,
+        gate: asyncio.Event | None = None,
     ) -> None:
+        """While `gate` is not set no call is begun; answers of the cache are given all the same."""
         self.name, self.fingerprint = model.name, model.fingerprint
         self.model, self.role, self.purpose = model, role, ""
         self._cache, self._ledger, self._budget, self._price = cache, ledger, budget, price
+        self._gate = gate
 
     def with_purpose(self, purpose: str) -> Self:
         """The same model, its calls counted under that purpose."""
@@ -149,6 +152,8 @@ class CachedSampler(Generic[M]):
 
     async def _paid(self, asks: Sequence[_Ask], wanted: list[int], make: _MakeAnswers) -> list[str]:
         """Answers made by one inner call, within the budget, recorded and ready to be stored."""
+        if self._gate is not None:
+            await self._gate.wait()
         held = None
         if self._budget is not None:
             most_tokens = sum(ask.most.prompt_tokens + ask.most.completion_tokens for ask in asks)
@@ -220,6 +225,7 @@ def cached(
     role: str,
     budget: Budget | None = None,
     price: Price = FREE,
+    gate: asyncio.Event | None = None,
 ) -> CachedSampler[Any]:
     """A frozen model with as much of it cached as it can do: score, tell first tokens, or only sample."""
     kind: Any = CachedSampler
@@ -227,7 +233,7 @@ def cached(
         kind = CachedModel
     elif hasattr(model, "first_token_logprobs"):
         kind = CachedFirstTokenSampler
-    wrapped: CachedSampler[Any] = kind(model, cache, ledger, role, budget, price)
+    wrapped: CachedSampler[Any] = kind(model, cache, ledger, role, budget, price, gate)
     return wrapped
 
 

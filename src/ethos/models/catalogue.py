@@ -95,6 +95,12 @@ class Entry:
         return None if self.shape is None else self.shape.weight_bytes()
 
 
+def require_weights(entry: Entry, part: str) -> None:
+    """Raises EthosError for a model behind an endpoint, where one is needed that can be trained here."""
+    if entry.kind != "local":
+        raise EthosError(f"{part}: {entry.name} answers over the network and can't be trained; name a local model")
+
+
 def resolve(name: str, base: Path) -> Entry:
     """What a name stands for; paths are relative to `base`.
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
 import os
 import shutil
 import subprocess
 import sys
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -23,13 +22,11 @@ from typing import IO
 
 from ethos.errors import EthosError
 from ethos.models.shape import Shape
-
-ByteProgress = Callable[[int, int], None]
-"""Told of bytes done and bytes in all, often."""
+from ethos.progress import Bar, Progress, QuietProgress
 
 HUB_TIMEOUT_S = 5.0
 _CHUNK_BYTES = 1 << 20
-_log = logging.getLogger(__name__)
+_MB = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,25 +97,28 @@ class Weights:
     places: tuple[Place, ...]
 
 
-def fetch(weights: Weights, destination: Path, progress: ByteProgress | None = None) -> None:
+def fetch(weights: Weights, destination: Path, ui: Progress | None = None) -> None:
     """Writes the weights to `destination`, from the first place that gives the right bytes, or not at all.
+
+    A bar counts megabytes and names the place; a place that failed is named as well.
 
     The caller holds a lock on `destination`. Raises EthosError that says what went wrong at each place.
     """
+    ui = ui or QuietProgress()
     workspace = destination.with_name(f".{destination.name}.unfinished")
     failures = []
     for place in weights.places:
         shutil.rmtree(workspace, ignore_errors=True)
         workspace.mkdir(parents=True)
         unfinished = workspace / "weights"
-        _log.info("%s: fetching %.1f MB from %s", weights.name, weights.size_bytes / 1e6, place)
         try:
-            _write_verified(weights, place, unfinished, progress)
+            with ui.stage(f"fetching {weights.name} from {place}", weights.size_bytes // _MB, "MB") as bar:
+                _write_verified(weights, place, unfinished, bar)
             os.replace(unfinished, destination)
             return
         except (OSError, HTTPException) as error:
             failures.append(f"{place}: {' '.join(str(error).split())}")
-            _log.info("%s: not from %s", weights.name, failures[-1])
+            ui.line(f"{weights.name}: not from {failures[-1]}")
         finally:
             shutil.rmtree(workspace, ignore_errors=True)
     raise EthosError(
@@ -127,7 +127,7 @@ def fetch(weights: Weights, destination: Path, progress: ByteProgress | None = N
     )
 
 
-def _write_verified(weights: Weights, place: Place, path: Path, progress: ByteProgress | None) -> None:
+def _write_verified(weights: Weights, place: Place, path: Path, bar: Bar) -> None:
     """Streams to `path` and checks size and hash. Raises OSError if they differ."""
     seen, done = hashlib.sha256(), 0
     with path.open("wb") as file:
@@ -137,8 +137,7 @@ def _write_verified(weights: Weights, place: Place, path: Path, progress: BytePr
             done += len(chunk)
             if done > weights.size_bytes:
                 break
-            if progress is not None:
-                progress(done, weights.size_bytes)
+            bar.advance(done // _MB - bar.done)
         file.flush()
         os.fsync(file.fileno())
     if done != weights.size_bytes:

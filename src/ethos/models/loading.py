@@ -39,6 +39,7 @@ def compute_dtype(precision: Precision = "auto") -> torch.dtype:
 
 def load(directory: Path, precision: Precision = "auto") -> Loaded:
     """Loads weights and tokenizer. Raises EthosError if the directory doesn't hold a causal language model."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -46,7 +47,7 @@ def load(directory: Path, precision: Precision = "auto") -> Loaded:
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=compute_dtype(precision), local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise EthosError(
             f"{directory}: can't be loaded as a causal language model ({str(error).splitlines()[0]}); "
             "name a Hugging Face directory with config.json, safetensors and a tokenizer"

@@ -10,15 +10,16 @@ from filelock import FileLock
 from ethos.errors import EthosError
 from ethos.models.catalogue import Directory, Entry, GgufFile, HubModel, Remote
 from ethos.models.conversion import convert_gguf, converted_directory, converted_fingerprint
-from ethos.models.embedded import ByteProgress, Weights, fetch
+from ethos.models.embedded import Weights, fetch
 from ethos.models.fingerprints import directory_fingerprint, file_sha256
+from ethos.progress import Progress, QuietProgress
 from ethos.store.cache import cache_directory
 
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model")
 _HUB_TIMEOUT_S = 5.0
 
 
-def local_directory(entry: Entry, progress: ByteProgress | None = None) -> Path:
+def local_directory(entry: Entry, ui: Progress | None = None) -> Path:
     """The directory of a local model, made first if it isn't there; another process that makes it is waited for.
 
     Raises EthosError if its weights can't be had, or if the model is behind an endpoint.
@@ -43,9 +44,9 @@ def local_directory(entry: Entry, progress: ByteProgress | None = None) -> Path:
     with FileLock(directory.with_name(f".{directory.name}.lock")):
         if not directory.is_dir():
             if isinstance(source, GgufFile):
-                convert_gguf(source.path, directory)
+                _convert(entry.name, source.path, directory, ui)
             else:
-                _fetch_and_convert(source, directory, progress)
+                _fetch_and_convert(source, directory, ui)
     return directory
 
 
@@ -56,12 +57,17 @@ def fingerprint(entry: Entry, directory: Path) -> str:
     return directory_fingerprint(directory, cache_directory())
 
 
-def _fetch_and_convert(weights: Weights, directory: Path, progress: ByteProgress | None) -> None:
+def _fetch_and_convert(weights: Weights, directory: Path, ui: Progress | None) -> None:
     gguf = directory.with_name(f"{weights.name}-{weights.sha256[:12]}.gguf")
     if not gguf.is_file():
-        fetch(weights, gguf, progress)
-    convert_gguf(gguf, directory)
+        fetch(weights, gguf, ui)
+    _convert(weights.name, gguf, directory, ui)
     gguf.unlink()
+
+
+def _convert(name: str, gguf: Path, directory: Path, ui: Progress | None) -> None:
+    with (ui or QuietProgress()).stage(f"unpacking {name}, once"):
+        convert_gguf(gguf, directory)
 
 
 def _hub_directory(name: str, source: HubModel) -> Path:

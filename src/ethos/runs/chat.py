@@ -14,6 +14,7 @@ from ethos.models.local import fingerprint, local_directory
 from ethos.models.templates import ChatTemplate
 from ethos.models.types import Sampler, SamplingParams
 from ethos.models.worker import compute_worker
+from ethos.progress import Progress
 from ethos.runs.launch import STUDENT_FOLDER
 from ethos.spec.conversation import Conversation
 
@@ -32,7 +33,7 @@ class Chat:
         return sample.text
 
 
-def open_chat(who: str) -> Chat:
+def open_chat(who: str, ui: Progress) -> Chat:
     """The student of a run's folder, with the template it was trained with, or a model by its name."""
     path = Path(who)
     if (path / "config.yaml").is_file():
@@ -42,7 +43,7 @@ def open_chat(who: str) -> Chat:
     entry = resolve(who, Path.cwd())
     if entry.kind != "local":
         return Chat(open_endpoint(entry))
-    directory = local_directory(entry)
+    directory = local_directory(entry, ui)
     loaded = load(directory)
     worker = compute_worker()
     return Chat(Engine(who, fingerprint(entry, directory), loaded, ChatTemplate(loaded.tokenizer), worker))

@@ -6,7 +6,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ethos.errors import EthosError
 from ethos.spec.types import Json
@@ -15,6 +15,7 @@ from ethos.store.knobs import apply_change, knob_value
 from ethos.store.records import Records
 from ethos.store.requests import Request, answer, pending
 from ethos.store.run_directory import RunDirectory
+from ethos.store.stages import Stages
 
 _POLL_S = 0.2
 _HOLDS = ("pause", "resume")
@@ -22,32 +23,37 @@ _HOLDS = ("pause", "resume")
 
 @dataclass(slots=True)
 class Controls:
-    """Takes up requests for one branch of one run: before each step while it trains, and at any moment otherwise."""
+    """Takes up requests for one branch of one run: before each step that is drawn, and at any moment between."""
 
     run: RunDirectory
     journal: Journal
     records: Records
+    stages: Stages
     branch: str
     steps: int
     gate: asyncio.Event  # set while work may go on
-    in_training: bool = False
 
     def restore(self) -> None:
         """Takes up where the last sitting was left: a run that was paused stays paused until it is resumed."""
+        self.gate.clear()
         asked = [e.name for e in self.journal.entries(self.branch) if e.kind == "control" and e.name in _HOLDS]
-        self._hold(bool(asked) and asked[-1] == "pause")
+        if not asked or asked[-1] == "resume":
+            self.gate.set()
 
     async def boundary(self, step: int) -> None:
         """Applies what waits, with effect from `step`; while the run is paused, waits for more."""
-        while True:
-            self._take_all(step)
-            if self.gate.is_set():
-                return
+        self._take_all(step)
+        while not self.gate.is_set():
             await asyncio.sleep(_POLL_S)
+            self._take_all(step)
+
+    def take_pending(self) -> None:
+        """Applies what waits, with effect from the first step that no batch was drawn for."""
+        self._take_all(next_step(self.records, self.steps))
 
     @asynccontextmanager
     async def attended(self) -> AsyncIterator[None]:
-        """During the block requests are taken up outside training as well, with effect from the next step."""
+        """During the block requests are taken up a few times a second, whatever the run is at."""
         attending = asyncio.create_task(self._attend())
         try:
             yield
@@ -58,8 +64,7 @@ class Controls:
 
     async def _attend(self) -> None:
         while True:
-            if not self.in_training:
-                self._take_all(next_step(self.records, self.steps))
+            self.take_pending()
             await asyncio.sleep(_POLL_S)
 
     def _take_all(self, step: int) -> None:
@@ -71,6 +76,9 @@ class Controls:
             self.gate.clear()
         else:
             self.gate.set()
+        status = self.stages.status()
+        if status is not None and status.state in ("running", "paused"):
+            self.stages.set_status(replace(status, state="paused" if paused else "running"))
 
     def _take(self, request: Request, step: int) -> None:
         try:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ethos.judging.checks import require_checks
+from ethos.judging.labelled import load_calibration
 from ethos.judging.recitation import recitation_of
 from ethos.progress import Progress
 from ethos.report.report import build_report
@@ -77,8 +79,9 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
     spec = parse_spec(config.spec)
     clauses = chosen_clauses(config, spec)
     config.pool_floor(len(clauses))
-    shelf = ModelShelf(config.models, config_path.resolve().parent)
-    with open_session(config, spec, runs_dir, ui) as session:
+    require_checks(spec)
+    shelf = ModelShelf(config.models, config_path.resolve().parent, ui)
+    with open_session(config, spec, runs_dir, ui, load_calibration(config.calibration, spec)) as session:
         if (done := _finished(session)) is not None:
             return done
         try:
@@ -91,7 +94,7 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
 
 def _controls(session: Session) -> Controls:
     steps = session.config.training.steps
-    return Controls(session.run, session.journal, session.records, MAIN, steps, asyncio.Event())
+    return Controls(session.run, session.journal, session.records, session.stages, MAIN, steps, session.gate)
 
 
 def _finished(session: Session) -> RunOutcome | None:
@@ -126,8 +129,8 @@ class _Job:
 
     async def _stages(self) -> RunOutcome:
         session, config = self.session, self.session.config
-        with session.ui.stage("fetching and loading models"):
-            await asyncio.to_thread(self.shelf.fetch)
+        await asyncio.to_thread(self.shelf.fetch)
+        with session.ui.stage("loading models"):
             base = await self.shelf.base_student(session)
             teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")
         count = _token_counter(base)
@@ -228,9 +231,7 @@ class _Job:
             await glance_at_canaries(session, student, questions, step)
 
         trainer = Trainer(session, policy, prepared, MAIN, config.training.steps, self.controls)
-        self.controls.in_training = True
         await trainer.train(self.shelf.worker.run, look, engine.weights_changed)
-        self.controls.in_training = False
         await self.shelf.worker.run(policy.export, session.run.path / STUDENT_FOLDER)
         await self.shelf.worker.run(policy.end_training)
         return policy

@@ -8,19 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ethos.models.cached import CachedModel, CachedSampler, cached
-from ethos.models.catalogue import Entry, resolve
-from ethos.models.embedded import ByteProgress
-from ethos.models.endpoints import Endpoint, open_endpoint
+from ethos.models.cached import CachedModel, CachedSampler, Price, cached
+from ethos.models.catalogue import Entry, require_weights, resolve
+from ethos.models.endpoints import Endpoint, Limits, RetryPolicy, open_endpoint
 from ethos.models.engine import Engine
 from ethos.models.loading import load
 from ethos.models.local import fingerprint, local_directory
 from ethos.models.templates import ChatTemplate
 from ethos.models.types import Sample, Sampler, SamplingParams, TokenLogprobs, Usage
 from ethos.models.worker import Worker, compute_worker
+from ethos.progress import Progress
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
-from ethos.store.config import ModelsConfig, TrainingConfig
+from ethos.store.config import EndpointConfig, ModelsConfig, TrainingConfig
 from ethos.store.records import PolicySample, Records
 from ethos.training.policy import Policy, load_policy
 
@@ -92,15 +92,23 @@ def _sample(payload: dict[str, Any]) -> Sample:
     return Sample(**{**given, "usage": Usage(**payload["usage"])})
 
 
+def _limits(settings: EndpointConfig) -> Limits:
+    return Limits(settings.concurrency, settings.requests_per_minute)
+
+
+def _retries(settings: EndpointConfig) -> RetryPolicy:
+    return RetryPolicy(attempts=settings.attempts, timeout_s=settings.timeout_s)
+
+
 class ModelShelf:
     """Loads what the config names, on demand."""
 
-    def __init__(self, config: ModelsConfig, base: Path, progress: ByteProgress | None = None) -> None:
+    def __init__(self, config: ModelsConfig, base: Path, ui: Progress) -> None:
         """Paths among the names are relative to `base`. Raises EthosError for a name that means nothing."""
-        self._config, self._progress = config, progress
+        self._config, self._ui = config, ui
         self.worker: Worker = compute_worker(config.threads)
-        names = {config.student, config.teacher, config.judge, config.sealed_judge or config.judge}
-        self.entries: dict[str, Entry] = {name: resolve(name, base) for name in sorted(names)}
+        self.entries: dict[str, Entry] = {name: resolve(name, base) for name in config.names}
+        require_weights(self.entries[config.student], "models.student")
         self._engines: dict[tuple[str, str | None], Engine] = {}
         self._endpoints: dict[str, Endpoint] = {}
 
@@ -108,7 +116,7 @@ class ModelShelf:
         """Brings all local weights onto this machine."""
         for entry in self.entries.values():
             if entry.kind == "local":
-                local_directory(entry, self._progress)
+                local_directory(entry, self._ui)
 
     async def engine(self, name: str, system_message: str | None = TEMPLATE) -> Engine:
         """An in-process model, loaded once for each choice of system message."""
@@ -119,12 +127,12 @@ class ModelShelf:
 
     async def frozen(self, session: Session, name: str, role: str) -> CachedSampler[Any]:
         """Any model that doesn't change, behind the response cache, its calls in the ledger under `role`."""
-        entry = self.entries[name]
+        entry, settings = self.entries[name], self._config.endpoint(name)
         if entry.kind != "local" and name not in self._endpoints:
-            self._endpoints[name] = open_endpoint(entry)
+            self._endpoints[name] = open_endpoint(entry, _retries(settings), _limits(settings))
         model: Sampler = await self.engine(name) if entry.kind == "local" else self._endpoints[name]
-        budget = session.budget if role != "student" else None
-        return cached(model, session.cache, session.ledger, role, budget)
+        price = Price(settings.prompt_usd_per_mtok, settings.completion_usd_per_mtok)
+        return cached(model, session.cache, session.ledger, role, session.budget, price, self.worker.gate)
 
     async def base_student(self, session: Session) -> FrozenStudent:
         """The student before training, as it answers under the run's choice of system message."""
@@ -132,7 +140,7 @@ class ModelShelf:
         return FrozenStudent(engine, CachedModel(engine, session.cache, session.ledger, "student"))
 
     def _load(self, entry: Entry, system_message: str | None) -> Engine:
-        directory = local_directory(entry, self._progress)
+        directory = local_directory(entry, self._ui)
         loaded = load(directory)
         template = ChatTemplate(loaded.tokenizer, system_message)
         identity = f"{fingerprint(entry, directory)}/{loaded.model.dtype}/{system_message}"
@@ -145,7 +153,7 @@ class ModelShelf:
 
     async def policy(self, config: TrainingConfig, system_message: str | None, seed: int) -> Policy:
         """The student, ready to train: a copy of its own."""
-        directory = local_directory(self.entries[self._config.student], self._progress)
+        directory = local_directory(self.entries[self._config.student], self._ui)
         return await self.worker.run(load_policy, directory, config, system_message, seed)
 
     def policy_engine(self, policy: Policy) -> Engine:

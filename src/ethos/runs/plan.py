@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ethos.judging import near_misses
+from ethos.judging.checks import require_checks
 from ethos.judging.clause_reading import DRAWS, QUESTIONS, wants_case, wants_questions
-from ethos.models.catalogue import Entry, resolve
+from ethos.judging.labelled import load_calibration
+from ethos.models.catalogue import Entry, require_weights, resolve
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import POOLS
 from ethos.spec.types import Clause
@@ -93,9 +95,10 @@ def plan(config: RunConfig, base: Path) -> Plan:
     clauses = chosen_clauses(config, spec)
     config.pool_floor(len(clauses))
     names = config.models
-    entries = {
-        n: resolve(n, base) for n in (names.student, names.teacher, names.judge, names.sealed_judge or names.judge)
-    }
+    entries = {name: resolve(name, base) for name in names.names}
+    require_weights(entries[names.student], "models.student")
+    require_checks(spec)
+    load_calibration(config.calibration, spec)
     prompts: dict[str, int] = {
         pool: sum(
             p.prompts[pool] + p.contrasts.get(pool, 0) for p in (plan_scenarios(c, config.scenarios) for c in clauses)

@@ -11,7 +11,7 @@ from typing import Any
 from ethos.judging.adherence import Assessor
 from ethos.judging.calibration import Calibration, calibrate
 from ethos.judging.clause_reading import ClauseReading, read_clause, wants_case
-from ethos.judging.labelled import CalibrationReply, load_calibration
+from ethos.judging.labelled import CalibrationReply
 from ethos.judging.near_misses import generate_calibration
 from ethos.judging.rubric import RubricJudge
 from ethos.judging.wording import load_wording
@@ -203,10 +203,9 @@ async def labelled_replies(
 ) -> dict[str, Labelled]:
     """For each judged clause its questions and labelled replies: those of the user's file, else the teacher's."""
     judged = [clause for clause in clauses if clause.judged]
-    own = [] if session.config.calibration is None else load_calibration(session.config.calibration, session.spec)
 
     async def one(clause: Clause) -> Labelled:
-        labelled = [reply for reply in own if reply.clause_id == clause.id]
+        labelled = [reply for reply in session.labelled if reply.clause_id == clause.id]
         if not labelled:
             train = [s for s in scenarios if s.clause_id == clause.id and s.family.pool == "train"]
             prompts = [s.prompt for s in train if not s.family.contrast]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import yaml
 
 from ethos.errors import EthosError
+from ethos.judging.labelled import CalibrationReply
 from ethos.progress import Progress
 from ethos.spec.types import Spec
 from ethos.store.budget import Budget
 from ethos.store.cache import ResponseCache, cache_directory
+from ethos.store.canonical import digest
 from ethos.store.config import RunConfig
 from ethos.store.journal import Journal
 from ethos.store.ledger import Ledger, Totals
@@ -38,6 +41,8 @@ class Session:
     budget: Budget
     cache: ResponseCache
     ui: Progress
+    gate: asyncio.Event  # set while work may go on
+    labelled: tuple[CalibrationReply, ...] = ()  # those of the config's calibration file
 
     def warn(self, text: str) -> None:
         """Warns whoever watches, and whoever reads the report."""
@@ -52,7 +57,9 @@ class Session:
     def report_status(
         self, state: State, stage: str, done: int = 0, total: int | None = None, step: int = 0, message: str = ""
     ) -> None:
-        """Writes the line that `ethos status` shows."""
+        """Writes the line that `ethos status` shows; a run that is held says so."""
+        if state == "running" and not self.gate.is_set():
+            state = "paused"
         self.stages.set_status(Status(state, stage, done, total, step, message, os.getpid()))
 
 
@@ -62,11 +69,15 @@ def config_text(config: RunConfig) -> str:
 
 
 @contextmanager
-def open_session(config: RunConfig, spec: Spec, runs_dir: Path, ui: Progress) -> Iterator[Session]:
+def open_session(
+    config: RunConfig, spec: Spec, runs_dir: Path, ui: Progress, labelled: Sequence[CalibrationReply] = ()
+) -> Iterator[Session]:
     """Takes the run's lock, makes the folder if it isn't there, and opens its records.
 
+    `labelled` are the replies of the config's calibration file.
+
     Raises:
-        EthosError: if the run was launched with another config or spec, or another process writes it.
+        EthosError: if the run was launched with another config, spec or calibration, or another process writes it.
     """
     run = RunDirectory.create(runs_dir / config.name, config_text(config))
     with run.lock():
@@ -74,12 +85,27 @@ def open_session(config: RunConfig, spec: Spec, runs_dir: Path, ui: Progress) ->
         cache = ResponseCache(cache_directory())
         try:
             stages, ledger = Stages(database), Ledger(database)
-            _require_same_spec(stages, spec, run)
+            _require_same(stages, "spec", spec.digest, run)
+            _require_same(stages, "calibration", digest([asdict(reply) for reply in labelled]), run)
             spent = sum((total for role, total in ledger.totals().items() if role != "student"), Totals())
             budget = Budget(config.budget, tokens=spent.tokens, usd=spent.usd, minutes=stages.seconds() / 60)
             journal = Journal(database, config.name, config.knobs)
-            session = Session(config, spec, run, journal, Records(database), stages, ledger, budget, cache, ui)
+            session = Session(
+                config,
+                spec,
+                run,
+                journal,
+                Records(database),
+                stages,
+                ledger,
+                budget,
+                cache,
+                ui,
+                asyncio.Event(),
+                tuple(labelled),
+            )
             ui.on_update = partial(session.report_status, "running")
+            session.gate.set()
             stages.begin_sitting()
             yield session
         finally:
@@ -87,13 +113,13 @@ def open_session(config: RunConfig, spec: Spec, runs_dir: Path, ui: Progress) ->
             database.close()
 
 
-def _require_same_spec(stages: Stages, spec: Spec, run: RunDirectory) -> None:
-    launched = stages.payload("spec")
+def _require_same(stages: Stages, what: str, content: str, run: RunDirectory) -> None:
+    launched = stages.payload(what)
     if launched is None:
-        stages.begin("spec", spec.digest)
-        stages.finish("spec", spec.digest)
-    elif launched != spec.digest:
+        stages.begin(what, content)
+        stages.finish(what, content)
+    elif launched != content:
         raise EthosError(
-            f"{run.path}: the spec has changed since this run was launched, and a run keeps to one spec; "
-            "give the run another name in its config"
+            f"{run.path}: the {what} has changed since this run was launched, and a run keeps to what it was launched "
+            "with; give the run another name in its config"
         )

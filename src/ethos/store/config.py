@@ -58,6 +58,24 @@ class Knobs(Section):
     mixture: MixtureKnobs = Field(default_factory=MixtureKnobs)
 
 
+class EndpointConfig(Section):
+    """How hard one endpoint may be driven, how long it is waited for, and what it charges."""
+
+    name: str
+    """The model, as it is named above."""
+    concurrency: Annotated[int, Field(ge=1)] = 8
+    """Requests at once."""
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    attempts: Annotated[int, Field(ge=1)] = 6
+    """How often a call that failed for now is made."""
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds that one answer may take."""
+    prompt_usd_per_mtok: Annotated[float, Field(ge=0)] = 0.0
+    """US dollars for a million prompt tokens."""
+    completion_usd_per_mtok: Annotated[float, Field(ge=0)] = 0.0
+    """US dollars for a million completion tokens."""
+
+
 class ModelsConfig(Section):
     """Which model plays which part, as the catalogue names them (`ethos models list`)."""
 
@@ -71,6 +89,24 @@ class ModelsConfig(Section):
     """Judges sealed scenarios. None: the same model as `judge`, asked in other words; the report then says so."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the in-process engine; 0 means all cores."""
+    endpoints: tuple[EndpointConfig, ...] = ()
+    """Limits and prices of the models above that answer over the network; what isn't listed has the defaults."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every model that plays a part, once."""
+        return tuple(dict.fromkeys((self.student, self.teacher, self.judge, self.sealed_judge or self.judge)))
+
+    def endpoint(self, name: str) -> EndpointConfig:
+        """Limits and price of one model."""
+        return next((e for e in self.endpoints if e.name == name), EndpointConfig(name=name))
+
+    @model_validator(mode="after")
+    def _endpoints_play_a_part(self) -> ModelsConfig:
+        for endpoint in self.endpoints:
+            if endpoint.name not in self.names:
+                raise ValueError(f"endpoints: {endpoint.name} plays no part; use one of {', '.join(self.names)}")
+        return self
 
 
 class ContextConfig(Section):
@@ -248,6 +284,7 @@ class BudgetConfig(Section):
     """Prompt and completion tokens of teachers and judges."""
     minutes: Annotated[float, Field(gt=0)] | None = None
     usd: Annotated[float, Field(gt=0)] | None = None
+    """By the prices in `models.endpoints`."""
 
 
 class RunConfig(Section):
@@ -279,9 +316,19 @@ class RunConfig(Section):
     calibration: Path | None = None
     """Labelled replies for calibrating the judge, relative to the config file; None: the teacher writes them."""
 
+    @model_validator(mode="after")
+    def _a_limit_in_usd_has_prices(self) -> RunConfig:
+        if self.budget.usd is not None:
+            for name in self.models.names:
+                endpoint = self.models.endpoint(name)
+                priced = endpoint.prompt_usd_per_mtok or endpoint.completion_usd_per_mtok
+                if name.startswith(("openai:", "anthropic:")) and not priced:
+                    raise ValueError(f"budget.usd needs a price for {name}; add one to models.endpoints")
+        return self
+
     def pool_floor(self, clause_count: int) -> None:
         """Raises EthosError if `clause_count` clauses can't fill each pool to 20 prompts."""
-        for pool in POOLS:
+        for pool in (pool for pool in POOLS if pool != "gate"):  # that one is written when it is first needed
             count = clause_count * self.scenarios.count(pool, judged=False)
             if count < SMALLEST_POOL:
                 field = "sealed_per_checked_clause" if pool == "sealed" else f"{pool}_per_clause"
@@ -299,7 +346,7 @@ def load_config(path: Path) -> RunConfig:
         raise EthosError(f"{path}: can't be read as text ({error}); name a YAML file with a run's config") from error
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that doesn't exist is a ValueError
         raise EthosError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend that line") from error
     if not isinstance(data, dict):
         raise EthosError(f"{path}: holds no fields; a run needs at least `name:` and `spec:`")

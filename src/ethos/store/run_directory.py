@@ -24,6 +24,10 @@ from ethos.store.files import write_atomically
 _PATIENCE_S = 0.2  # longer than another process needs to look who holds the lock
 
 
+class LockTaken(EthosError):
+    """Somebody else writes the run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """The process that writes a run."""
@@ -92,7 +96,7 @@ class RunDirectory:
         """Holds `run.lock` during the block; the lock is free again when the process ends, however it ends.
 
         Raises:
-            EthosError: if another process, or another `RunDirectory` of this one, holds it.
+            LockTaken: if another process, or another `RunDirectory` of this one, holds it.
         """
         try:
             file = self.lock_path.open("a+", encoding="utf-8")
@@ -102,7 +106,7 @@ class RunDirectory:
             ) from error
         with file:
             if not _take(file):
-                raise EthosError(self._taken_message())
+                raise LockTaken(self._taken_message())
             file.truncate(0)
             file.write(canonical_json(asdict(Holder(os.getpid(), socket.gethostname(), utc_now()))))
             file.flush()

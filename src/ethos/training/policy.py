@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from ethos.models.loading import Loaded, load
 from ethos.models.templates import ChatTemplate
 from ethos.process import give_back_freed_memory
 from ethos.store.config import TrainingConfig
+from ethos.store.files import flush
 from ethos.training.batch import Batch
 from ethos.training.logprobs import target_logprobs
 from ethos.training.objectives.types import Objective, Outputs
@@ -150,8 +152,19 @@ class Policy:
     def export(self, directory: Path) -> None:
         """Writes a Hugging Face directory that `transformers` and vLLM load as it is, template as trained.
 
-        Adapters are merged into a copy of the weights; `adapter/` beside it holds them as `peft` saves them.
+        Adapters are merged into a copy of the weights; `adapter/` in it holds them as `peft` saves them. It is whole or
+        absent, whenever the process is killed.
         """
+        unfinished = directory.with_name(f".{directory.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self._write(unfinished)
+        for path in unfinished.rglob("*"):
+            flush(path)
+        shutil.rmtree(directory, ignore_errors=True)
+        unfinished.rename(directory)
+        flush(directory.parent)
+
+    def _write(self, directory: Path) -> None:
         model = self.model
         if self.config.method == "lora":
             model.save_pretrained(directory / "adapter")

@@ -41,6 +41,15 @@ def test_an_endpoint_without_logprobs_gives_none(
     assert first_token(endpoint, "Yes", "No") is None
 
 
+def test_an_endpoint_that_refuses_to_tell_logprobs_is_asked_for_them_once(
+    endpoint: OpenAIEndpoint, server: EndpointServer
+) -> None:
+    server.faults.append(fails(400, "logprobs are not supported with this model"))
+    assert first_token(endpoint, "Yes", "No") is None
+    assert first_token(endpoint, "Yes", "No") is None
+    assert len(server.requests) == 1
+
+
 def test_a_default_is_not_sent_and_draws_have_seeds_of_their_own(
     endpoint: OpenAIEndpoint, server: EndpointServer
 ) -> None:

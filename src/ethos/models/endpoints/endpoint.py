@@ -28,6 +28,10 @@ class EndpointFailed(EthosError):
     """An endpoint gave no usable answer, retries included, but may yet: a caller may count it and go on."""
 
 
+class RequestRefused(EthosError):
+    """An endpoint won't answer a request of this form, whoever makes it."""
+
+
 class Endpoint(ABC):
     """A `Sampler` over the network. Close it on the event loop that used it, before that ends."""
 
@@ -143,7 +147,7 @@ class Endpoint(ABC):
             )
         if status == 404:
             return EthosError(f"{self.name}: the endpoint has no such model or path (404: {quoted}); mend the name")
-        return EthosError(
+        return RequestRefused(
             f"{self.name}: the endpoint refuses the request ({status}: {quoted}); "
             "use a model and sampling parameters that it takes"
         )

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from ethos.errors import EthosError
 from ethos.models.catalogue import OPENAI_KEY, Entry, Remote
-from ethos.models.endpoints.endpoint import Endpoint, turns
+from ethos.models.endpoints.endpoint import Endpoint, RequestRefused, turns
 from ethos.models.endpoints.limits import DEFAULT_LIMITS, Limits
 from ethos.models.endpoints.retry import DEFAULT_RETRIES, RetryPolicy
 from ethos.models.thinking import split_thinking
@@ -79,15 +79,22 @@ class OpenAIEndpoint(Endpoint):
             raise EthosError(f"{entry.name}: no OpenAI-compatible endpoint; write openai:BASE_URL#MODEL")
         super().__init__(entry, os.environ.get(OPENAI_KEY) or _NO_KEY, retries, limits)
         self._remote = entry.source
+        self._tells_logprobs = True
 
     async def first_token_logprobs(self, prompt: Conversation, candidates: Sequence[str]) -> list[float] | None:
         """Natural-log probability that the reply begins with each candidate, at temperature 1.
 
         Spellings that differ in white space around the token are summed. A candidate that isn't among the top 20
-        has minus infinity. None where the endpoint gives no log-probabilities.
+        has minus infinity. None where the endpoint gives no log-probabilities, or refuses a request for them.
         """
+        if not self._tells_logprobs:
+            return None
         asked = {**self._limit(1), "logprobs": True, "top_logprobs": TOP_LOGPROBS}
-        completion = await self._complete(prompt, asked)
+        try:
+            completion = await self._complete(prompt, asked)
+        except RequestRefused:
+            self._tells_logprobs = False
+            return None
         logprobs = completion.choices[0].logprobs
         if logprobs is None or not logprobs.content or not logprobs.content[0].top_logprobs:
             return None
