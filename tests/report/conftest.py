@@ -171,6 +171,15 @@ def build_example() -> ReportInputs:
             Metric(step, f"loss.{name}", start * math.exp(-step / 90) + 1.1 + rng.uniform(-0.08, 0.08))
             for name, start in (("demonstrations", 1.9), ("documents", 1.5))
             for step in range(1, 121)
+        )
+        + tuple(
+            Metric(step, f"look.canary.{name}", base * (1 + slope * step / 120))
+            for name, base, slope in (
+                ("questions", 0.6, -0.03),
+                ("perplexity", 47.0, 0.04),
+                ("reply_words", 81.0, -0.5),
+            )
+            for step in range(0, 121, 20)
         ),
         base_canary=_canary(rng, 0.0, 0.62, 81.4),
         trained_canary=_canary(rng, 4.0, 0.6, 43.7),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ethos.report.html import duration, figure, json_value, render_html, signed, span, thousands
+from ethos.report.html import _canary_series, duration, figure, json_value, render_html, signed, span, thousands
 from ethos.report.inputs import ReportInputs
 from ethos.report.report import build_report
 
@@ -111,10 +111,20 @@ def test_every_clause_reason_and_count_is_on_the_page(example: ReportInputs, pag
 
 
 def test_plots_keep_text_as_text_and_follow_the_theme(html: str, page: Page) -> None:
-    assert html.count("<svg role=") == 2
+    assert html.count("<svg role=") == 3
     assert "adherence" in page.text
     assert "var(--series-1)" in html
     assert not re.search(r"#0000\d\d|#000[123]00", html)
+
+
+def test_the_canaries_of_each_look_are_shown_as_multiples_of_the_bases(report: dict[str, Any], html: str) -> None:
+    assert "Capability, as a multiple of the base's" in html
+    series = {line.label: line.points for line in _canary_series(report["metrics"])}
+    assert series.keys() == {"questions right", "perplexity", "words a reply"}
+    assert series["words a reply"][0] == (0, 1.0)
+    assert series["words a reply"][-1] == (120, pytest.approx(0.5))
+    without_base = {name: [point for point in found if point[0]] for name, found in report["metrics"].items()}
+    assert _canary_series(without_base) == []
 
 
 def test_changes_in_one_step_share_a_mark(html: str) -> None:

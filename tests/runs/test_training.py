@@ -186,11 +186,24 @@ def test_rows_are_prepared_by_objective(session: Session, folder: Path) -> None:
     assert set(prepare_rows(policy, "v1", [row for row in rows() if row.kind == "document"])) == {"documents"}
 
 
+def test_a_step_without_a_row_moves_nothing_and_is_told(session: Session, folder: Path) -> None:
+    """All weight on documents in the first half, and then on demonstrations: here documents have none."""
+    policy = policy_of(folder, session.config)
+    asyncio.run(train(session, policy, steps=1))
+    before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
+    record = session.records.batch(MAIN, 1)
+    session.records.add_batch(MAIN, 2, {**record, "rows": {}, "row_ids": {}, "weights": {}, "cursors": {}})  # type: ignore[dict-item]
+    asyncio.run(train(session, policy, steps=2))
+    assert all(bool((tensor == before[name]).all()) for name, tensor in policy.model.state_dict().items())
+    assert session.stages.notices("warning") == ["a step trained on nothing: no objective with a weight there has rows"]
+
+
 def test_weight_without_a_row_is_an_error_that_names_the_knob(session: Session, folder: Path) -> None:
     config = session.config.training
     only_documents = {"documents": prepared(policy_of(folder, session.config))["documents"]}
     with pytest.raises(
-        EthosError, match=r"knobs\.mixture\.demonstrations is 1, but there is no row for it; set it to 0"
+        EthosError,
+        match=r"^mixture\.demonstrations is 1, but there is no row for it \(judge: 12; hollow: 9\); set it to 0",
     ):
-        require_rows(config, {"documents": 1.0, "demonstrations": 1.0}, only_documents)
-    require_rows(config, {"documents": 1.0, "demonstrations": 0.0}, only_documents)
+        require_rows(config, {"documents": 1.0, "demonstrations": 1.0}, only_documents, {"hollow": 9, "judge": 12})
+    require_rows(config, {"documents": 1.0, "demonstrations": 0.0}, only_documents, {})

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from ethos.errors import EthosError
 from ethos.judging.calibration import Calibration
 from ethos.judging.types import Verdict
-from ethos.models.types import Sample, SamplingParams, TokenLogprobs, Usage
+from ethos.models.types import PromptTooLong, Sample, SamplingParams, TokenLogprobs, Usage
 from ethos.spec.conversation import Conversation
 from ethos.spec.scenarios import Family, Scenario
 from ethos.spec.types import CheckDeclaration, Clause, Spec
@@ -31,7 +30,7 @@ class Scripted:
         self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
     ) -> list[list[Sample]]:
         if any(len(prompt.canonical()) > self.context_characters for prompt in prompts):
-            raise EthosError("scripted: a prompt doesn't fit its context; shorten it")
+            raise PromptTooLong("scripted: a prompt doesn't fit its context; shorten it")
         self.batches.append(len(prompts))
         return [[Sample(self.answer(p), "stop", Usage(1, 1), draw) for draw in draws] for p in prompts]
 

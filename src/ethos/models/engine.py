@@ -22,7 +22,7 @@ from ethos.models.loading import Loaded
 from ethos.models.sampling import noise_key
 from ethos.models.templates import ChatTemplate
 from ethos.models.thinking import split_thinking
-from ethos.models.types import Sample, SamplingParams, TokenLogprobs, Usage
+from ethos.models.types import PromptTooLong, Sample, SamplingParams, TokenLogprobs, Usage
 from ethos.models.worker import Worker
 from ethos.spec.conversation import Conversation
 
@@ -153,7 +153,7 @@ class Engine:
 
     def _require_room(self, prompt_tokens: int, reply_tokens: int) -> None:
         if prompt_tokens + reply_tokens > self.context_tokens:
-            raise EthosError(
+            raise PromptTooLong(
                 f"{self.name}: a prompt of {prompt_tokens} tokens and a reply of {reply_tokens} don't fit "
                 f"its context of {self.context_tokens}; shorten the prompt or lower max_tokens"
             )

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation
 
 FinishReason = Literal["stop", "length"]
+
+
+class PromptTooLong(EthosError):
+    """Prompt and reply don't fit the model's context."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,11 @@ from typing import Any
 from ethos.report.plots import DASHES, Series, steps_plot, styled
 
 HERE = Path(__file__).parent
+CANARIES = {
+    "look.canary.questions": "questions right",
+    "look.canary.perplexity": "perplexity",
+    "look.canary.reply_words": "words a reply",
+}
 CHANGES = ("knob", "data", "control")  # kinds of journal entries that a plot marks
 ABSENT = "–"
 
@@ -31,6 +36,7 @@ def render_html(report: Mapping[str, Any]) -> str:
     }
     changes = [entry for entry in report["journal"] if entry["kind"] in CHANGES and entry["step"] > 0]
     adherence, losses = _adherence_series(report["looks"]), _loss_series(report["metrics"])
+    canaries = _canary_series(report["metrics"])
     marks = [entry["step"] for entry in changes]
     return environment.get_template("template.html.jinja").render(
         report=report,
@@ -39,6 +45,8 @@ def render_html(report: Mapping[str, Any]) -> str:
         adherence=adherence,
         adherence_plot=Markup(steps_plot(adherence, "adherence", "looks", marks, shares=True)) if adherence else None,
         losses=losses,
+        canaries=canaries,
+        canary_plot=Markup(steps_plot(canaries, "times the base", "canaries", marks)) if canaries else None,
         loss_plot=Markup(steps_plot(losses, "loss, nats a token", "losses", marks)) if losses else None,
         dashes=DASHES,
         by_clause=_by_clause(report),
@@ -108,6 +116,16 @@ def _loss_series(metrics: Mapping[str, Sequence[Sequence[float | None]]]) -> lis
         Series(name, tuple((step or 0, value) for step, value in metrics[name] if value is not None), colour, dash)
         for name, (colour, dash) in zip(names, styled(names), strict=True)
     ]
+
+
+def _canary_series(metrics: Mapping[str, Sequence[Sequence[float | None]]]) -> list[Series]:
+    """What the canaries said at each look, as a multiple of what they said of the base."""
+    series = []
+    for (name, label), (colour, dash) in zip(CANARIES.items(), styled(list(CANARIES)), strict=True):
+        points = [(step or 0, value) for step, value in metrics.get(name, ()) if value is not None]
+        if len(points) > 1 and points[0][0] == 0 and points[0][1]:
+            series.append(Series(label, tuple((step, value / points[0][1]) for step, value in points), colour, dash))
+    return series
 
 
 def _by_clause(report: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], list[Mapping[str, Any]]]]:

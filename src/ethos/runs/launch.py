@@ -15,7 +15,7 @@ from ethos.judging.recitation import recitation_of
 from ethos.progress import Progress
 from ethos.report.report import build_report
 from ethos.report.writing import write_report
-from ethos.runs.controls import Controls
+from ethos.runs.controls import Controls, next_step
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.placebo import PLACEBO, train_placebo
 from ethos.runs.preparation import (
@@ -174,6 +174,7 @@ class _Job:
         base_canary = await read_canaries(session, "base", base, questions, 0)
         taste = [s for s in pools["taste"] if not s.family.contrast]
         await taster.look(base, taster.scenarios_at(taste, 0), None, "base", 0, TASTE)
+        await glance_at_canaries(session, base, questions, 0)
         prompting = await choose_prompting(taster, base, taste, count)
 
         policy = await self._train(taster, rows, taste, questions, digest(sorted(files.values())))
@@ -223,7 +224,8 @@ class _Job:
         if left_out := rows_left_out(rows, prepared):
             session.stages.set_counts("training", {"longer than training.context_tokens": left_out})
             session.warn(f"{left_out} conversations are longer than training.context_tokens and are left out")
-        require_rows(config.training, config.knobs.mixture.model_dump(), prepared)
+        weights = session.journal.knobs(MAIN, next_step(session.records, config.training.steps)).mixture.model_dump()
+        require_rows(config.training, weights, prepared, session.stages.counts())
 
         async def look(step: int) -> None:
             student = RecordedPolicy(engine, session.records, "main", step, TASTE)

@@ -30,7 +30,7 @@ from ethos.tasting.questions import Question, generate
 from ethos.tasting.types import BatchSampler, Student
 
 TASTE, SEALED = "taste", "sealed"
-LOOK_QUESTIONS = 60
+LOOK_QUESTIONS, LOOK_PROMPTS = 60, 12
 
 AskedArm = tuple[BatchSampler, Sequence[Conversation] | None]
 """Who answers, and what each scenario is put to it as; None means its prompt as it is."""
@@ -149,11 +149,11 @@ async def read_canaries(
 
 
 async def glance_at_canaries(session: Session, model: Student, questions: Sequence[Question], step: int) -> None:
-    """The canary at a look: perplexity, and the first questions; the whole is read before and after training."""
-    reading = await measure_canaries(model, questions[:LOOK_QUESTIONS], canary_texts(), canary_prompts()[:4])
-    found = reading.metrics()
-    shown = {name: found[name] for name in ("canary.questions", "canary.perplexity")}
-    session.records.add_metrics("main", step, {f"look.{name}": value for name, value in shown.items()})
+    """The canary at a look: the first questions and prompts; the whole is read before and after training."""
+    prompts = canary_prompts()[:LOOK_PROMPTS]
+    reading = await measure_canaries(model, questions[:LOOK_QUESTIONS], canary_texts(), prompts)
+    found = {f"look.{name}": value for name, value in reading.metrics().items()}
+    session.records.add_metrics("main", step, found)
 
 
 async def read_sealed(

@@ -142,7 +142,7 @@ def _looks(session: Session) -> tuple[inputs.Look, ...]:
 
 
 def _metrics(session: Session) -> tuple[inputs.Metric, ...]:
-    names = [name for name in session.records.metric_names("main") if name.startswith(("loss.", "lr"))]
+    names = [name for name in session.records.metric_names("main") if name.startswith(("loss.", "lr", "look.canary."))]
     return tuple(
         inputs.Metric(step, name, value) for name in names for step, value in session.records.metric("main", name)
     )

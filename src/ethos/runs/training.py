@@ -53,13 +53,20 @@ def rows_left_out(rows: Sequence[Row], prepared: Mapping[str, Prepared]) -> int:
     return sum(row.id not in used for row in rows)
 
 
-def require_rows(config: TrainingConfig, weights: Mapping[str, float], prepared: Mapping[str, Prepared]) -> None:
-    """Raises EthosError if an objective has weight in some stage and no row to train on."""
+def require_rows(
+    config: TrainingConfig,
+    weights: Mapping[str, float],
+    prepared: Mapping[str, Prepared],
+    rejected: Mapping[str, int],
+) -> None:
+    """Raises EthosError, with the commonest rejections, if an objective has weight in some stage and no row."""
     for name, weight in weights.items():
         if weight > 0 and name not in prepared and any(getattr(stage, name) > 0 for stage in config.stages):
+            commonest = sorted(rejected.items(), key=lambda found: -found[1])[:3]
+            why = "; ".join(f"{reason}: {count}" for reason, count in commonest) or "nothing was rejected"
             raise EthosError(
-                f"knobs.mixture.{name} is {weight:g}, but there is no row for it; set it to 0, "
-                "or see in the report why rows were rejected"
+                f"mixture.{name} is {weight:g}, but there is no row for it ({why}); set it to 0 with `ethos adjust`, "
+                "or start a run of another name with other models or an easier spec"
             )
 
 
@@ -104,6 +111,8 @@ class Trainer:
                 if self._controls is not None and self._session.records.batch(self._branch, step) is None:
                     await self._controls.boundary(step)
                 record = self._record(step)
+                if not record["rows"]:
+                    self._session.warn("a step trained on nothing: no objective with a weight there has rows")
                 metrics = await run_job(self._step, step, record)
                 self._session.records.add_metrics(self._branch, step, metrics)
                 self._session.report_status("running", title, step, self._steps, step)
@@ -174,6 +183,8 @@ class Trainer:
             batches = pack(rows, record["micro_batch_tokens"])
             result = self._policy.forward_backward(batches, OBJECTIVES[name], record["weights"][name])
             metrics |= _metrics_of(name, result, time.perf_counter() - before)
+        if not record["rows"]:  # no weight, or none where there are rows: no moment decays over nothing
+            return metrics | {"gradient_norm": 0.0, "seconds": time.perf_counter() - started}
         settings = record["optimizer"]
         metrics["gradient_norm"] = self._policy.optim_step(
             OptimParams(lr=record["lr"], weight_decay=settings["weight_decay"], clip=settings["clip"])

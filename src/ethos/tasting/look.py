@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ethos.errors import EthosError
 from ethos.judging.adherence import Assessor
 from ethos.judging.recitation import Recitation
 from ethos.judging.types import Verdict
-from ethos.models.types import FinishReason, Sample, SamplingParams
+from ethos.models.types import FinishReason, PromptTooLong, Sample, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.scenarios import Scenario
 from ethos.store.records import Reply
@@ -76,10 +75,10 @@ async def take_look(
     """One reading a scenario, in order. `conversations` are what the arm is shown of each: see `arms.py`.
 
     All replies are there before the first is assessed; judges are then asked at once, and `advance` is called after
-    each reading. A prompt that the model refuses to take gives a reading without a reply.
+    each reading. A prompt that is too long for the model gives a reading without a reply.
     """
 
-    async def read(scenario: Scenario, sample: Sample | EthosError) -> Reading:
+    async def read(scenario: Scenario, sample: Sample | PromptTooLong) -> Reading:
         reading = await _read(arm, step, scenario, sample, assessor, recitation)
         advance()
         return reading
@@ -146,28 +145,28 @@ def to_records(readings: Iterable[Reading], branch: str, purpose: str) -> list[R
 
 async def _samples(
     model: BatchSampler, conversations: Sequence[Conversation], params: SamplingParams
-) -> list[Sample | EthosError]:
-    """A sample each. If the batch is refused, they go one by one, to find whose fault it is."""
+) -> list[Sample | PromptTooLong]:
+    """A sample each. If one of them is too long for the model, they go one by one, to find which."""
     try:
         return [sample for [sample] in await model.sample_batch(conversations, params)]
-    except EthosError:
+    except PromptTooLong:
         return [await _sample_or_error(model, conversation, params) for conversation in conversations]
 
 
 async def _sample_or_error(
     model: BatchSampler, conversation: Conversation, params: SamplingParams
-) -> Sample | EthosError:
+) -> Sample | PromptTooLong:
     try:
         [[sample]] = await model.sample_batch([conversation], params)
-    except EthosError as error:
+    except PromptTooLong as error:
         return error
     return sample
 
 
 async def _read(
-    arm: str, step: int, scenario: Scenario, sample: Sample | EthosError, assessor: Assessor, recitation: Recitation
+    arm: str, step: int, scenario: Scenario, sample: Sample | PromptTooLong, assessor: Assessor, recitation: Recitation
 ) -> Reading:
-    if isinstance(sample, EthosError):
+    if isinstance(sample, PromptTooLong):
         verdict = Verdict(None, str(sample), NOT_REACHED, scenario.clause_id)
         return Reading(arm, step, scenario, "", None, None, None, False, False, (verdict,))
     clause = assessor.spec.clause(scenario.clause_id)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ethos.errors import EthosError
 
+START_ANEW = "a step that is repeated is the same, so start a run of another name, with a lower knobs.lr or other rows"
+
 
 @dataclass(frozen=True, slots=True)
 class OptimParams:
@@ -89,7 +91,7 @@ class MasterOptimizer:
         norm = self.gradient_norm()
         if not math.isfinite(norm):
             self.clear()
-            raise EthosError(f"the gradient's norm is {norm}; lower knobs.lr, or withdraw the rows of this step")
+            raise EthosError(f"the gradient's norm is {norm}; {START_ANEW}")
         scale = min(1.0, params.clip / (norm + 1e-6))
         for name, master in self.masters.items():
             gradient = self._total[name] if name in self._held else self._total[name].zero_()

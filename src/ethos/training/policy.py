@@ -31,7 +31,7 @@ from ethos.store.files import flush
 from ethos.training.batch import Batch
 from ethos.training.logprobs import target_logprobs
 from ethos.training.objectives.types import Objective, Outputs
-from ethos.training.optimizer import MasterOptimizer, OptimParams
+from ethos.training.optimizer import START_ANEW, MasterOptimizer, OptimParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,7 @@ class Policy:
             if value != value or abs(value) == float("inf"):
                 self.optimizer.clear()
                 raise EthosError(
-                    f"the loss of {objective.name} is {value} on rows {', '.join(batch.row_ids)}; "
-                    "lower knobs.lr, or withdraw those rows"
+                    f"the loss of {objective.name} is {value} on rows {', '.join(batch.row_ids)}; {START_ANEW}"
                 )
             (loss.total * (weight / units)).backward()
             total += value
