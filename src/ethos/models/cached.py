@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
-from ethos.models.endpoints.endpoint import Endpoint
+from ethos.models.endpoints import Endpoint, OpenAIEndpoint
 from ethos.models.types import Model, Sample, Sampler, SamplingParams, TokenLogprobs, Usage
 from ethos.spec.conversation import Conversation
 from ethos.store.budget import Budget
@@ -103,10 +103,18 @@ class CachedSampler(Generic[M]):
         noise = params if attempt == 0 else replace(params, seed=int(digest([params.seed, attempt])[:8], 16))
 
         async def make(wanted: list[int]) -> list[dict[str, Any]]:
-            return [asdict(s) for s in await self.model.sample(prompt, noise, [draws[i] for i in wanted])]
+            return [_to_store(s) for s in await self.model.sample(prompt, noise, [draws[i] for i in wanted])]
 
         answers = await self._answers(asks, make)
-        return [_sample(answer, ask.key) for answer, ask in zip(answers, asks, strict=True)]
+        return [self._sample(answer, ask.key) for answer, ask in zip(answers, asks, strict=True)]
+
+    def _sample(self, answer: Mapping[str, Any], key: str) -> Sample:
+        """A stored answer as a sample: an endpoint reads its own again, the rest is as it was written."""
+        usage = Usage(**answer["usage"])
+        if "raw" in answer and isinstance(self.model, Endpoint):
+            return replace(self.model.read(answer["raw"], answer["draw"]), usage=usage, raw=None, call=key)
+        given: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in answer.items()}
+        return Sample(**{**given, "usage": usage, "call": key})
 
     def _ask(
         self,
@@ -208,11 +216,15 @@ class CachedFirstTokenSampler(CachedSampler[FirstTokenSampler]):
         ask = self._ask("score", prompt, {"first_token": list(candidates)}, usage)
 
         async def make(wanted: list[int]) -> list[dict[str, Any]]:
+            if isinstance(self.model, OpenAIEndpoint):
+                return [{"raw": await self.model.first_token_body(prompt), "usage": asdict(usage)}]
             found = await self.model.first_token_logprobs(prompt, candidates)
             finite = None if found is None else [None if math.isinf(logprob) else logprob for logprob in found]
             return [{"logprobs": finite, "usage": asdict(usage)}]
 
         (answer,) = await self._answers([ask], make)
+        if "raw" in answer and isinstance(self.model, OpenAIEndpoint):
+            return None if answer["raw"] is None else self.model.read_first_token(answer["raw"], candidates)
         if answer["logprobs"] is None:
             return None
         return [-math.inf if logprob is None else logprob for logprob in answer["logprobs"]]
@@ -259,18 +271,11 @@ class _Together:
         return dict(zip(wanted, await self._make(wanted), strict=True))
 
 
-def _sample(answer: Mapping[str, Any], key: str) -> Sample:
-    ids, logprobs = answer["token_ids"], answer["logprobs"]
-    return Sample(
-        text=answer["text"],
-        finish_reason=answer["finish_reason"],
-        usage=Usage(**answer["usage"]),
-        draw=answer["draw"],
-        token_ids=None if ids is None else tuple(ids),
-        logprobs=None if logprobs is None else tuple(logprobs),
-        thinking=answer["thinking"],
-        call=key,
-    )
+def _to_store(sample: Sample) -> dict[str, Any]:
+    """What an endpoint answered, as it came; of a model in this process, what it sampled."""
+    if sample.raw is None:
+        return {name: value for name, value in asdict(sample).items() if name not in ("raw", "call")}
+    return {"raw": sample.raw, "draw": sample.draw, "usage": asdict(sample.usage)}
 
 
 def _estimated_tokens(prompt: Conversation) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from ethos.errors import EthosError
@@ -56,6 +56,7 @@ class Sample:
     token_ids: tuple[int, ...] | None = None  # shape [T], the end-of-turn token included
     logprobs: tuple[float, ...] | None = None  # shape [T], natural log, of the distribution sampled from
     thinking: str | None = None  # what stood between <think> and </think>
+    raw: str | None = field(default=None, compare=False, repr=False)  # what an endpoint answered, as it came
     call: str = ""  # key in the response cache, once it has been through one
 
 

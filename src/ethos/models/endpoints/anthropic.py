@@ -61,12 +61,16 @@ class AnthropicEndpoint(Endpoint):
         self._remote = entry.source
         self._warned = False
 
-    async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> Sample:
+    async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> str:
         asked = _asked(prompt, params)
         if (params.temperature, params.top_p, params.top_k) != (1.0, 1.0, 0):
             self._warn_of_sampling()
         create = self._client.messages.with_raw_response.create
-        message = await self._ask(lambda: create(model=self._remote.model, **asked), _Message)
+        return await self._ask(lambda: create(model=self._remote.model, **asked), _Message)
+
+    def read(self, body: str, draw: int) -> Sample:
+        """The sample that a message holds; text and thinking may be in several blocks."""
+        message = _Message.model_validate_json(body)
         thinking, text = split_thinking("".join(block.text for block in message.content))
         usage = message.usage
         cached_tokens = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
@@ -76,6 +80,7 @@ class AnthropicEndpoint(Endpoint):
             usage=Usage(usage.input_tokens + cached_tokens, usage.output_tokens),
             draw=draw,
             thinking="".join(block.thinking for block in message.content) or thinking,
+            raw=body,
         )
 
     def _warn_of_sampling(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,8 +16,6 @@ from ethos.models.endpoints.limits import Limiter, Limits
 from ethos.models.endpoints.retry import CallFailed, RetryPolicy, retry_after_s
 from ethos.models.types import Sample, SamplingParams
 from ethos.spec.conversation import Conversation
-
-Answer = TypeVar("Answer", bound=BaseModel)
 
 _REDACTED = "[key]"
 _QUOTED_CHARACTERS = 200
@@ -53,7 +51,8 @@ class Endpoint(ABC):
             EndpointFailed: if no usable answer came, after all retries.
             EthosError: if the endpoint refuses the key, the model or the request.
         """
-        return list(await asyncio.gather(*(self._draw(prompt, params, draw) for draw in draws)))
+        bodies = await asyncio.gather(*(self._draw(prompt, params, draw) for draw in draws))
+        return [self.read(body, draw) for body, draw in zip(bodies, draws, strict=True)]
 
     async def close(self) -> None:
         """Closes connections; a later call, on any event loop, opens new ones."""
@@ -75,20 +74,26 @@ class Endpoint(ABC):
         """The SDK's client, without retries of its own."""
 
     @abstractmethod
-    async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> Sample:
-        """One request."""
+    async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> str:
+        """One request: the body of its answer."""
+
+    @abstractmethod
+    def read(self, body: str, draw: int) -> Sample:
+        """The sample that a body holds: it is read anew each time it comes out of the cache."""
 
     @property
     @abstractmethod
     def _sdk(self) -> Any:
         """The vendor's module: both vendors name their exceptions alike."""
 
-    async def _ask(self, request: Callable[[], Awaitable[Any]], answer: type[Answer]) -> Answer:
-        """The checked body of a raw response, within limits and after retries."""
+    async def _ask(self, request: Callable[[], Awaitable[Any]], answer: type[BaseModel]) -> str:
+        """The body of a raw response that has the form of `answer`, within limits and after retries."""
 
-        async def attempt() -> Answer:
+        async def attempt() -> str:
             await self._limiter.turn()
-            return self._checked(await self._body(request), answer)
+            body = await self._body(request)
+            self._require_form(body, answer)
+            return body
 
         async with self._limiter.slot:
             try:
@@ -116,9 +121,10 @@ class Endpoint(ABC):
             failure = CallFailed(self._redacted(str(error.__cause__ or error)))
         raise failure
 
-    def _checked(self, body: str, answer: type[Answer]) -> Answer:
+    def _require_form(self, body: str, answer: type[BaseModel]) -> None:
         try:
-            return answer.model_validate_json(body)
+            answer.model_validate_json(body)
+            return
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "body"

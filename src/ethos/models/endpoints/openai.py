@@ -87,22 +87,34 @@ class OpenAIEndpoint(Endpoint):
         Spellings that differ in white space around the token are summed. A candidate that isn't among the top 20
         has minus infinity. None where the endpoint gives no log-probabilities, or refuses a request for them.
         """
+        body = await self.first_token_body(prompt)
+        return None if body is None else self.read_first_token(body, candidates)
+
+    async def first_token_body(self, prompt: Conversation) -> str | None:
+        """The answer that tells of the first token, as it came; None if the endpoint refuses to tell."""
         if not self._tells_logprobs:
             return None
-        asked = {**self._limit(1), "logprobs": True, "top_logprobs": TOP_LOGPROBS}
         try:
-            completion = await self._complete(prompt, asked)
+            return await self._complete(prompt, {**self._limit(1), "logprobs": True, "top_logprobs": TOP_LOGPROBS})
         except RequestRefused:
             self._tells_logprobs = False
             return None
+
+    def read_first_token(self, body: str, candidates: Sequence[str]) -> list[float] | None:
+        """As `first_token_logprobs`, from an answer that is there."""
+        completion = _Completion.model_validate_json(body)
         logprobs = completion.choices[0].logprobs
         if logprobs is None or not logprobs.content or not logprobs.content[0].top_logprobs:
             return None
         top = logprobs.content[0].top_logprobs
         return [_log_sum(t.logprob for t in top if t.token.strip() == c) for c in candidates]
 
-    async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> Sample:
-        completion = await self._complete(prompt, self._asked(params, draw))
+    async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> str:
+        return await self._complete(prompt, self._asked(params, draw))
+
+    def read(self, body: str, draw: int) -> Sample:
+        """The sample that a completion holds; its first choice, for one is asked for."""
+        completion = _Completion.model_validate_json(body)
         choice, usage = completion.choices[0], completion.usage
         message = choice.message
         thinking, text = split_thinking(message.content or message.refusal or "")
@@ -112,9 +124,10 @@ class OpenAIEndpoint(Endpoint):
             usage=Usage(usage.prompt_tokens, usage.completion_tokens),
             draw=draw,
             thinking=message.reasoning_content or message.reasoning or thinking,
+            raw=body,
         )
 
-    async def _complete(self, prompt: Conversation, asked: dict[str, Any]) -> _Completion:
+    async def _complete(self, prompt: Conversation, asked: dict[str, Any]) -> str:
         create = self._client.chat.completions.with_raw_response.create
         messages = turns(prompt)
         return await self._ask(lambda: create(model=self._remote.model, messages=messages, **asked), _Completion)
