@@ -119,6 +119,16 @@ def test_a_look_that_was_interrupted_is_taken_again(session: Session, folder: Pa
     assert len(looked) == STEPS - 7
 
 
+def test_going_on_under_another_build_is_told(session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(train(session, policy_of(folder, session.config), steps=1))
+    asyncio.run(train(session, policy_of(folder, session.config), steps=2))
+    assert session.stages.notices("warning") == []
+    monkeypatch.setattr("ethos.training.policy.__version__", "9.0")
+    asyncio.run(train(session, policy_of(folder, session.config), steps=3))
+    [warning] = session.stages.notices("warning")
+    assert "→ 9.0: its losses may differ a little" in warning
+
+
 def test_rows_that_are_too_long_are_counted(folder: Path, session: Session) -> None:
     policy = policy_of(folder, session.config)
     long = DemonstrationRow(Conversation.user("How much?").then("assistant", "It is 7. " * 100), LINEAGE)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ethos.statistics.proportions import rule_of_three, wilson_interval
+from ethos.statistics.proportions import wilson_interval
 
 
 def test_wilson_gives_the_published_values() -> None:
@@ -16,8 +16,3 @@ def test_wilson_gives_the_published_values() -> None:
 def test_what_is_no_proportion_is_refused(successes: int, n: int) -> None:
     with pytest.raises(ValueError, match="no proportion"):
         wilson_interval(successes, n)
-
-
-def test_the_rule_of_three_is_about_three_over_n() -> None:
-    assert rule_of_three(100) == pytest.approx(0.03, abs=0.001)
-    assert (1 - rule_of_three(20)) ** 20 == pytest.approx(0.05)

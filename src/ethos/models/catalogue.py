@@ -89,11 +89,6 @@ class Entry:
             return self.source.size_bytes
         return None if isinstance(self.source, HubModel) else 0
 
-    @property
-    def disk_bytes(self) -> int | None:
-        """Weights on disk once converted, in bf16; None where unknown, or for an endpoint."""
-        return None if self.shape is None else self.shape.weight_bytes()
-
 
 def require_weights(entry: Entry, part: str) -> None:
     """Raises EthosError for a model behind an endpoint, where one is needed that can be trained here."""

@@ -28,7 +28,7 @@ TEMPLATE = "template"
 
 
 class FrozenStudent:
-    """A frozen model that answers closed batches, each answer through the response cache."""
+    """The student before training: it answers through the response cache, and its texts are scored."""
 
     def __init__(self, engine: Engine, through_cache: CachedModel) -> None:
         self.name, self.fingerprint, self.engine = engine.name, engine.fingerprint, engine

@@ -17,7 +17,7 @@ from ethos.spec.types import Json
 from ethos.store.cache import cache_directory
 from ethos.store.journal import Draft
 from ethos.store.sealed_readings import count_reading
-from ethos.tasting.arms import VARIANTS, Variant, best_variant, prompts_for
+from ethos.tasting.arms import VARIANTS, Variant, best_variant, comparable, prompts_for
 from ethos.tasting.canaries import (
     CanaryReading,
     canary_prompts,
@@ -90,7 +90,7 @@ async def choose_prompting(
 
     async def make() -> Json:
         scores: dict[Variant, list[float | None]] = {}
-        described: dict[str, Json] = {}
+        tokens: dict[Variant, int] = {}
         total = len(VARIANTS) * len(scenarios)
         with session.ui.stage("tasting the prompted student", total=total, unit="replies") as bar:
             for variant in VARIANTS:
@@ -108,12 +108,11 @@ async def choose_prompting(
                 )
                 session.records.add_replies(to_records(readings, "main", TASTE))
                 scores[variant] = [reading.adherence for reading in readings]
-                scored = [score for score in scores[variant] if score is not None]
-                described[variant] = {
-                    "adherence": sum(scored) / len(scored) if scored else 0.0,
-                    "n": len(scored),
-                    "tokens": round(sum(p.tokens for p in prompted) / len(prompted)),
-                }
+                tokens[variant] = round(sum(p.tokens for p in prompted) / len(prompted))
+        described: dict[str, Json] = {}
+        for variant, compared in comparable(scores).items():
+            mean = sum(compared) / len(compared) if compared else 0.0
+            described[variant] = {"adherence": mean, "n": len(compared), "tokens": tokens[variant]}
         return {"chosen": best_variant(scores), "variants": described}
 
     return dict(await stage(session, "prompted variants", [s.id for s in scenarios], make))

@@ -102,6 +102,7 @@ class Trainer:
         """Trains to the end. `run_job` runs on the compute thread; `look` tastes; `changed` is told of new weights."""
         ui, config = self._session.ui, self._config
         start = await run_job(self.resume)
+        self._note_build(await run_job(self._policy.build))
         await run_job(changed, f"{self._branch}/{start}")
         if self._look_is_missing(start):
             await self._look(look, start)
@@ -118,11 +119,24 @@ class Trainer:
                 self._session.report_status("running", title, step, self._steps, step)
                 await run_job(changed, f"{self._branch}/{step}")
                 bar.advance(1)
+                bar.note(", ".join(f"{n} {value:.2f}" for n, value in metrics.items() if n.startswith("loss.")))
                 if step % config.checkpoint_every == 0 or step == self._steps:
                     state = {"cursors": {name: asdict(cursor) for name, cursor in self._cursors.items()}}
                     await run_job(save_checkpoint, self._policy, self._folder, step, state, config.keep_checkpoints)
                 if self._look_is_due(step):
                     await self._look(look, step)
+
+    def _note_build(self, build: dict[str, str]) -> None:
+        """Warns where a run goes on under another build: its losses are the same under the same one only."""
+        name = f"build ({self._branch})"
+        before: Any = self._session.stages.payload(name)
+        if before is None:
+            self._session.stages.begin(name, "")
+            self._session.stages.finish(name, dict(build))
+            return
+        changed = [f"{part} {before.get(part)} → {now}" for part, now in build.items() if before.get(part) != now]
+        if changed:
+            self._session.warn(f"{self._branch} goes on with {', '.join(changed)}: its losses may differ a little")
 
     def _look_is_due(self, step: int) -> bool:
         knobs = self._session.journal.knobs(self._branch, step)

@@ -20,13 +20,3 @@ def wilson_interval(successes: float, n: int) -> tuple[float, float]:
     spread = Z_95 * sqrt(rate * (1 - rate) / n + Z_95**2 / (4 * n**2))
     scale = 1 + Z_95**2 / n
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
-def rule_of_three(n: int) -> float:
-    """The one-sided 95% upper bound of a rate of which `n` trials showed nothing, about 3/n.
-
-    Source: Hanley and Lippman-Hand 1983, doi:10.1001/jama.1983.03330370053031, in its exact form.
-    """
-    if n < 1:
-        raise ValueError("no trials, no bound")
-    return float(1 - 0.05 ** (1 / n))

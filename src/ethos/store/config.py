@@ -54,7 +54,7 @@ class Knobs(Section):
     taste_every: int = _knob(20, "live", ge=1, le=100_000)
     """Steps between two looks."""
     taste_prompts: int = _knob(2, "next-sample", ge=1, le=1000)
-    """Taste scenarios a clause in one look; a judged clause's are drawn by rotation."""
+    """Taste scenarios a clause in one look; the first is in every look, the others rotate."""
     mixture: MixtureKnobs = Field(default_factory=MixtureKnobs)
 
 
@@ -175,7 +175,7 @@ class DocumentsConfig(Section):
     count: Annotated[int, Field(ge=0)] = 30
     """Documents the teacher writes, spread over the clauses."""
     spec_text: bool = True
-    """Whether the spec's own text is trained on, a section a row."""
+    """Whether the spec's own text is trained on, a clause a row."""
     max_tokens: Annotated[int, Field(ge=32)] = 320
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.9
 

@@ -42,8 +42,15 @@ def plan_scenarios(clause: Clause, config: ScenariosConfig) -> ScenarioPlan:
 def contexts_of(clause: Clause, config: ScenariosConfig) -> list[Context]:
     """The contexts that a clause is met in: those it declares, else all of the run's, and the reserved ones anyway.
 
-    Raises EthosError if it declares none that can be trained in.
+    Raises EthosError if it declares one that there isn't, or none that can be trained in.
     """
+    known = [context.name for context in config.contexts]
+    for name in clause.contexts:
+        if name not in known:
+            raise EthosError(
+                f"clause {clause.id}: there is no context {name!r}; use some of {', '.join(known)}, or add it to "
+                "scenarios.contexts"
+            )
     found = [c.to_context() for c in config.contexts if not clause.contexts or c.name in clause.contexts or c.reserved]
     if all(context.reserved for context in found):
         there = ", ".join(c.name for c in config.contexts if not c.reserved)

@@ -56,16 +56,24 @@ def prompts_for(
     ]
 
 
-def best_variant(scores: Mapping[Variant, Sequence[float | None]]) -> Variant:
-    """The variant with the highest mean adherence; of equals the first given.
+def comparable(scores: Mapping[Variant, Sequence[float | None]]) -> dict[Variant, list[float]]:
+    """The scores of the scenarios that every variant was scored on, in order.
 
-    `scores` are those of the same taste scenarios in the same order; one that is unscored for any variant counts for
-    none. A variant without any score, such as one that is too long for the student, takes no part; where no variant
-    has one the first is taken. Raises ValueError if the variants were read on different numbers of scenarios.
+    A variant without any score, such as one that is too long for the student, is left out. Raises ValueError if the
+    variants were read on different numbers of scenarios.
     """
     read = {variant: column for variant, column in scores.items() if any(score is not None for score in column)}
     complete = [row for row in zip(*read.values(), strict=True) if None not in row]
-    totals = {variant: sum(row[place] or 0.0 for row in complete) for place, variant in enumerate(read)}
+    return {variant: [row[place] or 0.0 for row in complete] for place, variant in enumerate(read)}
+
+
+def best_variant(scores: Mapping[Variant, Sequence[float | None]]) -> Variant:
+    """The variant with the highest mean adherence; of equals the first given.
+
+    `scores` are those of the same taste scenarios in the same order, and only what is `comparable` among them counts;
+    where nothing is, the first is taken.
+    """
+    totals = {variant: sum(column) for variant, column in comparable(scores).items()}
     return max(totals or dict.fromkeys(scores, 0.0), key=lambda variant: totals.get(variant, 0.0))
 
 

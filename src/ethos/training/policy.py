@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ethos import __version__
 from ethos.errors import EthosError
 from ethos.models.architecture import CausalForward, is_known
 from ethos.models.attention import PackedAttention
@@ -147,6 +148,17 @@ class Policy:
         """Frees what only training needs, most of a policy's memory; its weights stay and are not trained again."""
         self.optimizer.release()
         give_back_freed_memory()
+
+    def build(self) -> dict[str, str]:
+        """What losses depend on bit for bit, beside rows and steps; to be asked on the thread that computes."""
+        weights = next(self.model.parameters())
+        return {
+            "ethos": __version__,
+            "torch": torch.__version__,
+            "device": str(weights.device.type),
+            "precision": str(weights.dtype).removeprefix("torch."),
+            "threads": str(torch.get_num_threads()),
+        }
 
     def export(self, directory: Path) -> None:
         """Writes a Hugging Face directory that `transformers` and vLLM load as it is, template as trained.
