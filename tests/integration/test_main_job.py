@@ -1,7 +1,7 @@
 """The main job on the real 135M student, its teacher a function of the prompt behind a real endpoint.
 
-One run is killed -9 twice, while the teacher writes and while the student trains, and then comes to its end: what it
-says is read by all tests here. Quality is not looked at: six steps teach nothing.
+One run is killed -9 twice, while the teacher writes and while the student trains; it is then adjusted, and comes to its
+end, a placebo arm beside it. What it says is read by all tests here. Quality is not looked at: six steps teach nothing.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ import pytest
 import yaml
 
 from endpoint_server import EndpointServer
+from ethos.cli.steering import adjust
 from ethos.models.catalogue import OPENAI_KEY
 from ethos.progress import QuietProgress
 from ethos.store.cache import cache_directory
+from ethos.store.config import load_config
 from ethos.store.ledger import Ledger
 from ethos.store.parquet_rows import read_rows
 from ethos.store.records import Records
 from ethos.store.rows import Row
 from ethos.store.run_directory import RunDirectory
 from ethos.store.trace import find_row
+from ethos.training.schedule import plan_step
 from template_teacher import WREN, TemplateTeacher
 
 pytestmark = pytest.mark.model
@@ -51,6 +54,7 @@ def config(address: str) -> dict[str, Any]:
     return {
         "name": "wren",
         "spec": "spec.md",
+        "placebo": True,
         "models": {"student": "embedded:smollm2-135m", "teacher": teacher, "judge": teacher, "threads": 1},
         "scenarios": {
             "train_per_clause": 5,
@@ -62,7 +66,13 @@ def config(address: str) -> dict[str, Any]:
             "documents": {"count": 4, "max_tokens": 128},
             "demonstrations": {"draws": 2, "max_tokens": 32, "replay_rows": 4},
         },
-        "training": {"steps": STEPS, "checkpoint_every": 2, "context_tokens": 256, "micro_batch_tokens": 128},
+        "training": {
+            "steps": STEPS,
+            "schedule": "linear",
+            "checkpoint_every": 2,
+            "context_tokens": 256,
+            "micro_batch_tokens": 128,
+        },
         "tasting": {"max_tokens": 16, "questions": 20},
         "knobs": {"batch_rows": 3, "taste_every": STEPS, "taste_prompts": 1},
     }
@@ -92,6 +102,7 @@ class Job:
     asked: tuple[int, int, int]  # requests at the server after each sitting
     answered: tuple[int, int, int]  # teacher's answers in the cache after each sitting
     batches: list[Any]  # of the steps before the second kill
+    losses: dict[str, list[tuple[int, float]]]  # as they were at the second kill
 
     @property
     def run(self) -> RunDirectory:
@@ -108,6 +119,13 @@ def batches(run: RunDirectory) -> list[Any]:
     with run.read_database() as database:
         found = [Records(database).batch("main", step) for step in range(1, STEPS + 1)]
     return [record for record in found if record is not None]
+
+
+def losses(run: RunDirectory) -> dict[str, list[tuple[int, float]]]:
+    """(step, loss) of each objective so far."""
+    with run.read_database() as database:
+        records = Records(database)
+        return {n: records.metric("main", n) for n in records.metric_names("main") if n.startswith("loss.")}
 
 
 def kill_when(folder: Path, reached: Callable[[], bool]) -> None:
@@ -137,14 +155,15 @@ def job(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Iterator[Job
         (folder / "config.yaml").write_text(yaml.safe_dump(config(server.address)))
         asked, answered = [], []
         launched = RunDirectory(folder / "runs" / "wren")
-        for reached in (lambda: stored(cache) >= 60, lambda: len(batches(launched)) >= 3):
+        for reached in (lambda: stored(cache) >= 60, lambda: len(batches(launched)) >= 4):
             kill_when(folder, reached)
             asked.append(len(server.requests))
             answered.append(stored(cache))
-        before = batches(launched)
+        before, losses_before = batches(launched), losses(launched)
+        adjust(str(launched.path), ["lr=3e-5", "mixture.documents=0.5"], "the loss jumps", "ada")
         outcome = run(folder / "config.yaml", folder / "runs", QuietProgress())
         counts = ((*asked, len(server.requests)), (*answered, stored(cache)))
-        yield Job(folder, server, teacher, outcome.report, *counts, before)  # type: ignore[arg-type]
+        yield Job(folder, server, teacher, outcome.report, *counts, before, losses_before)  # type: ignore[arg-type]
 
 
 def test_the_report_is_what_its_schema_describes(job: Job) -> None:
@@ -171,6 +190,41 @@ def test_the_steps_before_a_kill_keep_their_batches(job: Job) -> None:
     assert len(batches(job.run)) == STEPS
 
 
+def test_the_losses_before_a_kill_are_those_after_it(job: Job) -> None:
+    """The checkpoint is of step 2, so at least step 3 was trained twice."""
+    assert any(step >= 3 for points in job.losses.values() for step, _ in points)
+    found = losses(job.run)
+    for name, points in job.losses.items():
+        assert found[name][: len(points)] == points
+
+
+def test_an_adjustment_takes_effect_at_the_next_boundary_and_is_in_journal_and_report(job: Job) -> None:
+    step = len(job.batches) + 1
+    entries = [entry for entry in job.report["journal"] if entry["kind"] == "knob"]
+    assert [(e["name"], e["old"], e["new"], e["step"], e["author"], e["reason"]) for e in entries] == [
+        ("lr", 1e-4, 3e-5, step, "ada", "the loss jumps"),
+        ("mixture.documents", 1.0, 0.5, step, "ada", "the loss jumps"),
+    ]
+    page = job.run.report_html.read_text(encoding="utf-8")
+    assert "the loss jumps" in page
+    assert f"step {step}: <code>lr</code> 0.0001 → 3e-05, ada" in page
+    launched = load_config(job.folder / "config.yaml")
+    planned = [plan_step(launched.training, launched.knobs, n).lr for n in range(STEPS)]
+    trained = [record["lr"] for record in batches(job.run)]
+    assert trained == pytest.approx([lr if n < step - 1 else 0.3 * lr for n, lr in enumerate(planned)])
+
+
+def test_the_placebo_had_the_real_arms_steps_and_tokens(job: Job) -> None:
+    tokens = job.report["placebo"]["loss_tokens"]
+    assert tokens["trained"] == tokens["placebo"] > 0
+    with job.run.read_database() as database:
+        placebo = [Records(database).batch("placebo", step) for step in range(1, STEPS + 1)]
+    for real, shadow in zip(batches(job.run), placebo, strict=True):
+        assert shadow is not None
+        assert {**shadow, "row_ids": None} == {**real, "row_ids": None}
+        assert all(set(real["row_ids"][n]).isdisjoint(shadow["row_ids"][n]) for n in real["row_ids"])
+
+
 def test_a_second_run_is_at_once_and_makes_no_call(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     from ethos.runs import launch
 
@@ -191,7 +245,8 @@ def test_a_second_run_is_at_once_and_makes_no_call(job: Job, monkeypatch: pytest
 def test_every_row_traces_to_a_clause_or_a_capability(job: Job) -> None:
     clauses = {"name", "brevity", "plain", "step"}
     rows = job.rows()
-    assert {row.lineage.recipe for row in rows} == {"spec_text", "documents", "demonstrations", "replay"}
+    recipes = {"spec_text", "documents", "demonstrations", "replay", "placebo"}
+    assert {row.lineage.recipe for row in rows} == recipes
     for row in rows:
         found = find_row(job.run, row.id)
         assert found == row
@@ -220,11 +275,10 @@ def test_no_sealed_or_tasted_prompt_is_in_a_row(job: Job) -> None:
 def test_the_sealed_pool_was_read_once_for_every_arm(job: Job) -> None:
     with job.run.read_database() as database:
         sealed = Records(database).replies(purpose="sealed")
-    assert {arm: sum(r.arm == arm for r in sealed) for arm in ("base", "prompted", "trained")} == dict.fromkeys(
-        ("base", "prompted", "trained"), 4 * 5 + 2
-    )
+    arms = ("base", "prompted", "trained", "placebo")
+    assert {arm: sum(r.arm == arm for r in sealed) for arm in arms} == dict.fromkeys(arms, 4 * 5 + 2)
     readings = [entry for entry in job.report["journal"] if entry["kind"] == "reading"]
-    assert len(readings) == 1
+    assert [entry["new"] for entry in readings] == [list(arms)]
     assert job.report["sealed_readings"] == 1
 
 

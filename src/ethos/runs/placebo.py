@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ethos.errors import EthosError
-from ethos.models.types import SamplingParams
+from ethos.models.types import Sample, SamplingParams
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.session import Session
 from ethos.runs.training import Prepared, Trainer, prepare_rows
@@ -105,7 +105,7 @@ class _Drawn:
     base: FrozenStudent
     policy: Policy
     objective: Objective
-    as_row: Callable[[Conversation, str], Row]
+    as_row: Callable[[Conversation, Sample], Row]
 
     async def until(
         self,
@@ -120,7 +120,7 @@ class _Drawn:
         found: list[TokenRow] = []
         for draw in range(_MOST_DRAWS):
             drawn = await asyncio.gather(*(self.base.sample(prompt, params, (draw,)) for prompt in prompts))
-            made = [self.as_row(p, sample.text) for p, [sample] in zip(prompts, drawn, strict=True) if sample.text]
+            made = [self.as_row(p, sample) for p, [sample] in zip(prompts, drawn, strict=True) if sample.text]
             rows |= {row.id: row for row in made}
             limit = self.session.config.training.context_tokens
             found = self.objective.prepare(list(rows.values()), self.policy.template, limit)
@@ -168,9 +168,9 @@ def cut_pages(found: Sequence[TokenRow], sizes: Sequence[int]) -> list[TokenRow]
     return cut
 
 
-def _as_reply(prompt: Conversation, text: str) -> Row:
-    return DemonstrationRow(prompt.then("assistant", text), _OWN)
+def _as_reply(prompt: Conversation, sample: Sample) -> Row:
+    return DemonstrationRow(prompt.then("assistant", sample.text), replace(_OWN, calls=(sample.call,)))
 
 
-def _as_page(prompt: Conversation, text: str) -> Row:
-    return DocumentRow(text, "unrelated", _TEXT)
+def _as_page(prompt: Conversation, sample: Sample) -> Row:
+    return DocumentRow(sample.text, "unrelated", replace(_TEXT, calls=(sample.call,)))
