@@ -69,7 +69,7 @@ def measure(spec: Path, runs_dir: Path) -> dict[str, Any]:
         if row.lineage.capability_source is not None:
             continue
         languages[detect_language(_text_of(row))] += 1
-        if row.lineage.recipe == "demonstrations":
+        if row.lineage.recipe == "demonstrations" and not row.lineage.contrast:
             demonstrated.update(row.lineage.clause_ids)
     clauses = [
         {"id": c["id"], "measurable": c["measurable"], "auc": c["auc"], "demonstrations": demonstrated[c["id"]]}

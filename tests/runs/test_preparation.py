@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from ethos.runs.preparation import missing_rows
+from ethos.runs.preparation import missing_rows, sources_of
 from ethos.spec.conversation import Conversation
 from ethos.spec.parse import parse_text
 from ethos.spec.scenarios import Family, Scenario
@@ -35,6 +36,15 @@ def row(recipe: str, clause_id: str) -> DemonstrationRow:
 def test_a_recipe_and_a_clause_without_a_row_are_named() -> None:
     found = missing_rows(job(), [row("demonstrations", "name"), row("documents", "short")])
     assert [warning.split(":")[0] for warning in found] == ["replay", "clause short"]
+
+
+def test_a_contrast_is_no_demonstration_of_its_clause() -> None:
+    rows = [row(recipe, "name") for recipe in ("documents", "demonstrations", "replay")]
+    contrast = row("demonstrations", "short")
+    contrast = replace(contrast, lineage=replace(contrast.lineage, contrast=True))
+    [warning] = missing_rows(job(), [*rows, contrast])
+    assert warning.startswith("clause short: not one demonstration was kept")
+    assert sources_of([*rows, contrast]) == {"name": 3, "short, contrast": 1}
 
 
 def test_nothing_is_said_where_nothing_is_missing() -> None:

@@ -22,6 +22,8 @@ def show_row(row_id: str, run_name: str | None) -> None:
     facts = [("row", f"{row.id} ({row.kind})"), ("run", str(run.path)), ("recipe", lineage.recipe)]
     digests = zip_longest(lineage.clause_ids, lineage.clause_digests, fillvalue="none")
     facts += [("clause", f"{clause_id} (digest {digest[:12]})") for clause_id, digest in digests]
+    if lineage.contrast:
+        facts.append(("contrast", "shows where the clause does not apply"))
     optional = {
         "capability": lineage.capability_source,
         "frame": lineage.frame_digest,

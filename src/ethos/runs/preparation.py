@@ -250,13 +250,15 @@ def load_rows(session: Session, files: Mapping[str, str]) -> list[Row]:
 
 
 def sources_of(rows: Sequence[Row]) -> dict[str, int]:
-    """Rows by clause or capability source."""
+    """Rows by clause or capability source; those that show where a clause does not apply count apart."""
     found: Counter[str] = Counter()
     for row in rows:
         if row.lineage.capability_source is not None:
             found[row.lineage.capability_source] += 1
         else:
-            found.update(row.lineage.clause_ids if len(row.lineage.clause_ids) == 1 else ["the spec as a whole"])
+            of_one = len(row.lineage.clause_ids) == 1
+            name = row.lineage.clause_ids[0] if of_one else "the spec as a whole"
+            found[f"{name}, contrast" if row.lineage.contrast else name] += 1
     return dict(found)
 
 
@@ -274,7 +276,8 @@ def missing_rows(job: Job, rows: Sequence[Row]) -> list[str]:
         if n and not made[recipe]
     ]
     asked_for = dict.fromkeys(scenario.clause_id for scenario in job.scenarios)
-    shown = {id_ for row in rows if row.lineage.recipe == "demonstrations" for id_ in row.lineage.clause_ids}
+    demonstrations = [row.lineage for row in rows if row.lineage.recipe == "demonstrations"]
+    shown = {clause_id for lineage in demonstrations if not lineage.contrast for clause_id in lineage.clause_ids}
     return warnings + [
         f"clause {clause_id}: not one demonstration was kept; see why in `rejected`"
         for clause_id in asked_for

@@ -22,6 +22,7 @@ class Lineage:
     frame_digest: str | None = None
     family: str | None = None
     pool: str | None = None
+    contrast: bool = False  # whether it shows where the clause does not apply
     calls: tuple[str, ...] = ()  # keys of the response cache, in the order they were made
     verdicts: tuple[Json, ...] = ()  # what judges and checks said, as dicts
     tokens: int = 0  # prompt and completion tokens spent on it, rejected draws included

@@ -88,6 +88,7 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
                 frame_digest=shown.digest,
                 family=scenario.family.id,
                 pool=scenario.family.pool,
+                contrast=scenario.family.contrast,
                 calls=tuple(s.call for s in samples),
                 verdicts=tuple(asdict(verdict) for verdict in verdicts),
                 tokens=sum(s.usage.prompt_tokens + s.usage.completion_tokens for s in samples),
