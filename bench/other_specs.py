@@ -96,9 +96,9 @@ def page(found: Sequence[dict[str, Any]]) -> str:
     lines = [
         "# Other specs, through the whole job",
         "",
-        "Prose alone, other headings, French, Chinese: specs that went through as they are, not a word changed for it, at small",
-        f"sizes ({CONFIG['max_clauses']} clauses, {CONFIG['scenarios']['train_per_clause']} train prompts each, "
-        f"{CONFIG['training']['steps']} steps). Demonstrations are those that show the clause, contrasts left out.",
+        "Prose alone, other headings, French, Chinese: specs that went through as they are, not a word changed for it,",
+        f"at small sizes ({CONFIG['max_clauses']} clauses with {CONFIG['scenarios']['train_per_clause']} train prompts,"
+        f" {CONFIG['training']['steps']} steps). Demonstrations are those that show the clause, contrasts left out.",
         "Teacher and judge are the embedded 1.5B model. Made by `python bench/other_specs.py`.",
         "",
         "| spec | clauses | measurable, with rows | rows | in the spec's own language |",

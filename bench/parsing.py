@@ -1,4 +1,4 @@
-"""Times the parsing of 30,000 words of prose without any block, after one run that warms up: `python bench/parsing.py`."""
+"""Times the parsing of 30,000 words of prose without any block, warmed up: `python bench/parsing.py`. JSON."""
 
 from __future__ import annotations
 

@@ -130,5 +130,5 @@ def require_pool_sizes(scenarios: Sequence[Scenario], pools: Sequence[Pool]) -> 
             field = "sealed_per_checked_clause" if pool == "sealed" else f"{pool}_per_clause"
             raise EthosError(
                 f"the {pool} pool has {count} prompts and needs at least {SMALLEST_POOL}; "
-                f"raise scenarios.{field} and give the run another name"
+                f"raise scenarios.{field}, and give the run another name"
             )
