@@ -13,6 +13,7 @@ from ethos.store.journal import MAIN, Entry, Journal
 from ethos.store.records import Records
 from ethos.store.requests import file_request, read_answer
 from ethos.store.run_directory import RunDirectory
+from ethos.store.stages import Stages, Status
 
 
 def entries_of(run: RunDirectory) -> list[Entry]:
@@ -66,6 +67,15 @@ def test_a_stopped_run_is_paused_and_resumed_before_it_goes_on(ethos: Ethos, sto
     again = ethos("pause", "wren", "--why", "the machine is needed")
     assert "refused: the run is paused already" in again.err
     assert ethos("resume", "wren", "--why", "it is free").code == 0
+
+
+def test_a_run_that_has_its_report_cannot_be_paused(ethos: Ethos, stopped_run: RunDirectory) -> None:
+    with stopped_run.lock(), stopped_run.open_database() as database:
+        Stages(database).set_status(Status("done", "", STEPS, STEPS, STEPS, "", 1))
+    ended = ethos("pause", "wren", "--why", "lunch")
+    assert ended.code == 1
+    assert "has its report, so there is nothing to pause" in ended.err
+    assert entries_of(stopped_run) == []
 
 
 def test_a_running_run_answers_with_the_entry(ethos: Ethos, stopped_run: RunDirectory) -> None:

@@ -25,6 +25,7 @@ from endpoint_server import EndpointServer
 from ethos.cli.steering import adjust
 from ethos.models.catalogue import OPENAI_KEY
 from ethos.progress import QuietProgress
+from ethos.runs.checkpoints import list_checkpoints
 from ethos.store.cache import cache_directory
 from ethos.store.config import load_config
 from ethos.store.ledger import Ledger
@@ -44,6 +45,7 @@ SITTING = """\
 import sys
 from pathlib import Path
 from ethos.progress import QuietProgress
+from ethos.runs.checkpoints import list_checkpoints
 from ethos.runs.launch import run
 run(Path(sys.argv[1]) / "config.yaml", Path(sys.argv[1]) / "runs", QuietProgress())
 """
@@ -160,6 +162,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Iterator[Job
             asked.append(len(server.requests))
             answered.append(stored(cache))
         before, losses_before = batches(launched), losses(launched)
+        assert list_checkpoints(launched.checkpoints) == [2]
         adjust(str(launched.path), ["lr=3e-5", "mixture.documents=0.5"], "the loss jumps", "ada")
         outcome = run(folder / "config.yaml", folder / "runs", QuietProgress())
         counts = ((*asked, len(server.requests)), (*answered, stored(cache)))
@@ -191,7 +194,7 @@ def test_the_steps_before_a_kill_keep_their_batches(job: Job) -> None:
 
 
 def test_the_losses_before_a_kill_are_those_after_it(job: Job) -> None:
-    """The checkpoint is of step 2, so at least step 3 was trained twice."""
+    """The checkpoint was of step 2, so at least step 3 was trained twice."""
     assert any(step >= 3 for points in job.losses.values() for step, _ in points)
     found = losses(job.run)
     for name, points in job.losses.items():

@@ -26,11 +26,6 @@ def test_each_languages_examples_are_in_the_form_that_is_read_back(path):
         assert question
 
 
-def test_a_language_without_a_file_takes_the_english_one():
-    assert load_few_shot("clause_reading", "fi") == load_few_shot("clause_reading")
-    assert load_few_shot("clause_reading", "zh") != load_few_shot("clause_reading")
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -183,26 +183,6 @@ def test_past_the_budget_no_call_is_made_and_what_was_paid_for_is_kept(
     assert model.calls == [[0], [1]]
 
 
-def test_while_the_gate_is_closed_the_cache_answers_and_nothing_else(
-    model: Scoring, cache: ResponseCache, ledger: Ledger
-) -> None:
-    async def story() -> None:
-        gate = asyncio.Event()
-        held = CachedModel(model, cache, ledger, "teacher", gate=gate)
-        gate.set()
-        await held.sample(PROMPT, PARAMS)
-        gate.clear()
-        await held.sample(PROMPT, PARAMS)
-        another = asyncio.create_task(held.sample(PROMPT, PARAMS, (1,)))
-        await asyncio.sleep(0.05)
-        assert model.calls == [[0]]
-        gate.set()
-        await another
-        assert model.calls == [[0], [1]]
-
-    asyncio.run(story())
-
-
 def test_calls_in_flight_count_towards_the_budget(model: Scoring, cache: ResponseCache, ledger: Ledger) -> None:
     teacher = CachedModel(model, cache, ledger, "teacher", Budget(BudgetConfig(tokens=40)))
 

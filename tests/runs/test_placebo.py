@@ -30,10 +30,13 @@ SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=20)
 class Base:
     """Says the draw, and then the prompt, or nothing at all."""
 
+    fingerprint = "base"
+
     def __init__(self, *, silent: bool = False) -> None:
-        self.silent = silent
+        self.silent, self.draws = silent, 0
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int]) -> list[Sample]:
+        self.draws += len(draws)
         return [
             Sample("" if self.silent else f"{draw} {prompt.last_user}", "stop", Usage(1, 1), draw) for draw in draws
         ]
@@ -57,6 +60,24 @@ def test_each_row_has_a_shadow_with_as_many_targets(session: Session, folder: Pa
             lineage = find_row(session.run, row.row_id).lineage
             assert not lineage.clause_ids
             assert lineage.capability_source
+
+
+def test_the_shadows_are_read_back_and_not_drawn_again(session: Session, folder: Path) -> None:
+    policy, base = policy_of(folder, session.config), Base()
+    first = shadows(session, policy, base)
+    drawn = base.draws
+    assert shadows(session, policy, base) == first
+    assert base.draws == drawn
+
+
+def test_a_base_that_writes_too_little_is_told_of(
+    session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ethos.runs.placebo._MOST_DRAWS", 1)
+    monkeypatch.setattr("ethos.runs.placebo._SUBJECTS", ("bread",))
+    shadows(session, policy_of(folder, session.config), Base())
+    [warning] = session.stages.notices("warning")
+    assert warning.startswith("the base wrote too little for a placebo: its documents are shorter")
 
 
 def test_a_base_that_says_nothing_is_an_error_that_names_the_mend(session: Session, folder: Path) -> None:

@@ -55,6 +55,10 @@ def test_a_limit_in_money_needs_the_price_of_every_endpoint(tmp_path: Path) -> N
         planned(tmp_path, models=models, budget={"usd": 5})
     priced = {**models, "endpoints": [{"name": endpoint, "completion_usd_per_mtok": 2.0}]}
     assert planned(tmp_path, models=priced, budget={"usd": 5}).clauses == 4
+    with pytest.raises(EthosError, match="5b runs here and needs neither"):
+        planned(tmp_path, models={"endpoints": [{"name": "embedded:qwen2.5-coder-1.5b"}]})
+    with pytest.raises(EthosError, match="a name is listed twice"):
+        planned(tmp_path, models={**models, "endpoints": [{"name": endpoint}, {"name": endpoint}]})
     with pytest.raises(EthosError, match="openai:other plays no part"):
         planned(tmp_path, models={"endpoints": [{"name": "openai:other"}]})
 

@@ -196,16 +196,29 @@ def test_rows_are_prepared_by_objective(session: Session, folder: Path) -> None:
     assert set(prepare_rows(policy, "v1", [row for row in rows() if row.kind == "document"])) == {"documents"}
 
 
-def test_a_step_without_a_row_moves_nothing_and_is_told(session: Session, folder: Path) -> None:
-    """All weight on documents in the first half, and then on demonstrations: here documents have none."""
-    policy = policy_of(folder, session.config)
-    asyncio.run(train(session, policy, steps=1))
-    before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
-    record = session.records.batch(MAIN, 1)
-    session.records.add_batch(MAIN, 2, {**record, "rows": {}, "row_ids": {}, "weights": {}, "cursors": {}})  # type: ignore[dict-item]
-    asyncio.run(train(session, policy, steps=2))
-    assert all(bool((tensor == before[name]).all()) for name, tensor in policy.model.state_dict().items())
-    assert session.stages.notices("warning") == ["a step trained on nothing: no objective with a weight there has rows"]
+def test_a_step_without_a_row_moves_nothing_and_is_told(folder: Path) -> None:
+    """The first stage is of documents alone, and their weight is 0."""
+    path = folder / "config.yaml"
+    path.write_text(
+        path.read_text().replace("batch_rows: 4", "batch_rows: 4, weight_decay: 0.5, mixture: {documents: 0}")
+    )
+    with session_in(folder) as session:
+        policy = policy_of(folder, session.config)
+        before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
+        asyncio.run(train(session, policy, steps=2))
+        assert session.records.batch(MAIN, 2)["rows"] == {}  # type: ignore[index]
+        assert all(bool((tensor == before[name]).all()) for name, tensor in policy.model.state_dict().items())
+        [warning] = session.stages.notices("warning")
+        assert warning.startswith("a step trained on nothing")
+
+
+def test_checkpoints_of_another_database_are_refused(session: Session, folder: Path) -> None:
+    asyncio.run(train(session, policy_of(folder, session.config), steps=4))
+    session.run.checkpoints.rename(folder / "kept")
+    with session_in(folder, session.config.model_copy(update={"name": "other"})) as other:
+        (folder / "kept").rename(other.run.checkpoints)
+        with pytest.raises(EthosError, match=r"not of this run\.db, without a step 4; remove the folder"):
+            asyncio.run(train(other, policy_of(folder, other.config), steps=8))
 
 
 def test_weight_without_a_row_is_an_error_that_names_the_knob(session: Session, folder: Path) -> None:

@@ -113,7 +113,7 @@ def adjust(
 
 @app.command()
 def pause(run: Run, why: Why = "", author: Author = "") -> None:
-    """Hold a running run before its next step."""
+    """Hold a run, at once or when it is next started."""
     from ethos.cli.steering import hold
 
     hold(run, "pause", why, author)

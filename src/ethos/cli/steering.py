@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Literal
@@ -26,6 +27,7 @@ from ethos.store.run_directory import LockTaken, RunDirectory
 from ethos.store.stages import Stages
 
 ANSWER_WITHIN_S = 15.0
+_POLL_S = 0.5
 
 
 def adjust(name: str, changes: Sequence[str], why: str, author: str) -> None:
@@ -43,6 +45,10 @@ def hold(name: str, kind: Literal["pause", "resume"], why: str, author: str) -> 
     run = find_run(name)
     reason, author = _reason(why), _author(author)
     config = load_config(run.config_path)
+    with run.read_database() as database:
+        status = Stages(database).status()
+    if run.holder() is None and status is not None and status.state == "done":
+        raise EthosError(f"{run.path}: has its report, so there is nothing to {kind}; start a run of another name")
     _ask(run, config, file_request(run, kind, {}, author, reason))
 
 
@@ -76,11 +82,12 @@ def _apply(run: RunDirectory, config: RunConfig) -> None:
 
 def _ask(run: RunDirectory, config: RunConfig, request_id: str) -> None:
     """Waits for the run's answer, or gives it if nobody runs it, and reports it."""
-    if run.holder() is None:
-        # the lock may be another's by now: a run that starts, or a command like this one; either takes all that waits
-        with suppress(LockTaken):
-            _apply(run, config)
-    given = wait_for_answer(run, request_id, ANSWER_WITHIN_S)
+    given, deadline = None, time.monotonic() + ANSWER_WITHIN_S
+    while given is None and time.monotonic() < deadline:
+        if run.holder() is None:
+            with suppress(LockTaken):  # by a run that starts, or by a command like this one, which may take this up
+                _apply(run, config)
+        given = wait_for_answer(run, request_id, _POLL_S)
     if given is None:
         typer.echo(f"asked, and not answered within {ANSWER_WITHIN_S:.0f} s: it takes effect before the next step;")
         typer.echo(f"see `ethos journal {run.path}` later")

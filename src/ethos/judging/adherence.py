@@ -131,15 +131,18 @@ class Assessor:
     async def _assess_musts(self, prompt: Conversation, reply: str, without: Sequence[str] = ()) -> list[Assessment]:
         """Of the `must` clauses that bind the reply, except that one which it keeps and may not apply is left out.
 
-        Whether a clause applies is asked only where the reply would break it: most checks are free, a call isn't.
+        Whether a clause applies is asked after its checks, which are free, and before its judge, who is not.
         """
         musts = [clause for clause in self.spec.clauses if clause.tier == "must" and clause.id not in without]
 
         async def binding(must: Clause) -> Assessment | None:
+            if must.applies == "always":
+                return await self.assess(must, prompt, reply)
+            kept = all(check.passed for check in run_checks(must, prompt, reply))
+            if (kept and not must.judged) or not await self._applies(must, prompt):
+                return None
             found = await self.assess(must, prompt, reply)
-            if must.applies == "always" or (_breaks(found) and await self._applies(must, prompt)):
-                return found
-            return None
+            return found if _breaks(found) else None
 
         found = await asyncio.gather(*map(binding, musts))
         return [assessment for assessment in found if assessment is not None]

@@ -22,7 +22,7 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause
 
 SAMPLED_ANSWERS = 5
-ANSWER_TOKENS = 1024  # an answer is one word; a model that thinks first needs room for it
+ANSWER_TOKENS, THOUGHT_TOKENS = 8, 1024  # an answer is one word; a model that thinks first needs room for it
 
 
 @runtime_checkable
@@ -71,12 +71,15 @@ async def odds_of_yes(model: JudgeModel, prompt: Conversation, yes: str, no: str
         logprobs = await model.first_token_logprobs(prompt, (yes, no))
         if logprobs is not None:
             return _odds(*logprobs), "log-probabilities"
-    params = SamplingParams(max_tokens=ANSWER_TOKENS, temperature=1.0)
-    samples = await model.sample(prompt, params, draws=range(SAMPLED_ANSWERS))
-    answers = [answer for sample in samples if (answer := parse_answer(sample.text, yes, no)) is not None]
-    if not answers:
-        return None, f"none of {len(samples)} sampled answers was {yes} or {no}"
-    return sum(answers) / len(answers), f"{len(answers)} of {len(samples)} sampled answers"
+    for max_tokens in (ANSWER_TOKENS, THOUGHT_TOKENS):
+        params = SamplingParams(max_tokens=max_tokens, temperature=1.0)
+        samples = await model.sample(prompt, params, draws=range(SAMPLED_ANSWERS))
+        answers = [answer for sample in samples if (answer := parse_answer(sample.text, yes, no)) is not None]
+        if answers:
+            return sum(answers) / len(answers), f"{len(answers)} of {len(samples)} sampled answers"
+        if all(sample.finish_reason == "stop" for sample in samples):
+            break
+    return None, f"none of {len(samples)} sampled answers was {yes} or {no}"
 
 
 def parse_answer(text: str, yes: str, no: str) -> bool | None:

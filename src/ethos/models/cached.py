@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
-from ethos.models.endpoints import Endpoint, OpenAIEndpoint
+from ethos.models.endpoints import Endpoint, LogprobsRefused, OpenAIEndpoint
 from ethos.models.types import Model, Sample, Sampler, SamplingParams, TokenLogprobs, Usage
 from ethos.spec.conversation import Conversation
 from ethos.store.budget import Budget
@@ -75,13 +75,10 @@ class CachedSampler(Generic[M]):
         role: str,
         budget: Budget | None = None,
         price: Price = FREE,
-        gate: asyncio.Event | None = None,
     ) -> None:
-        """While `gate` is not set no call is begun; answers of the cache are given all the same."""
         self.name, self.fingerprint = model.name, model.fingerprint
         self.model, self.role, self.purpose = model, role, ""
         self._cache, self._ledger, self._budget, self._price = cache, ledger, budget, price
-        self._gate = gate
 
     def with_purpose(self, purpose: str) -> Self:
         """The same model, its calls counted under that purpose."""
@@ -160,8 +157,6 @@ class CachedSampler(Generic[M]):
 
     async def _paid(self, asks: Sequence[_Ask], wanted: list[int], make: _MakeAnswers) -> list[str]:
         """Answers made by one inner call, within the budget, recorded and ready to be stored."""
-        if self._gate is not None:
-            await self._gate.wait()
         held = None
         if self._budget is not None:
             most_tokens = sum(ask.most.prompt_tokens + ask.most.completion_tokens for ask in asks)
@@ -217,14 +212,18 @@ class CachedFirstTokenSampler(CachedSampler[FirstTokenSampler]):
 
         async def make(wanted: list[int]) -> list[dict[str, Any]]:
             if isinstance(self.model, OpenAIEndpoint):
-                return [{"raw": await self.model.first_token_body(prompt), "usage": asdict(usage)}]
+                body = await self.model.first_token_body(prompt)
+                return [{"raw": body, "usage": asdict(self.model.read(body, 0).usage)}]
             found = await self.model.first_token_logprobs(prompt, candidates)
             finite = None if found is None else [None if math.isinf(logprob) else logprob for logprob in found]
             return [{"logprobs": finite, "usage": asdict(usage)}]
 
-        (answer,) = await self._answers([ask], make)
+        try:
+            (answer,) = await self._answers([ask], make)
+        except LogprobsRefused:  # that is no answer: nothing is stored, and another server may tell
+            return None
         if "raw" in answer and isinstance(self.model, OpenAIEndpoint):
-            return None if answer["raw"] is None else self.model.read_first_token(answer["raw"], candidates)
+            return self.model.read_first_token(answer["raw"], candidates)
         if answer["logprobs"] is None:
             return None
         return [-math.inf if logprob is None else logprob for logprob in answer["logprobs"]]
@@ -237,7 +236,6 @@ def cached(
     role: str,
     budget: Budget | None = None,
     price: Price = FREE,
-    gate: asyncio.Event | None = None,
 ) -> CachedSampler[Any]:
     """A frozen model with as much of it cached as it can do: score, tell first tokens, or only sample."""
     kind: Any = CachedSampler
@@ -245,7 +243,7 @@ def cached(
         kind = CachedModel
     elif hasattr(model, "first_token_logprobs"):
         kind = CachedFirstTokenSampler
-    wrapped: CachedSampler[Any] = kind(model, cache, ledger, role, budget, price, gate)
+    wrapped: CachedSampler[Any] = kind(model, cache, ledger, role, budget, price)
     return wrapped
 
 

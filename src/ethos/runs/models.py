@@ -130,9 +130,10 @@ class ModelShelf:
         entry, settings = self.entries[name], self._config.endpoint(name)
         if entry.kind != "local" and name not in self._endpoints:
             self._endpoints[name] = open_endpoint(entry, _retries(settings), _limits(settings))
+            self._endpoints[name].gate = session.gate
         model: Sampler = await self.engine(name) if entry.kind == "local" else self._endpoints[name]
         price = Price(settings.prompt_usd_per_mtok, settings.completion_usd_per_mtok)
-        return cached(model, session.cache, session.ledger, role, session.budget, price, self.worker.gate)
+        return cached(model, session.cache, session.ledger, role, session.budget, price)
 
     async def base_student(self, session: Session) -> FrozenStudent:
         """The student before training, as it answers under the run's choice of system message."""

@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ethos.errors import EthosError
 from ethos.models.types import Sample, SamplingParams
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
+from ethos.runs.preparation import load_rows, stage
 from ethos.runs.session import Session
 from ethos.runs.training import Prepared, Trainer, prepare_rows
 from ethos.spec.conversation import Conversation
+from ethos.spec.types import Json
 from ethos.store.journal import MAIN
 from ethos.store.parquet_rows import write_rows
 from ethos.store.records import Records
@@ -27,7 +29,6 @@ from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage, Row
 from ethos.tasting.canaries import replay_prompts
 from ethos.training.batch import TokenRow
 from ethos.training.objectives import OBJECTIVES
-from ethos.training.objectives.types import Objective
 from ethos.training.policy import Policy
 
 _OWN = Lineage(recipe="placebo", capability_source="the base's own replies")
@@ -80,58 +81,55 @@ def repeat_batches(records: Records, shadows: Mapping[str, Prepared], steps: int
 async def shadows_of(
     session: Session, base: FrozenStudent, policy: Policy, real: Mapping[str, Prepared]
 ) -> dict[str, Prepared]:
-    """For each objective as many rows as the real arm has, in its order and with the same numbers of target tokens."""
-    replies = [Conversation.user(text) for text in replay_prompts()]
-    pages = [Conversation.user(f"Write a page about {subject}.") for subject in _SUBJECTS]
-    shadows: dict[str, Prepared] = {}
-    total = sum(len(prepared.tokens) for prepared in real.values())
-    with session.ui.stage("writing the placebo's rows", total=total, unit="rows") as bar:
-        for name, prepared in real.items():
-            sizes = [row.targets for row in prepared.tokens]
-            chat = name == "demonstrations"
-            drawn = _Drawn(session, base, policy, OBJECTIVES[name], _as_reply if chat else _as_page)
-            prompts, tokens = (replies, max(sizes)) if chat else (pages, _PAGE_TOKENS)
-            found = await drawn.until(fits_replies if chat else fits_pages, prompts, sizes, tokens)
-            shadows[name] = replace(prepared, tokens=tuple((cut_replies if chat else cut_pages)(found, sizes)))
-            bar.advance(len(sizes))
+    """For each objective as many rows as the real arm has, in its order and with the same numbers of target tokens.
+
+    What the base wrote is kept among the run's rows and read back by a later sitting. Warns if it is too little.
+    """
+    sizes = {name: [row.targets for row in prepared.tokens] for name, prepared in real.items()}
+
+    async def make() -> Json:
+        files: dict[str, Json] = {}
+        with session.ui.stage("writing the placebo's rows", sum(map(len, sizes.values())), "rows") as bar:
+            for name, wanted in sizes.items():
+                rows = await _drawn(session, base, policy, name, wanted)
+                files[name] = write_rows(session.run, rows[0].kind, rows)[0].name
+                bar.advance(len(wanted))
+        return files
+
+    inputs: Json = [[[name, *wanted] for name, wanted in sizes.items()], session.config.seed, base.fingerprint]
+    files = await stage(session, "placebo rows", inputs, make)
+    shadows = {}
+    for name, prepared in real.items():
+        found = _tokens(session, policy, name, load_rows(session, {name: files[name]}))
+        fits, cut = _FIT[name]
+        if not fits(found, sizes[name]):
+            session.warn(
+                f"the base wrote too little for a placebo: its {name} are shorter than the real ones, or repeat"
+            )
+        shadows[name] = replace(prepared, tokens=tuple(cut(found, sizes[name])))
     return shadows
 
 
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    """Draws of the base as rows of one objective; they are kept among the run's rows."""
+async def _drawn(session: Session, base: FrozenStudent, policy: Policy, name: str, sizes: Sequence[int]) -> list[Row]:
+    """One draw of all prompts after the other, until they are enough for the sizes, or are very many."""
+    chat = name == "demonstrations"
+    texts = replay_prompts() if chat else [f"Write a page about {subject}." for subject in _SUBJECTS]
+    prompts, as_row, fits = [Conversation.user(text) for text in texts], _as_reply if chat else _as_page, _FIT[name][0]
+    params = SamplingParams(max(sizes) if chat else _PAGE_TOKENS, temperature=0.8, seed=session.config.seed)
+    rows: dict[str, Row] = {}
+    for draw in range(_MOST_DRAWS):
+        drawn = await asyncio.gather(*(base.sample(prompt, params, (draw,)) for prompt in prompts))
+        made = [as_row(p, sample) for p, [sample] in zip(prompts, drawn, strict=True) if sample.text]
+        rows |= {row.id: row for row in made}
+        if fits(_tokens(session, policy, name, list(rows.values())), sizes):
+            break
+    if not rows:
+        raise EthosError("the base student says nothing at all, so there is no placebo of it; set placebo: false")
+    return list(rows.values())
 
-    session: Session
-    base: FrozenStudent
-    policy: Policy
-    objective: Objective
-    as_row: Callable[[Conversation, Sample], Row]
 
-    async def until(
-        self,
-        enough: Callable[[Sequence[TokenRow], Sequence[int]], bool],
-        prompts: Sequence[Conversation],
-        sizes: Sequence[int],
-        max_tokens: int,
-    ) -> list[TokenRow]:
-        """One draw of all prompts after the other, until they are enough for the sizes, or are very many."""
-        params = SamplingParams(max_tokens=max_tokens, temperature=0.8, seed=self.session.config.seed)
-        rows: dict[str, Row] = {}
-        found: list[TokenRow] = []
-        for draw in range(_MOST_DRAWS):
-            drawn = await asyncio.gather(*(self.base.sample(prompt, params, (draw,)) for prompt in prompts))
-            made = [self.as_row(p, sample) for p, [sample] in zip(prompts, drawn, strict=True) if sample.text]
-            rows |= {row.id: row for row in made}
-            limit = self.session.config.training.context_tokens
-            found = self.objective.prepare(list(rows.values()), self.policy.template, limit)
-            if enough(found, sizes):
-                break
-        if not found:
-            raise EthosError("the base student says nothing at all, so there is no placebo of it; set placebo: false")
-        for kind in (DocumentRow, DemonstrationRow):
-            if of_kind := [row for row in rows.values() if isinstance(row, kind)]:
-                write_rows(self.session.run, kind.kind, of_kind)
-        return found
+def _tokens(session: Session, policy: Policy, name: str, rows: Sequence[Row]) -> list[TokenRow]:
+    return OBJECTIVES[name].prepare(rows, policy.template, session.config.training.context_tokens)
 
 
 def fits_replies(found: Sequence[TokenRow], sizes: Sequence[int]) -> bool:
@@ -166,6 +164,9 @@ def cut_pages(found: Sequence[TokenRow], sizes: Sequence[int]) -> list[TokenRow]
         taken = list(itertools.islice(stream, size + 1))
         cut.append(TokenRow(taken[0][0], tuple(token for _, token in taken), 1))
     return cut
+
+
+_FIT = {"demonstrations": (fits_replies, cut_replies), "documents": (fits_pages, cut_pages)}
 
 
 def _as_reply(prompt: Conversation, sample: Sample) -> Row:

@@ -137,6 +137,9 @@ def _teacher_work(config: RunConfig, entry: Entry, clauses: Sequence[Clause], pr
         drawn = sum(c.judged for c in clauses) * near_misses.SCENARIOS * 2 * near_misses.DRAWS
         calls += 3 * drawn  # each is scored twice
         tokens += 3 * drawn * CALIBRATION_REPLY_TOKENS
+    cases = sum(c.tier == "must" and c.applies == "sometimes" for c in clauses) * prompts["train"]
+    calls += cases
+    tokens += cases * SCREENING_TOKENS
     return _work("teacher", entry, calls, tokens, config)
 
 

@@ -190,7 +190,7 @@ def warn_of_unreadable(session: Session, clauses: Sequence[Clause], judge: Calib
     if not readable:
         session.warn(
             f"{session.config.models.judge} failed its calibration on every clause, so the student learns from "
-            "documents alone; name a stronger models.judge, or declare checks"
+            "documents and replay alone; name a stronger models.judge, or declare checks"
         )
 
 

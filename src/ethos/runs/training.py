@@ -94,6 +94,10 @@ class Trainer:
         steps = list_checkpoints(self._folder)
         if not steps:
             return 0
+        if self._session.records.batch(self._branch, steps[-1]) is None:
+            raise EthosError(
+                f"{self._folder}: its checkpoints are not of this run.db, without a step {steps[-1]}; remove the folder"
+            )
         state = load_checkpoint(self._policy, self._folder, steps[-1])
         self._cursors = {name: Cursor(**cursor) for name, cursor in state["cursors"].items()}
         return steps[-1]
@@ -102,24 +106,27 @@ class Trainer:
         """Trains to the end. `run_job` runs on the compute thread; `look` tastes; `changed` is told of new weights."""
         ui, config = self._session.ui, self._config
         start = await run_job(self.resume)
-        self._note_build(await run_job(self._policy.build))
+        if start < self._steps:
+            self._note_build(await run_job(self._policy.build))
         await run_job(changed, f"{self._branch}/{start}")
         if self._look_is_missing(start):
             await self._look(look, start)
+        warned = False
         title = "training" if self._branch == "main" else f"training ({self._branch})"
         with ui.stage(title, total=self._steps, unit="steps", done=start) as bar:
             for step in range(start + 1, self._steps + 1):
                 if self._controls is not None and self._session.records.batch(self._branch, step) is None:
                     await self._controls.boundary(step)
                 record = self._record(step)
-                if not record["rows"]:
+                if not record["rows"] and not warned:
                     self._session.warn("a step trained on nothing: no objective with a weight there has rows")
+                    warned = True
                 metrics = await run_job(self._step, step, record)
                 self._session.records.add_metrics(self._branch, step, metrics)
                 self._session.report_status("running", title, step, self._steps, step)
                 await run_job(changed, f"{self._branch}/{step}")
-                bar.advance(1)
                 bar.note(", ".join(f"{n} {value:.2f}" for n, value in metrics.items() if n.startswith("loss.")))
+                bar.advance(1)
                 if step % config.checkpoint_every == 0 or step == self._steps:
                     state = {"cursors": {name: asdict(cursor) for name, cursor in self._cursors.items()}}
                     await run_job(save_checkpoint, self._policy, self._folder, step, state, config.keep_checkpoints)

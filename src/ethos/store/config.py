@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ethos.errors import EthosError
 from ethos.spec.scenarios import POOLS, SMALLEST_POOL, Context, Pool
 
+REMOTE = ("openai:", "anthropic:")
+"""How the names of models begin that answer over the network."""
+
 Liveness = Literal["live", "next-sample"]
 ObjectiveName = Literal["documents", "demonstrations"]
 OBJECTIVES: tuple[ObjectiveName, ...] = ("documents", "demonstrations")
@@ -66,6 +69,7 @@ class EndpointConfig(Section):
     concurrency: Annotated[int, Field(ge=1)] = 8
     """Requests at once."""
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """None: as many as are answered."""
     attempts: Annotated[int, Field(ge=1)] = 6
     """How often a call that failed for now is made."""
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
@@ -106,6 +110,12 @@ class ModelsConfig(Section):
         for endpoint in self.endpoints:
             if endpoint.name not in self.names:
                 raise ValueError(f"endpoints: {endpoint.name} plays no part; use one of {', '.join(self.names)}")
+            if not endpoint.name.startswith(REMOTE):
+                raise ValueError(
+                    f"endpoints: {endpoint.name} runs here and needs neither limits nor a price; remove it"
+                )
+        if len({endpoint.name for endpoint in self.endpoints}) < len(self.endpoints):
+            raise ValueError("endpoints: a name is listed twice; list each once")
         return self
 
 
@@ -283,6 +293,7 @@ class BudgetConfig(Section):
     tokens: Annotated[int, Field(ge=1)] | None = None
     """Prompt and completion tokens of teachers and judges."""
     minutes: Annotated[float, Field(gt=0)] | None = None
+    """Of all sittings together, pauses included."""
     usd: Annotated[float, Field(gt=0)] | None = None
     """By the prices in `models.endpoints`."""
 
@@ -322,7 +333,7 @@ class RunConfig(Section):
             for name in self.models.names:
                 endpoint = self.models.endpoint(name)
                 priced = endpoint.prompt_usd_per_mtok or endpoint.completion_usd_per_mtok
-                if name.startswith(("openai:", "anthropic:")) and not priced:
+                if name.startswith(REMOTE) and not priced:
                     raise ValueError(f"budget.usd needs a price for {name}; add one to models.endpoints")
         return self
 

@@ -1,7 +1,7 @@
 """SQLite files: made whole, opened with the right pragmas, written in short explicit transactions.
 
 One connection a process, which its threads share under a lock; other processes read at any time (WAL).
-Migrations are left out until there is a second schema version: another version is refused.
+Migrations are left out before the first release: another version is refused.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _require_version(path: Path, connection: sqlite3.Connection, schema: Schema)
     if version < schema.version:
         raise EthosError(
             f"{path}: not a database of this Ethos (schema {version}, expected {schema.version}); "
-            "move it away and run again"
+            "start a run of another name, or move a cache away"
         )
 
 

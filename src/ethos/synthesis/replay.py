@@ -1,6 +1,6 @@
 """`replay`: the student's own replies to plain prompts, kept in the mixture against forgetting.
 
-They come from a declared capability source, not from a clause, and still must not break a `must` that always applies.
+They come from a declared capability source, not from a clause, and still must not break a `must` that applies.
 """
 
 from __future__ import annotations

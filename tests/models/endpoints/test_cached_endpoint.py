@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from endpoint_server import EndpointServer, fails
-from ethos.models.cached import CachedSampler, cached
+from ethos.errors import EthosError
+from ethos.models.cached import CachedFirstTokenSampler, CachedSampler, cached
 from ethos.models.catalogue import OPENAI_KEY, resolve
-from ethos.models.endpoints import OpenAIEndpoint, RetryPolicy
+from ethos.models.endpoints import Limits, OpenAIEndpoint, RetryPolicy
+from ethos.models.endpoints.limits import DEFAULT_LIMITS
 from ethos.models.types import SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.store.cache import ResponseCache
@@ -36,13 +38,31 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield Ledger(database)
 
 
-@pytest.fixture
-def teacher(
-    server: EndpointServer, cache: ResponseCache, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> CachedSampler[OpenAIEndpoint]:
+@pytest.fixture(autouse=True)
+def _key(server: EndpointServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OPENAI_KEY, server.key or "")
-    endpoint = OpenAIEndpoint(resolve(f"openai:{server.address}/v1#m", Path()), RetryPolicy(first_wait_s=0.001))
-    return cached(endpoint, cache, ledger, "teacher")
+
+
+def endpoint(server: EndpointServer, limits: Limits = DEFAULT_LIMITS) -> OpenAIEndpoint:
+    return OpenAIEndpoint(resolve(f"openai:{server.address}/v1#m", Path()), RetryPolicy(first_wait_s=0.001), limits)
+
+
+@pytest.fixture
+def teacher(server: EndpointServer, cache: ResponseCache, ledger: Ledger) -> CachedSampler[OpenAIEndpoint]:
+    return cached(endpoint(server), cache, ledger, "teacher")
+
+
+@pytest.fixture
+def judge(server: EndpointServer, cache: ResponseCache, ledger: Ledger) -> CachedFirstTokenSampler:
+    return CachedFirstTokenSampler(endpoint(server), cache, ledger, "judge")
+
+
+async def twice(judge: CachedFirstTokenSampler) -> list[list[float] | None]:
+    """The same question asked twice, on one event loop."""
+    try:
+        return [await judge.first_token_logprobs(PROMPT, ("Yes", "No")) for _ in range(2)]
+    finally:
+        await judge.model.close()  # type: ignore[attr-defined]
 
 
 def test_the_body_is_stored_and_read_again(
@@ -67,17 +87,54 @@ def test_the_body_is_stored_and_read_again(
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("tells", [True, False])
-def test_what_is_told_of_a_first_token_is_stored_too(
-    teacher: CachedSampler[OpenAIEndpoint], server: EndpointServer, tells: bool
+def test_what_is_told_of_a_first_token_is_stored_too(judge: CachedFirstTokenSampler, server: EndpointServer) -> None:
+    first, again = asyncio.run(twice(judge))
+    assert first is not None
+    assert first == again
+    assert len(server.requests) == 1
+
+
+def test_a_refusal_to_tell_is_no_answer_and_is_not_stored(
+    judge: CachedFirstTokenSampler, server: EndpointServer, cache: ResponseCache, ledger: Ledger
+) -> None:
+    server.faults.append(fails(400, "logprobs are not supported with this model"))
+    assert asyncio.run(twice(judge)) == [None, None]
+    assert len(server.requests) == 1
+    assert ledger.total().calls == 0
+    another = CachedFirstTokenSampler(endpoint(server), cache, ledger, "judge")
+    assert None not in asyncio.run(twice(another))
+
+
+def test_a_prompt_that_is_refused_says_nothing_of_the_next(
+    judge: CachedFirstTokenSampler, server: EndpointServer
+) -> None:
+    server.faults.append(fails(400, "this prompt was filtered"))
+    with pytest.raises(EthosError, match="this prompt was filtered"):
+        asyncio.run(twice(judge))
+    assert None not in asyncio.run(twice(judge))
+
+
+def test_while_the_gate_is_closed_no_request_is_begun_not_even_one_that_waits_its_turn(
+    server: EndpointServer, cache: ResponseCache, ledger: Ledger
 ) -> None:
     async def story() -> None:
-        if not tells:
-            server.faults.append(fails(400, "logprobs are not supported"))
-        first, again = [await teacher.first_token_logprobs(PROMPT, ("Yes", "No")) for _ in range(2)]  # type: ignore[attr-defined]
-        assert first == again
-        assert (first is not None) == tells
-        await teacher.model.close()
+        inner = endpoint(server, Limits(concurrency=1))
+        inner.gate = asyncio.Event()
+        held = cached(inner, cache, ledger, "teacher")
+        asked = asyncio.create_task(held.sample(PROMPT, PARAMS, (0, 1, 2)))
+        await asyncio.sleep(0.1)
+        assert server.requests == []
+        inner.gate.set()
+        while not server.requests:
+            await asyncio.sleep(0.001)
+        inner.gate.clear()
+        await asyncio.sleep(0.1)
+        begun = len(server.requests)
+        assert begun < 3
+        await asyncio.sleep(0.1)
+        assert len(server.requests) == begun
+        inner.gate.set()
+        assert len(await asked) == 3
+        await inner.close()
 
     asyncio.run(story())
-    assert len(server.requests) == 1

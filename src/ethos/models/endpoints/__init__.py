@@ -6,7 +6,7 @@ from ethos.models.catalogue import Entry
 from ethos.models.endpoints.anthropic import AnthropicEndpoint
 from ethos.models.endpoints.endpoint import Endpoint, EndpointFailed
 from ethos.models.endpoints.limits import DEFAULT_LIMITS, Limits
-from ethos.models.endpoints.openai import OpenAIEndpoint
+from ethos.models.endpoints.openai import LogprobsRefused, OpenAIEndpoint
 from ethos.models.endpoints.retry import DEFAULT_RETRIES, RetryPolicy
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Endpoint",
     "EndpointFailed",
     "Limits",
+    "LogprobsRefused",
     "OpenAIEndpoint",
     "RetryPolicy",
     "open_endpoint",

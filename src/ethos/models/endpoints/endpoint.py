@@ -27,7 +27,7 @@ class EndpointFailed(EthosError):
 
 
 class RequestRefused(EthosError):
-    """An endpoint won't answer a request of this form, whoever makes it."""
+    """An endpoint won't answer this request, and would not answer it again."""
 
 
 class Endpoint(ABC):
@@ -41,6 +41,8 @@ class Endpoint(ABC):
         self._key = key
         self._retries = retries
         self._limits = limits
+        self.gate: asyncio.Event | None = None
+        """While it is not set, no request is begun."""
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
         """One request for each draw: not every server honours a count.
@@ -90,6 +92,8 @@ class Endpoint(ABC):
         """The body of a raw response that has the form of `answer`, within limits and after retries."""
 
         async def attempt() -> str:
+            if self.gate is not None:
+                await self.gate.wait()
             await self._limiter.turn()
             body = await self._body(request)
             self._require_form(body, answer)

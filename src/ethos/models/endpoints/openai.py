@@ -68,6 +68,10 @@ class _Completion(BaseModel):
     usage: _Usage = _Usage()
 
 
+class LogprobsRefused(EthosError):
+    """A server, or a model, that gives no log-probabilities and says so."""
+
+
 class OpenAIEndpoint(Endpoint):
     """A model behind an OpenAI-compatible server."""
 
@@ -79,26 +83,32 @@ class OpenAIEndpoint(Endpoint):
             raise EthosError(f"{entry.name}: no OpenAI-compatible endpoint; write openai:BASE_URL#MODEL")
         super().__init__(entry, os.environ.get(OPENAI_KEY) or _NO_KEY, retries, limits)
         self._remote = entry.source
-        self._tells_logprobs = True
+        self.tells_logprobs = True  # until it has refused to
 
     async def first_token_logprobs(self, prompt: Conversation, candidates: Sequence[str]) -> list[float] | None:
         """Natural-log probability that the reply begins with each candidate, at temperature 1.
 
         Spellings that differ in white space around the token are summed. A candidate that isn't among the top 20
-        has minus infinity. None where the endpoint gives no log-probabilities, or refuses a request for them.
+        has minus infinity. None where the endpoint gives no log-probabilities, or refuses to tell any.
         """
-        body = await self.first_token_body(prompt)
-        return None if body is None else self.read_first_token(body, candidates)
-
-    async def first_token_body(self, prompt: Conversation) -> str | None:
-        """The answer that tells of the first token, as it came; None if the endpoint refuses to tell."""
-        if not self._tells_logprobs:
-            return None
         try:
-            return await self._complete(prompt, {**self._limit(1), "logprobs": True, "top_logprobs": TOP_LOGPROBS})
-        except RequestRefused:
-            self._tells_logprobs = False
+            return self.read_first_token(await self.first_token_body(prompt), candidates)
+        except LogprobsRefused:
             return None
+
+    async def first_token_body(self, prompt: Conversation) -> str:
+        """The answer that tells of the first token, as it came.
+
+        Raises LogprobsRefused if the endpoint tells none of any token; it is asked once.
+        """
+        if self.tells_logprobs:
+            try:
+                return await self._complete(prompt, {**self._limit(1), "logprobs": True, "top_logprobs": TOP_LOGPROBS})
+            except RequestRefused as error:
+                if "logprob" not in str(error).casefold():
+                    raise
+                self.tells_logprobs = False
+        raise LogprobsRefused(f"{self.name}: tells no log-probabilities; name a judge that does, or let it be sampled")
 
     def read_first_token(self, body: str, candidates: Sequence[str]) -> list[float] | None:
         """As `first_token_logprobs`, from an answer that is there."""
