@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ethos.runs.controls import Controls, next_step
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.placebo import PLACEBO, train_placebo
 from ethos.runs.preparation import (
+    CalibratedJudge,
     as_read,
     calibrated_judge,
     labelled_replies,
@@ -46,7 +48,7 @@ from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session, open_session
 from ethos.runs.training import Trainer, prepare_rows, require_rows, rows_left_out
 from ethos.spec.parse import parse_spec
-from ethos.spec.scenarios import Scenario
+from ethos.spec.scenarios import Pool, Scenario
 from ethos.spec.types import Clause
 from ethos.store.canonical import digest
 from ethos.store.config import load_config
@@ -56,7 +58,7 @@ from ethos.store.stages import State
 from ethos.synthesis.sizes import chosen_clauses
 from ethos.synthesis.types import Cast, Job
 from ethos.tasting.arms import prompts_for
-from ethos.tasting.canaries import replay_prompts
+from ethos.tasting.canaries import CanaryReading, replay_prompts
 from ethos.tasting.questions import Question
 from ethos.training.policy import Policy
 
@@ -106,6 +108,38 @@ def _finished(session: Session) -> RunOutcome | None:
     return RunOutcome(run_dir.path, report, run_dir.report_html, run_dir.report_json)
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What training and measuring start from."""
+
+    session: Session  # its spec with the case of each clause filled in
+    clauses: tuple[Clause, ...]
+    scenarios: tuple[Scenario, ...]
+    judge: CalibratedJudge
+    sealed_judge: CalibratedJudge
+    base: FrozenStudent
+    count: Callable[[str], int]  # the student's tokens in a text
+    rows: tuple[Row, ...]
+    version: str  # of the files that hold the rows
+
+    def pool(self, pool: Pool) -> list[Scenario]:
+        """The scenarios of a pool, contrasts left out."""
+        return [s for s in self.scenarios if s.family.pool == pool and not s.family.contrast]
+
+    def taster(self, judge: CalibratedJudge) -> Taster:
+        """Takes looks with that judge."""
+        return Taster(self.session, judge.assessor(self.session.spec), recitation_of(self.session.spec))
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What was measured before training."""
+
+    questions: list[Question]
+    canary: CanaryReading
+    prompting: dict[str, Any]
+
+
 @dataclass(slots=True)
 class _Job:
     """One sitting, stage by stage."""
@@ -128,108 +162,74 @@ class _Job:
             await self.shelf.close()
 
     async def _stages(self) -> RunOutcome:
-        session, config = self.session, self.session.config
-        await asyncio.to_thread(self.shelf.fetch)
-        with session.ui.stage("loading models"):
-            base = await self.shelf.base_student(session)
-            teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")
-        count = _token_counter(base)
-        await probe_language(session, base)
-
-        readings = await read_clauses(session, self.clauses, teacher)
-        session = replace(session, spec=as_read(session.spec, readings))
-        clauses = tuple(session.spec.clause(clause.id) for clause in self.clauses)
-
-        scenarios = await scenarios_of(session, clauses, teacher, ("train", "taste", "sealed"), replay_prompts())
-        pools = {pool: [s for s in scenarios if s.family.pool == pool] for pool in ("train", "taste", "sealed")}
-        labelled = await labelled_replies(session, clauses, readings, scenarios, teacher)
-        judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=False)
-        sealed_judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=True)
-        readable = judge.readable(clauses)
-        warn_of_unreadable(session, clauses, judge)
-
-        assessor = judge.assessor(session.spec, case_reader=teacher)
-        job = Job(
-            session.spec,
-            clauses,
-            tuple(s for s in pools["train"] if s.clause_id in readable),
-            config.synthesis,
-            config.seed,
-            count,
-        )
-        inputs: list[Any] = [
-            digest([s.id for s in job.scenarios]),
-            config.synthesis.model_dump(mode="json"),
-            config.seed,
-        ]
-        inputs += [teacher.fingerprint, [c.to_dict() for c in judge.calibrations.values()]]
-        files = await rows_of(session, job, Cast(teacher, base, assessor), replay_prompts(), inputs)
-        rows = load_rows(session, files)
-        for warning in missing_rows(job, rows):
-            session.warn(warning)
-
-        recitation = recitation_of(session.spec)
-        taster = Taster(session, assessor, recitation)
-        questions = await canary_questions(session, base)
-        base_canary = await read_canaries(session, "base", base, questions, 0)
-        taste = [s for s in pools["taste"] if not s.family.contrast]
-        await taster.look(base, taster.scenarios_at(taste, 0), None, "base", 0, TASTE)
-        await glance_at_canaries(session, base, questions, 0)
-        prompting = await choose_prompting(taster, base, taste, count)
-
-        policy = await self._train(taster, rows, taste, questions, digest(sorted(files.values())))
-        steps = config.training.steps
-        trained = RecordedPolicy(self.shelf.policy_engine(policy), session.records, "main", steps, SEALED)
-        trained_canary = await read_canaries(session, "trained", trained, questions, steps)
-        sealed, frame_tokens = pools["sealed"], config.synthesis.frame_tokens
-        prompted = prompts_for(prompting["chosen"], sealed, session.spec, count, frame_tokens)
-        arms: dict[str, AskedArm] = {
-            "base": (base, None),
-            "prompted": (base, [p.conversation for p in prompted]),
-            "trained": (trained, None),
-        }
-        if config.placebo:
-            arms[PLACEBO] = (await train_placebo(session, self.shelf, base, rows, SEALED), None)
-        sealed_taster = Taster(session, sealed_judge.assessor(session.spec), recitation)
-        sealed_readings = await read_sealed(sealed_taster, sealed, arms, steps, digest([s.id for s in sealed]))
-
-        found = Findings(
-            clauses=clauses,
-            sealed_calibrations=sealed_judge.calibrations,
-            base_canary=base_canary,
-            trained_canary=trained_canary,
-            prompting=prompting,
-            sealed_readings=sealed_readings,
-            rows={kind: sum(row.kind == kind for row in rows) for kind in files},
-            sources=sources_of(rows),
-        )
+        given = await self._prepare()
+        before = await self._taste_base(given)
+        policy = await self._train(given, before.questions)
+        found = await self._measure(given, before, policy)
+        session, steps = given.session, given.session.config.training.steps
         session.report_status("running", "writing the report", steps, steps, steps)
         report = build_report(report_inputs(session, found))
         html, json_path = write_report(report, session.run.path)
         session.report_status("done", "", step=steps, total=steps)
         return RunOutcome(session.run.path, report, html, json_path)
 
-    async def _train(
-        self,
-        taster: Taster,
-        rows: Sequence[Row],
-        taste: Sequence[Scenario],
-        questions: Sequence[Question],
-        version: str,
-    ) -> Policy:
+    async def _prepare(self) -> _Given:
+        """From the spec to rows."""
         session, config = self.session, self.session.config
+        await asyncio.to_thread(self.shelf.fetch)
+        with session.ui.stage("loading models"):
+            base = await self.shelf.base_student(session)
+            teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")
+        await probe_language(session, base)
+
+        readings = await read_clauses(session, self.clauses, teacher)
+        session = replace(session, spec=as_read(session.spec, readings))
+        clauses = tuple(session.spec.clause(clause.id) for clause in self.clauses)
+        scenarios = await scenarios_of(session, clauses, teacher, ("train", "taste", "sealed"), replay_prompts())
+        labelled = await labelled_replies(session, clauses, readings, scenarios, teacher)
+        judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=False)
+        sealed_judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=True)
+        warn_of_unreadable(session, clauses, judge)
+
+        readable = judge.readable(clauses)
+        asked = tuple(s for s in scenarios if s.family.pool == "train" and s.clause_id in readable)
+        count = _token_counter(base)
+        job = Job(session.spec, clauses, asked, config.synthesis, config.seed, count)
+        inputs: list[Any] = [digest([s.id for s in asked]), config.synthesis.model_dump(mode="json"), config.seed]
+        inputs += [teacher.fingerprint, [c.to_dict() for c in judge.calibrations.values()]]
+        cast = Cast(teacher, base, judge.assessor(session.spec, case_reader=teacher))
+        files = await rows_of(session, job, cast, replay_prompts(), inputs)
+        rows = load_rows(session, files)
+        for warning in missing_rows(job, rows):
+            session.warn(warning)
+        version = digest(sorted(files.values()))
+        return _Given(session, clauses, tuple(scenarios), judge, sealed_judge, base, count, tuple(rows), version)
+
+    async def _taste_base(self, given: _Given) -> _Before:
+        """The canary and the first look, and which way of prompting is the best."""
+        session, base, taste = given.session, given.base, given.pool("taste")
+        questions = await canary_questions(session, base)
+        canary = await read_canaries(session, "base", base, questions, 0)
+        taster = given.taster(given.judge)
+        await taster.look(base, taster.scenarios_at(taste, 0), None, "base", 0, TASTE)
+        await glance_at_canaries(session, base, questions, 0)
+        return _Before(questions, canary, await choose_prompting(taster, base, taste, given.count))
+
+    async def _train(self, given: _Given, questions: Sequence[Question]) -> Policy:
+        """Rows into weights, tasted on the way, and the weights exported."""
+        session, config, taster = given.session, given.session.config, given.taster(given.judge)
         policy = await self.shelf.policy(config.training, config.system_message, config.seed)
         engine = self.shelf.policy_engine(policy)
-        prepared = prepare_rows(policy, version, rows)
-        if left_out := rows_left_out(rows, prepared):
+        prepared = prepare_rows(policy, given.version, given.rows)
+        if left_out := rows_left_out(given.rows, prepared):
             session.stages.set_counts("training", {"longer than training.context_tokens": left_out})
             session.warn(f"{left_out} conversations are longer than training.context_tokens and are left out")
         weights = session.journal.knobs(MAIN, next_step(session.records, config.training.steps)).mixture.model_dump()
         require_rows(config.training, weights, prepared, session.stages.counts())
 
         async def look(step: int) -> None:
-            student = RecordedPolicy(engine, session.records, "main", step, TASTE)
-            await taster.look(student, taster.scenarios_at(taste, step), None, "trained", step, TASTE)
+            student = RecordedPolicy(engine, session.records, MAIN, step, TASTE)
+            await taster.look(student, taster.scenarios_at(given.pool("taste"), step), None, "trained", step, TASTE)
             await glance_at_canaries(session, student, questions, step)
 
         trainer = Trainer(session, policy, prepared, MAIN, config.training.steps, self.controls)
@@ -238,7 +238,34 @@ class _Job:
         await self.shelf.worker.run(policy.end_training)
         return policy
 
+    async def _measure(self, given: _Given, before: _Before, policy: Policy) -> Findings:
+        """The canary again, and the sealed scenarios, which every arm answers once."""
+        session, config = given.session, given.session.config
+        steps, sealed = config.training.steps, [s for s in given.scenarios if s.family.pool == "sealed"]
+        trained = RecordedPolicy(self.shelf.policy_engine(policy), session.records, MAIN, steps, SEALED)
+        canary = await read_canaries(session, "trained", trained, before.questions, steps)
+        chosen, frame_tokens = before.prompting["chosen"], config.synthesis.frame_tokens
+        prompted = prompts_for(chosen, sealed, session.spec, given.count, frame_tokens)
+        arms: dict[str, AskedArm] = {
+            "base": (given.base, None),
+            "prompted": (given.base, [p.conversation for p in prompted]),
+            "trained": (trained, None),
+        }
+        if config.placebo:
+            arms[PLACEBO] = (await train_placebo(session, self.shelf, given.base, given.rows, SEALED), None)
+        taster = given.taster(given.sealed_judge)
+        return Findings(
+            clauses=given.clauses,
+            sealed_calibrations=given.sealed_judge.calibrations,
+            base_canary=before.canary,
+            trained_canary=canary,
+            prompting=before.prompting,
+            sealed_readings=await read_sealed(taster, sealed, arms, steps, digest([s.id for s in sealed])),
+            rows=dict(Counter(row.kind for row in given.rows)),
+            sources=sources_of(given.rows),
+        )
 
-def _token_counter(base: FrozenStudent) -> Any:
+
+def _token_counter(base: FrozenStudent) -> Callable[[str], int]:
     template = base.engine.template
     return lambda text: len(template.encode(text))

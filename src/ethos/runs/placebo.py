@@ -17,7 +17,7 @@ from dataclasses import replace
 from ethos.errors import EthosError
 from ethos.models.types import Sample, SamplingParams
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
-from ethos.runs.preparation import load_rows, stage
+from ethos.runs.preparation import load_rows
 from ethos.runs.session import Session
 from ethos.runs.training import Prepared, Trainer, prepare_rows
 from ethos.spec.conversation import Conversation
@@ -97,7 +97,7 @@ async def shadows_of(
         return files
 
     inputs: Json = [[[name, *wanted] for name, wanted in sizes.items()], session.config.seed, base.fingerprint]
-    files = await stage(session, "placebo rows", inputs, make)
+    files = await session.once("placebo rows", inputs, make)
     shadows = {}
     for name, prepared in real.items():
         found = _tokens(session, policy, name, load_rows(session, {name: files[name]}))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from ethos.judging.adherence import Assessor
 from ethos.judging.calibration import Calibration, calibrate
@@ -22,7 +21,6 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name
 from ethos.spec.scenarios import Family, Pool, Scenario, require_pool_sizes
 from ethos.spec.types import Clause, Json, Spec
-from ethos.store.canonical import digest
 from ethos.store.parquet_rows import read_rows, write_rows
 from ethos.store.rows import DemonstrationRow, DocumentRow, Row
 from ethos.synthesis.demonstrations import Demonstrations
@@ -51,19 +49,6 @@ class CalibratedJudge:
     def readable(self, clauses: Sequence[Clause]) -> dict[str, Clause]:
         """The clauses whose replies can be assessed, by id: by checks alone, or by a judge that passed."""
         return {c.id: c for c in clauses if not c.judged or self.calibrations[c.id].passed}
-
-
-async def stage(session: Session, name: str, inputs: Json, make: Callable[[], Awaitable[Json]]) -> Any:
-    """What a stage left behind: from the records if it was finished with these inputs, else made now."""
-    inputs_digest = digest(inputs)
-    found = session.stages.finished(name, inputs_digest)
-    if found is not None:
-        return found.payload
-    session.stages.begin(name, inputs_digest)
-    session.report_status("running", name)
-    payload = await make()
-    session.stages.finish(name, payload)
-    return payload
 
 
 async def probe_language(session: Session, base: FrozenStudent) -> None:
@@ -96,7 +81,7 @@ async def read_clauses(session: Session, clauses: Sequence[Clause], teacher: Sam
         return {clause.id: reading for clause, reading in zip(clauses, found, strict=True)}
 
     inputs: Json = [session.spec.digest, [clause.id for clause in clauses], teacher.fingerprint]
-    payload = await stage(session, "readings of the clauses", inputs, make)
+    payload = await session.once("readings of the clauses", inputs, make)
     return {id_: ClauseReading(found["when"], tuple(found["questions"])) for id_, found in payload.items()}
 
 
@@ -137,7 +122,7 @@ async def scenarios_of(
         list(pools),
         list(taken_texts),
     ]
-    payload = await stage(session, f"scenarios {'+'.join(pools)}", inputs, make)
+    payload = await session.once(f"scenarios {'+'.join(pools)}", inputs, make)
     scenarios = [Scenario(Family(**s["family"]), Conversation.from_dicts(s["prompt"])) for s in payload]
     require_pool_sizes(scenarios, pools)
     return scenarios
@@ -177,7 +162,7 @@ async def calibrated_judge(
             for id_, (questions, labelled) in replies.items()
         },
     ]
-    payload = await stage(session, f"calibration of the {title}", inputs, make)
+    payload = await session.once(f"calibration of the {title}", inputs, make)
     return CalibratedJudge(judge, {found["clause_id"]: Calibration(**found) for found in payload})
 
 
@@ -240,7 +225,7 @@ async def rows_of(
                 files[kind.kind] = write_rows(session.run, kind.kind, rows)[0].name
         return files
 
-    files: dict[str, str] = await stage(session, "rows", inputs, make)
+    files: dict[str, str] = await session.once("rows", inputs, make)
     return files
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from ethos.judging.adherence import Assessor
 from ethos.judging.recitation import Recitation
 from ethos.models.types import SamplingParams
-from ethos.runs.preparation import stage
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
 from ethos.spec.scenarios import Scenario
@@ -115,7 +114,7 @@ async def choose_prompting(
             described[variant] = {"adherence": mean, "n": len(compared), "tokens": tokens[variant]}
         return {"chosen": best_variant(scores), "variants": described}
 
-    return dict(await stage(session, "prompted variants", [s.id for s in scenarios], make))
+    return dict(await session.once("prompted variants", [s.id for s in scenarios], make))
 
 
 async def canary_questions(session: Session, base: BatchSampler) -> list[Question]:
@@ -129,7 +128,7 @@ async def canary_questions(session: Session, base: BatchSampler) -> list[Questio
             session.warn(choice.warning)
         return list(choice.families)
 
-    families = await stage(session, "canary families", [count, session.config.scenario_seed], make)
+    families = await session.once("canary families", [count, session.config.scenario_seed], make)
     return generate(count, session.config.scenario_seed, families)
 
 
@@ -144,7 +143,7 @@ async def read_canaries(
         session.records.add_metrics("main", step, reading.metrics())
         return reading.to_dict()
 
-    return CanaryReading.from_dict(await stage(session, f"canary {name}", [q.id for q in questions], make))
+    return CanaryReading.from_dict(await session.once(f"canary {name}", [q.id for q in questions], make))
 
 
 async def glance_at_canaries(session: Session, model: Student, questions: Sequence[Question], step: int) -> None:
@@ -188,4 +187,4 @@ async def read_sealed(
                 await taster.look(model, scenarios, conversations, arm, step, SEALED, bar.advance)
         return count_reading(cache_directory(), pool_digest, entry.hash, session.config.name)
 
-    return int(await stage(session, "sealed reading", [pool_digest, list(arms), step], make))
+    return int(await session.once("sealed reading", [pool_digest, list(arms), step], make))

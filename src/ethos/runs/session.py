@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from ethos.errors import EthosError
 from ethos.judging.labelled import CalibrationReply
 from ethos.progress import Progress
-from ethos.spec.types import Spec
+from ethos.spec.types import Json, Spec
 from ethos.store.budget import Budget
 from ethos.store.cache import ResponseCache, cache_directory
 from ethos.store.canonical import digest
@@ -43,6 +44,18 @@ class Session:
     ui: Progress
     gate: asyncio.Event  # set while work may go on
     labelled: tuple[CalibrationReply, ...] = ()  # those of the config's calibration file
+
+    async def once(self, name: str, inputs: Json, make: Callable[[], Awaitable[Json]]) -> Any:
+        """What a stage leaves behind: from the records if it was finished with these inputs, else made now."""
+        inputs_digest = digest(inputs)
+        found = self.stages.finished(name, inputs_digest)
+        if found is not None:
+            return found.payload
+        self.stages.begin(name, inputs_digest)
+        self.report_status("running", name)
+        payload = await make()
+        self.stages.finish(name, payload)
+        return payload
 
     def warn(self, text: str) -> None:
         """Warns whoever watches, and whoever reads the report."""
