@@ -49,8 +49,8 @@ def page(reports: Mapping[int, Mapping[str, Any]]) -> str:
     lines = [
         "# The quickstart, measured",
         "",
-        f"Seeds {', '.join(map(str, reports))}, sealed scenarios only, 95% intervals paired by prompt. Made by",
-        "`python bench/quickstart_seeds.py`, which goes on where it was stopped.",
+        f"Seeds {', '.join(map(str, reports))}, sealed scenarios, 95% intervals paired by prompt, topics resampled.",
+        "Made by `python bench/quickstart_seeds.py`, which goes on where it was stopped.",
         "",
         "| seed | clauses | base | prompted | trained | trained - base | trained - prompted | trained - placebo |",
         "|---|---|---|---|---|---|---|---|",
