@@ -81,6 +81,17 @@ def test_more_is_drawn_while_nothing_passes(job: MakeJob, scenario: MakeScenario
     assert [draws for _, _, _, draws in teacher.asked] == [(0, 1), (2, 3)]
 
 
+def test_more_is_drawn_until_as_many_distinct_ones_pass_as_are_kept(
+    job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    bad, longer = "Someone keeps the lantern in the shed.", GOOD.replace("lantern", "brass lantern")
+    teacher = teacher_saying(GOOD, bad, GOOD, bad, bad, longer, GOOD, GOOD)
+    settings = {"draws": 2, "max_draws": 8, "kept": 2}
+    rows = made(Demonstrations(), job([scenario("name")], demonstrations=settings), teacher)
+    assert [row.conversation.messages[-1].content for row in rows] == [GOOD, longer]  # type: ignore[union-attr]
+    assert [draws for _, _, _, draws in teacher.asked] == [(0, 1), (2, 3), (4, 5)]
+
+
 def test_a_draw_that_recites_the_spec_is_not_kept(job: MakeJob, scenario: MakeScenario, made: Made, wren: Spec) -> None:
     asked = job([scenario("name")])
     recited = f"{wren.clause('name').text} {wren.clause('name').reason}"

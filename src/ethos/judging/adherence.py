@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ethos.judging.calibration import Calibration
-from ethos.judging.cases import CLEARLY_A_CASE, odds_of_case
+from ethos.judging.cases import BINDS, odds_of_case
 from ethos.judging.checks import CheckResult, run_checks
 from ethos.judging.hollow import hollow_reason
 from ethos.judging.rubric import JudgeModel
@@ -150,7 +150,7 @@ class Assessor:
     async def _applies(self, must: Clause, prompt: Conversation) -> bool:
         if self.case_reader is None:
             return False
-        return await odds_of_case(self.case_reader, must, prompt.last_user) >= CLEARLY_A_CASE
+        return await odds_of_case(self.case_reader, must, prompt.last_user) >= BINDS
 
     def _passed_calibration(self, clause: Clause) -> Calibration | None:
         calibration = self.calibrations.get(clause.id)

@@ -6,7 +6,8 @@ from ethos.judging.rubric import JudgeModel, odds_of_yes
 from ethos.judging.wording import load_wording
 from ethos.spec.types import Clause
 
-CLEARLY_A_CASE = 0.75  # odds
+CLEARLY_A_CASE = 0.75  # odds, enough to choose a message by
+BINDS = 0.85  # odds from which a clause is held against replies to messages that were written for another
 
 
 def case_of(clause: Clause) -> str:

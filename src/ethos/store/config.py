@@ -196,9 +196,9 @@ class DemonstrationsConfig(Section):
     draws: Annotated[int, Field(ge=1, le=64)] = 2
     """Replies drawn for a prompt at a time."""
     max_draws: Annotated[int, Field(ge=1, le=64)] = 6
-    """Replies drawn for a prompt in all, as long as none passes."""
+    """Replies drawn for a prompt in all, as long as fewer than `kept` distinct ones pass."""
     kept: Annotated[int, Field(ge=1, le=64)] = 1
-    """Most rows of one prompt: distinct replies that pass, the best first."""
+    """Rows of one prompt that are wanted: distinct replies that pass, the best first."""
     max_tokens: Annotated[int, Field(ge=16)] = 160
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
     replay_rows: Annotated[int, Field(ge=0)] = 40

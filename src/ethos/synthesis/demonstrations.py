@@ -1,6 +1,6 @@
 """`demonstrations`: the teacher answers train scenarios with the frame in its prompt; the row carries no frame.
 
-A few draws a scenario, and more while none passes; checks come before the judge, since they are free; of those that
+A few draws a scenario, and more while fewer pass than are to be kept; checks come before the judge, since they are free; of those that
 pass, the ones with the best odds are kept, the shortest where there are none. Contrast scenarios give rows in which the
 clause is not applied.
 """
@@ -59,7 +59,7 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
     examples = Recitation("\n\n".join(e.reply for e in (*clause.good, *clause.bad)), _COPIED_WORDS)
     samples: list[Sample] = []
     passing: list[tuple[float, Sample, tuple[Verdict, ...]]] = []
-    while not passing and len(samples) < settings.max_draws:
+    while len({sample.text for _, sample, _ in passing}) < settings.kept and len(samples) < settings.max_draws:
         draws = range(len(samples), min(len(samples) + settings.draws, settings.max_draws))
         for sample in await cast.teacher.sample(asked, params, draws):
             samples.append(sample)
