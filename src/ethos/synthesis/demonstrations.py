@@ -1,8 +1,8 @@
 """`demonstrations`: the teacher answers train scenarios with the frame in its prompt; the row carries no frame.
 
-A few draws a scenario, and more while fewer pass than are to be kept; checks come before the judge, since they are free; of those that
-pass, the ones with the best odds are kept, the shortest where there are none. Contrast scenarios give rows in which the
-clause is not applied.
+A few draws a scenario, and more while fewer pass than are to be kept. Checks come before the judge, as they are
+free; of those that pass, the ones with the best odds are kept, the shortest where there are none. Contrast scenarios
+give rows in which the clause is not applied.
 """
 
 from __future__ import annotations
