@@ -1,4 +1,4 @@
-"""How well the quickstart's sealed verdicts agree with a person: picks replies to label blind, and scores the labels.
+"""How well the quickstart's sealed verdicts agree with labels that were given blind: picks replies, and scores their labels.
 
     python bench/agreement.py pick runs/quickstart      # writes examples/quickstart/labels.yaml, without verdicts
     python bench/agreement.py score                     # prints Cohen's kappa for each clause, as JSON
@@ -120,9 +120,9 @@ def score(labels: Sequence[Mapping[str, Any]], found: Sequence[bool]) -> dict[st
             pairs[group].append((verdict, item["good"]))
     results = {}
     for group, both in sorted(pairs.items()):
-        kappa = cohen_kappa([verdict for verdict, _ in both], [person for _, person in both])
+        kappa = cohen_kappa([verdict for verdict, _ in both], [label for _, label in both])
         shown = None if kappa is None else [round(value, 2) for value in (kappa.estimate, kappa.low, kappa.high)]
-        agreed = sum(verdict == person for verdict, person in both)
+        agreed = sum(verdict == label for verdict, label in both)
         results[group] = {"labelled": len(both), "agreed": agreed, "kappa, low, high": shown}
     return results
 
