@@ -1,4 +1,4 @@
-"""How well the quickstart's sealed verdicts agree with labels that were given blind: picks replies, and scores their labels.
+"""How well the quickstart's sealed verdicts agree with labels given blind: picks replies, and scores their labels.
 
     python bench/agreement.py pick runs/quickstart      # writes examples/quickstart/labels.yaml, without verdicts
     python bench/agreement.py score                     # prints Cohen's kappa for each clause, as JSON
