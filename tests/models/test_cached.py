@@ -1,7 +1,7 @@
 import asyncio
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ from ethos.spec.conversation import Conversation
 from ethos.store.budget import Budget, BudgetSpent
 from ethos.store.cache import ResponseCache
 from ethos.store.config import BudgetConfig
-from ethos.store.database import RUN_SCHEMA, Database
 from ethos.store.ledger import Ledger
 
 PROMPT = Conversation.user("Is it kind?")
@@ -51,19 +50,6 @@ class Telling(Counting):
     async def first_token_logprobs(self, prompt: Conversation, candidates: Sequence[str]) -> list[float] | None:
         self.calls.append(list(candidates))
         return [-0.1, -math.inf] if self.gives else None
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Iterator[ResponseCache]:
-    opened = ResponseCache(tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Database.open(tmp_path / "run.db", RUN_SCHEMA) as database:
-        yield Ledger(database)
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ class _CheckError(ValueError):
 
 def _checks(value: object, node: yaml.Node, first_line: int) -> list[CheckDeclaration]:
     """The checks of a mapping, or of a list of single-key mappings."""
-    pairs: list[tuple[yaml.Node, object]] = []
+    pairs: list[tuple[yaml.Node, Json]] = []
     for mapping, mapping_node in _mappings(value, node):
         pairs += [(key, mapping.get(key.value)) for key, _ in mapping_node.value]
     found: dict[str, CheckDeclaration] = {}
@@ -222,14 +222,14 @@ def _checks(value: object, node: yaml.Node, first_line: int) -> list[CheckDeclar
         if name in found:
             raise _CheckError(f"check {name} is given twice, first in line {found[name].line}; keep one", line)
         try:
-            CHECKS.get(name, _any)(name, argument)  # type: ignore[arg-type]
+            CHECKS.get(name, _any)(name, argument)
         except ValueError as error:
             raise _CheckError(str(error), line) from error
-        found[name] = CheckDeclaration(name, argument, line)  # type: ignore[arg-type]
+        found[name] = CheckDeclaration(name, argument, line)
     return list(found.values())
 
 
-def _mappings(value: object, node: yaml.Node) -> list[tuple[dict[str, object], yaml.Node]]:
+def _mappings(value: object, node: yaml.Node) -> list[tuple[dict[str, Json], yaml.Node]]:
     if isinstance(value, dict):
         return [(value, node)]
     if isinstance(value, list) and all(isinstance(each, dict) for each in value):

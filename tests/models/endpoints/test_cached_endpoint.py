@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,24 +17,10 @@ from ethos.models.endpoints.limits import DEFAULT_LIMITS
 from ethos.models.types import SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.store.cache import ResponseCache
-from ethos.store.database import RUN_SCHEMA, Database
 from ethos.store.ledger import Ledger
 
 PROMPT = Conversation.user("<think>Hm.</think>Hello there")
 PARAMS = SamplingParams(max_tokens=7)
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Iterator[ResponseCache]:
-    opened = ResponseCache(tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Database.open(tmp_path / "run.db", RUN_SCHEMA) as database:
-        yield Ledger(database)
 
 
 @pytest.fixture(autouse=True)
