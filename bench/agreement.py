@@ -1,10 +1,11 @@
-"""How well the quickstart's sealed verdicts agree with labels given blind: picks replies, and scores their labels.
+"""How well the quickstart's sealed judge agrees with labels given blind: picks replies, and scores their labels.
 
     python bench/agreement.py pick runs/quickstart      # writes examples/quickstart/labels.yaml, without verdicts
     python bench/agreement.py score                     # prints Cohen's kappa for each clause, as JSON
 
 `pick` takes replies to sealed scenarios under judged clauses, as many that adhered as didn't, of all arms, in a random
-order. `score` calibrates the judge as a run does and assesses every labelled reply anew; it needs no run.
+order; none that a check or the detector of hollow replies decided, for they would flatter the judge. `score` calibrates
+the judge as a run does and assesses every labelled reply anew; it needs no run.
 """
 
 from __future__ import annotations
@@ -61,11 +62,17 @@ def main() -> None:
 
 
 def _judged_replies(run: RunDirectory) -> list[Reply]:
-    """Sealed replies under judged clauses that could be scored; contrast left out."""
+    """Sealed replies under judged clauses that the judge decided; contrast left out."""
     judged = {clause.id for clause in parse_spec(load_config(CONFIG).spec).clauses if clause.judged}
     with run.read_database() as database:
         sealed = Records(database).replies(purpose="sealed")
-    return [r for r in sealed if r.clause_id in judged and r.adherence is not None and not r.contrast]
+    return [r for r in sealed if r.clause_id in judged and not r.contrast and _decided_by_judge(r)]
+
+
+def _decided_by_judge(reply: Reply) -> bool:
+    """Whether its verdicts are more than what checks and hollowness say."""
+    asked = any(v["judge"] != "hollow" and not v["judge"].startswith("check ") for v in reply.verdicts)
+    return asked and reply.adherence is not None
 
 
 def pick(replies: Sequence[Reply], seed: int) -> list[dict[str, Any]]:
@@ -85,7 +92,7 @@ def pick(replies: Sequence[Reply], seed: int) -> list[dict[str, Any]]:
 
 
 async def verdicts(labels: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """Whether each item adheres to its clause, as a run's sealed reading would say."""
+    """Whether the sealed judge says of each item that it adheres to its clause."""
     config = load_config(CONFIG)
     spec, wording = parse_spec(config.spec), load_wording("rubric_sealed")
     assert config.calibration is not None
@@ -105,9 +112,10 @@ async def verdicts(labels: Sequence[Mapping[str, Any]]) -> list[bool]:
             for item in labels
         )
     )
-    if unscored := sorted({a.clause_id for a in found if a.adherence is None}):
+    if strange := sorted({a.clause_id for a in found if a.odds is None}):
         raise SystemExit(
-            f"error: the sealed judge can't score every reply under {', '.join(unscored)}: see its calibration"
+            f"error: the judge has no word on some replies under {', '.join(strange)}: it failed its calibration, "
+            "or the replies fail a check or are hollow; pick and label anew"
         )
     return [assessment.adherence == 1 for assessment in found]
 

@@ -25,10 +25,10 @@ def labelled(scenarios=4, each=4, length=lambda good, i: i):
     ]
 
 
-def calibrated(make, log_odds, replies=None, questions=(NARROW,), **fields):
+def calibrated(make, log_odds, replies=None, questions=(NARROW,), checks=(), **fields):
     scorer = make.scorer(log_odds)
     judge = RubricJudge(scorer, "judge", load_wording("rubric"))
-    clause = make.clause("c", "Gives a reason.", **fields)
+    clause = make.clause("c", "Gives a reason.", *checks, **fields)
     return asyncio.run(calibrate(judge, clause, questions, labelled() if replies is None else replies)), scorer
 
 
@@ -59,6 +59,12 @@ def test_a_judge_that_prefers_bad_replies_fails(make):
     result, _ = calibrated(make, lambda reply: -make.says_because(reply))
     assert not result.passed
     assert result.auc == 0.0
+
+
+def test_replies_that_a_check_would_have_stopped_say_nothing_of_the_judge(make):
+    easy, _ = calibrated(make, make.says_because, checks=[{"must_match": "because"}])
+    assert not easy.passed
+    assert "16 good and 0 bad replies that pass its checks" in easy.reason
 
 
 def test_a_judge_that_counts_words_fails_on_replies_of_equal_length(make):

@@ -1,10 +1,12 @@
 import asyncio
 from dataclasses import dataclass
 
-from ethos.judging.labelled import shortage
+from ethos.judging.calibration import PASSING_AUC
+from ethos.judging.labelled import REPLIES_NEEDED, shortage
 from ethos.judging.near_misses import DRAWS, are_length_matched, generate_calibration
 from ethos.models.types import Sample, TokenLogprobs, Usage
 from ethos.spec.conversation import Conversation
+from ethos.statistics.auc import auc_with_interval
 
 PROMPTS = [Conversation.user(f"Message {n}?") for n in range(8)]
 
@@ -61,10 +63,10 @@ def test_those_are_kept_that_the_rule_makes_likelier_the_most_and_the_least(make
         assert kept == set(range(DRAWS - 4, DRAWS))
 
 
-def test_a_good_reply_that_fails_the_clauses_own_check_is_not_good(make):
+def test_a_reply_that_fails_the_clauses_own_check_is_none_that_the_judge_would_see(make):
     replies = generated(make, make.sampler(write), {"must_not_match": "that 3"})
-    assert replies
-    assert not any("that 3" in reply.reply for reply in replies if reply.good)
+    assert {reply.good for reply in replies} == {True, False}
+    assert not any("that 3" in reply.reply for reply in replies)
 
 
 def test_what_the_teacher_writes_with_the_rule_and_without_is_no_near_miss(make):
@@ -80,7 +82,19 @@ def test_a_reply_without_a_counterpart_of_its_length_is_left_out(make):
     assert sum(reply.good for reply in replies) == sum(not reply.good for reply in replies) == 2 * 6
 
 
-def test_length_is_matched_within_a_factor_of_two():
-    assert are_length_matched("one two three four", "one two")
-    assert not are_length_matched("one two three four five", "one two")
-    assert not are_length_matched("", "")
+def test_length_is_matched_within_a_quarter():
+    assert are_length_matched(5, 4)
+    assert not are_length_matched(6, 4)
+    assert not are_length_matched(0, 0)
+
+
+def test_words_counted_tell_nothing_of_matched_replies(make):
+    """The rule makes replies longer, and yet no judge passes by their length."""
+
+    def longer(prompt, draw):
+        return write(prompt, draw) + " and on" * (2 * draw + has_rule(prompt))
+
+    replies = generated(make, make.sampler(longer))
+    good, bad = ([len(reply.reply.split()) for reply in replies if reply.good is kind] for kind in (True, False))
+    assert len(good) >= REPLIES_NEEDED
+    assert auc_with_interval(good, bad).estimate < PASSING_AUC

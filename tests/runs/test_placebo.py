@@ -30,15 +30,20 @@ SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=20)
 class Base:
     """Says the draw, and then the prompt, or nothing at all."""
 
-    fingerprint = "base"
-
-    def __init__(self, *, silent: bool = False) -> None:
-        self.silent, self.draws = silent, 0
+    def __init__(self, *, silent: bool = False, cut_off: str = "") -> None:
+        self.silent, self.cut_off, self.draws = silent, cut_off, 0
+        self.fingerprint = f"base{cut_off}"
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int]) -> list[Sample]:
         self.draws += len(draws)
         return [
-            Sample("" if self.silent else f"{draw} {prompt.last_user}", "stop", Usage(1, 1), draw) for draw in draws
+            Sample(
+                text="" if self.silent else f"{draw} {prompt.last_user}",
+                finish_reason="length" if self.cut_off and self.cut_off in prompt.last_user else "stop",
+                usage=Usage(1, 1),
+                draw=draw,
+            )
+            for draw in draws
         ]
 
 
@@ -68,6 +73,14 @@ def test_the_shadows_are_read_back_and_not_drawn_again(session: Session, folder:
     drawn = base.draws
     assert shadows(session, policy, base) == first
     assert base.draws == drawn
+
+
+def test_replies_that_were_cut_off_are_left_out_unless_all_were(session: Session, folder: Path) -> None:
+    policy = policy_of(folder, session.config)
+    made = shadows(session, policy, Base(cut_off="you"))["demonstrations"]
+    for row in made.tokens:
+        assert "you" not in find_row(session.run, row.row_id).conversation.last_user
+    assert shadows(session, policy, Base(cut_off=" "))
 
 
 def test_a_base_that_writes_too_little_is_told_of(
@@ -117,12 +130,13 @@ def test_every_step_of_the_real_arm_is_repeated_with_all_that_was_changed(sessio
 
 
 @given(SIZES, SIZES)
-def test_a_reply_is_cut_to_the_size_and_used_once_where_there_are_enough(lengths: list[int], sizes: list[int]) -> None:
+def test_a_reply_stands_whole_and_its_last_tokens_carry_loss(lengths: list[int], sizes: list[int]) -> None:
     found = drawn(lengths)
     cut = cut_replies(found, sizes)
     by_id = {row.row_id: row for row in found}
     for row, size in zip(cut, sizes, strict=True):
-        assert row.tokens == by_id[row.row_id].tokens[: 3 + size]
+        assert row.tokens == by_id[row.row_id].tokens
+        assert row.targets <= size
     if fits_replies(found, sizes):
         assert [row.targets for row in cut] == sizes
         assert len({row.row_id for row in cut}) == len(sizes)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ethos.judging.labelled import CalibrationReply, shortage
+from ethos.judging.labelled import CalibrationReply, reaching_judge, shortage
 from ethos.judging.rubric import judge_many
 from ethos.judging.types import Judge
 from ethos.spec.conversation import Conversation
@@ -80,12 +80,12 @@ async def calibrate(
 ) -> Calibration:
     """Chooses question and cut on one half of the scenarios, and measures the AUC on the other.
 
-    A clause's own `ask` is the only question, whatever `questions` holds. Passes at an AUC of 0.75 or more
-    with the lower bound of its 95% interval above 0.5. Never raises for a poor judge: `reason` says what is
-    wrong.
+    A clause's own `ask` is the only question, whatever `questions` holds. Replies that fail the clause's checks are
+    left out, for of such the judge is never asked. Passes at an AUC of 0.75 or more with the lower bound of its
+    95% interval above 0.5. Never raises for a poor judge: `reason` says what is wrong.
     """
     candidates = (clause.ask,) if clause.ask is not None else tuple(questions)
-    own = [reply for reply in replies if reply.clause_id == clause.id]
+    own = reaching_judge(clause, replies)
     if fault := _too_little(candidates, own):
         return _failed(clause, judge, fault)
     choosing, measuring = halves(own)

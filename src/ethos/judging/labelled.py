@@ -10,7 +10,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ethos.errors import EthosError
-from ethos.spec.types import Spec
+from ethos.judging.checks import run_checks
+from ethos.spec.conversation import Conversation
+from ethos.spec.types import Clause, Spec
 
 REPLIES_NEEDED = 16  # good, and as many bad
 SCENARIOS_NEEDED = 4
@@ -26,6 +28,16 @@ class CalibrationReply:
     good: bool
 
 
+def reaching_judge(clause: Clause, replies: Sequence[CalibrationReply]) -> list[CalibrationReply]:
+    """The clause's own replies that pass its checks: of others the judge is never asked."""
+    return [
+        reply
+        for reply in replies
+        if reply.clause_id == clause.id
+        and all(check.passed for check in run_checks(clause, Conversation.user(reply.scenario), reply.reply))
+    ]
+
+
 def shortage(replies: Sequence[CalibrationReply]) -> str:
     """What one clause's distinct replies lack for a calibration; "" if nothing."""
     distinct = set(replies)
@@ -35,7 +47,7 @@ def shortage(replies: Sequence[CalibrationReply]) -> str:
     if good >= REPLIES_NEEDED and bad >= REPLIES_NEEDED and scenarios >= SCENARIOS_NEEDED:
         return ""
     return (
-        f"{good} good and {bad} bad replies over {scenarios} scenarios, "
+        f"{good} good and {bad} bad replies that pass its checks, over {scenarios} scenarios, "
         f"but {REPLIES_NEEDED} and {REPLIES_NEEDED} over {SCENARIOS_NEEDED} are needed"
     )
 
@@ -44,8 +56,9 @@ def load_calibration(path: Path | None, spec: Spec) -> list[CalibrationReply]:
     """Reads `{clause id: [{prompt: …, good: [...], bad: [...]}, …]}`; no file, no replies.
 
     Raises:
-    EthosError: if the file can't be read, names a clause that the spec hasn't, labels a reply both ways, or
-    has fewer than 16 good and 16 bad replies over 4 scenarios for a judged clause that it names.
+        EthosError: if the file can't be read, names a clause that the spec hasn't, labels a reply both ways, or
+            has fewer than 16 good and 16 bad replies over 4 scenarios for a judged clause that it names, not counting
+            those that fail the clause's checks.
     """
     if path is None:
         return []
@@ -62,7 +75,8 @@ def load_calibration(path: Path | None, spec: Spec) -> list[CalibrationReply]:
             for labelled, good in ((scenario.good, True), (scenario.bad, False))
             for reply in labelled
         ]
-        if known[clause_id].judged and (missing := shortage(own)):
+        clause = known[clause_id]
+        if clause.judged and (missing := shortage(reaching_judge(clause, own))):
             raise EthosError(f"{path}: clause {clause_id} has {missing}; add some, or leave the clause out")
         replies += own
     return replies

@@ -24,7 +24,7 @@ from ethos.spec.types import Clause, Spec
 SCENARIOS = 6
 PAIRS_PER_SCENARIO = 4
 DRAWS = 6  # of each kind
-LONGEST_RATIO = 2.0
+LONGEST_RATIO = 1.25
 _PARAMS = SamplingParams(max_tokens=100, temperature=0.9)
 
 
@@ -45,8 +45,10 @@ async def _replies_to(clause: Clause, spec: Spec, teacher: Sampler, prompt: Conv
     with_rule = load_few_shot("rule_reply", spec.language).fill({"rule": rule_of(clause, spec), "message": message})
     without = load_few_shot("plain_reply", spec.language).fill({"message": message})
     followed, plain = await asyncio.gather(*(_drawn(teacher, asked) for asked in (with_rule, without)))
-    good = [reply for reply in followed if all(result.passed for result in run_checks(clause, prompt, reply))]
-    bad = [reply for reply in plain if reply not in followed]
+    good, bad = (
+        [reply for reply in replies if all(result.passed for result in run_checks(clause, prompt, reply))]
+        for replies in (followed, [reply for reply in plain if reply not in followed])
+    )
     gains = await _gains(teacher, with_rule, without, [*good, *bad])
     good.sort(key=lambda reply: -gains[reply])
     bad.sort(key=lambda reply: gains[reply])
@@ -75,17 +77,17 @@ async def _gains(
 
 
 def _length_matched(good: Sequence[str], bad: Sequence[str]) -> list[tuple[str, str]]:
-    """Each good reply, in order, with the first bad one left of about its length."""
-    pairs, left = [], list(bad)
+    """Each good reply, in order, with the bad one left whose length is nearest, if that is near enough."""
+    pairs, left = [], {reply: len(words(reply)) for reply in bad}
     for reply in good:
-        match = next((other for other in left if are_length_matched(reply, other)), None)
-        if match is not None:
-            left.remove(match)
+        length = len(words(reply))
+        match = min(left, key=lambda other: abs(left[other] - length), default=None)
+        if match is not None and are_length_matched(length, left[match]):
+            del left[match]
             pairs.append((reply, match))
     return pairs
 
 
-def are_length_matched(one: str, other: str) -> bool:
-    """Whether neither of two replies has more than twice the other's words."""
-    lengths = len(words(one)), len(words(other))
-    return 0 < max(lengths) <= LONGEST_RATIO * min(lengths)
+def are_length_matched(one: int, other: int) -> bool:
+    """Whether two replies' words differ by no more than a quarter of the shorter."""
+    return 0 < max(one, other) <= LONGEST_RATIO * min(one, other)

@@ -111,16 +111,21 @@ async def shadows_of(
 
 
 async def _drawn(session: Session, base: FrozenStudent, policy: Policy, name: str, sizes: Sequence[int]) -> list[Row]:
-    """One draw of all prompts after the other, until they are enough for the sizes, or are very many."""
+    """One draw of all prompts after the other, until they are enough for the sizes, or are very many.
+
+    Replies that were cut off are left out of a draw, unless all of it were.
+    """
     chat = name == "demonstrations"
     texts = replay_prompts() if chat else [f"Write a page about {subject}." for subject in _SUBJECTS]
     prompts, as_row, fits = [Conversation.user(text) for text in texts], _as_reply if chat else _as_page, _FIT[name][0]
-    params = SamplingParams(max(sizes) if chat else _PAGE_TOKENS, temperature=0.8, seed=session.config.seed)
+    most_tokens = max(*sizes, session.config.tasting.max_tokens) if chat else _PAGE_TOKENS
+    params = SamplingParams(most_tokens, temperature=0.8, seed=session.config.seed)
     rows: dict[str, Row] = {}
     for draw in range(_MOST_DRAWS):
         drawn = await asyncio.gather(*(base.sample(prompt, params, (draw,)) for prompt in prompts))
-        made = [as_row(p, sample) for p, [sample] in zip(prompts, drawn, strict=True) if sample.text]
-        rows |= {row.id: row for row in made}
+        written = [(p, sample) for p, [sample] in zip(prompts, drawn, strict=True) if sample.text]
+        whole = [(p, sample) for p, sample in written if sample.finish_reason == "stop"] if chat else []
+        rows |= {row.id: row for row in (as_row(p, sample) for p, sample in whole or written)}
         if fits(_tokens(session, policy, name, list(rows.values())), sizes):
             break
     if not rows:
@@ -140,14 +145,18 @@ def fits_replies(found: Sequence[TokenRow], sizes: Sequence[int]) -> bool:
 
 
 def cut_replies(found: Sequence[TokenRow], sizes: Sequence[int]) -> list[TokenRow]:
-    """For each size the reply that is nearest to it and long enough, cut to it; where none is, the longest there is."""
+    """For each size the reply that is nearest to it and long enough; where none is, the longest there is.
+
+    A reply stands whole, and its last tokens carry the loss, so that its end is learnt as a real one's is.
+    """
     free = sorted(found, key=lambda row: row.targets)
     longest = free[-1]
     cut: dict[int, TokenRow] = {}
     for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
         place = bisect_left(free, sizes[index], key=lambda row: row.targets)
         row = free.pop(place) if place < len(free) else longest
-        cut[index] = TokenRow(row.row_id, row.tokens[: row.target_start + sizes[index]], row.target_start)
+        start = max(row.target_start, len(row.tokens) - sizes[index])
+        cut[index] = TokenRow(row.row_id, row.tokens, start)
     return [cut[index] for index in range(len(sizes))]
 
 
