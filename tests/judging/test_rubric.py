@@ -102,9 +102,11 @@ def test_many_verdicts_come_back_in_order(make, gives_reason):
     assert [round(v.score, 3) for v in verdicts] == [0.881, 0.269, 0.5]
 
 
-def test_an_endpoint_whose_likeliest_tokens_hold_neither_answer_leaves_the_reply_unscored(make, gives_reason):
+def test_an_endpoint_whose_likeliest_first_tokens_hold_neither_answer_is_sampled(make, gives_reason):
     class Endpoint(make.sampler):
         async def first_token_logprobs(self, prompt, candidates):
             return [-math.inf, -math.inf]
 
-    assert judged(Endpoint(lambda prompt, draw: "No"), gives_reason, "Blue.").score is None
+    verdict = judged(Endpoint(lambda prompt, draw: "Yes" if draw else "No"), gives_reason, "Blue.")
+    assert verdict.score == 0.8
+    assert "5 of 5 sampled answers" in verdict.evidence

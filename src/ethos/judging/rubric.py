@@ -1,9 +1,9 @@
 """The rubric judge: asks a model one narrow yes/no question about a reply and reads the odds of its answer.
 
 Log-probabilities where the model gives them (an in-process engine, or an endpoint that returns those of the
-first token), otherwise the share of yes among sampled answers. The question comes last: asked
-before the reply it is half forgotten by small models. Left out on purpose: the cut, which calibration finds for
-each clause.
+first token), otherwise, or where they hold neither answer, as with a model that thinks first, the share of yes among
+sampled answers. The question comes last: asked before the reply it is half forgotten by small models. Left out on
+purpose: the cut, which calibration finds for each clause.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ async def odds_of_yes(model: JudgeModel, prompt: Conversation, yes: str, no: str
         return _odds(scored_yes.total, scored_no.total), "log-probabilities"
     if isinstance(model, _FirstToken):
         logprobs = await model.first_token_logprobs(prompt, (yes, no))
-        if logprobs is not None:
-            return _odds(*logprobs), "log-probabilities"
+        odds = None if logprobs is None else _odds(*logprobs)
+        if odds is not None:
+            return odds, "log-probabilities"
     for max_tokens in (ANSWER_TOKENS, THOUGHT_TOKENS):
         params = SamplingParams(max_tokens=max_tokens, temperature=1.0)
         samples = await model.sample(prompt, params, draws=range(SAMPLED_ANSWERS))
