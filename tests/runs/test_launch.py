@@ -16,6 +16,9 @@ from ethos.progress import QuietProgress
 from ethos.runs.launch import RunOutcome, run
 from template_teacher import WREN, TemplateTeacher
 
+FILTERED = ("umbrella", "a short story in which")
+"""What the endpoint's content filter turns down: some messages, and one form of document."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -38,9 +41,9 @@ def config(address: str) -> dict[str, Any]:
         "spec": "spec.md",
         "models": {"student": "tiny", "teacher": teacher, "judge": teacher, "threads": 1},
         "scenarios": {
-            "train_per_clause": 5,
-            "taste_per_clause": 5,
-            "sealed_per_checked_clause": 5,
+            "train_per_clause": 6,
+            "taste_per_clause": 6,
+            "sealed_per_checked_clause": 6,
             "contrast_per_clause": 1,
         },
         "synthesis": {
@@ -63,10 +66,22 @@ def job(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Job]:
     (folder / "tiny" / "config.json").write_text(json.dumps(shape | {"max_position_embeddings": 4096}))
     (folder / "spec.md").write_text(WREN)
     with pytest.MonkeyPatch.context() as patch, EndpointServer(TemplateTeacher()) as server:
+        server.filtered = FILTERED
         patch.setenv("ETHOS_CACHE", str(folder / "cache"))
         (folder / "config.yaml").write_text(yaml.safe_dump(config(server.address)))
         outcome = run(folder / "config.yaml", folder / "runs", QuietProgress())
         yield Job(folder, server, json.loads(outcome.json.read_text(encoding="utf-8")))
+
+
+def test_what_the_endpoint_refuses_is_counted_noted_and_left_out(job: Job) -> None:
+    rejected = job.report["rejected"]
+    assert rejected["document: refused by the endpoint"] == 1
+    assert rejected["refused by the endpoint"] == 2  # both draws of a scenario, and no third
+    assert rejected["scenario without a usable message"] == 2
+    assert job.report["rows"]["demonstration"] > 0
+    [noted] = [failure for failure in job.report["failures"] if "refuses the request" in failure]
+    assert noted.startswith("a request to the teacher is left out: openai:")
+    assert "400: the prompt was filtered" in noted
 
 
 def test_a_damaged_report_is_written_anew_from_what_the_run_knows(job: Job) -> None:

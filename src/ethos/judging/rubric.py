@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 
 from ethos.judging.types import Judge, Verdict
 from ethos.judging.wording import Wording, conversation_text
-from ethos.models.types import Sampler, SamplingParams, TokenLogprobs
+from ethos.models.types import RequestRefused, Sampler, SamplingParams, TokenLogprobs
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause
 
@@ -68,7 +68,10 @@ async def odds_of_yes(model: JudgeModel, prompt: Conversation, yes: str, no: str
         scored_yes, scored_no = await model.score(prompt, (yes, no))
         return _odds(scored_yes.total, scored_no.total), "log-probabilities"
     if isinstance(model, _FirstToken):
-        logprobs = await model.first_token_logprobs(prompt, (yes, no))
+        try:
+            logprobs = await model.first_token_logprobs(prompt, (yes, no))
+        except RequestRefused as refused:
+            return None, str(refused)
         odds = None if logprobs is None else _odds(*logprobs)
         if odds is not None:
             return odds, "log-probabilities"
@@ -78,9 +81,10 @@ async def odds_of_yes(model: JudgeModel, prompt: Conversation, yes: str, no: str
         answers = [answer for sample in samples if (answer := parse_answer(sample.text, yes, no)) is not None]
         if answers:
             return sum(answers) / len(answers), f"{len(answers)} of {len(samples)} sampled answers"
-        if all(sample.finish_reason == "stop" for sample in samples):
+        if all(sample.finish_reason != "length" for sample in samples):
             break
-    return None, f"none of {len(samples)} sampled answers was {yes} or {no}"
+    refusal = next((sample.refusal for sample in samples if sample.refusal), "")
+    return None, refusal or f"none of {len(samples)} sampled answers was {yes} or {no}"
 
 
 def parse_answer(text: str, yes: str, no: str) -> bool | None:

@@ -15,11 +15,11 @@ from pydantic import BaseModel, Field
 
 from ethos.errors import EthosError
 from ethos.models.catalogue import OPENAI_KEY, Entry, Remote
-from ethos.models.endpoints.endpoint import Endpoint, RequestRefused, turns
+from ethos.models.endpoints.endpoint import Endpoint, turns
 from ethos.models.endpoints.limits import DEFAULT_LIMITS, Limits
 from ethos.models.endpoints.retry import DEFAULT_RETRIES, RetryPolicy
 from ethos.models.thinking import split_thinking
-from ethos.models.types import Sample, SamplingParams, Usage
+from ethos.models.types import RequestRefused, Sample, SamplingParams, Usage
 from ethos.spec.conversation import Conversation
 from ethos.store.canonical import digest
 
