@@ -112,9 +112,9 @@ async def verdicts(labels: Sequence[Mapping[str, Any]]) -> list[bool]:
             for item in labels
         )
     )
-    if strange := sorted({a.clause_id for a in found if a.odds is None}):
+    if silent := sorted({a.clause_id for a in found if a.odds is None}):
         raise SystemExit(
-            f"error: the judge has no word on some replies under {', '.join(strange)}: it failed its calibration, "
+            f"error: the judge has no word on some replies under {', '.join(silent)}: it failed its calibration, "
             "or the replies fail a check or are hollow; pick and label anew"
         )
     return [assessment.adherence == 1 for assessment in found]

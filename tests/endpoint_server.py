@@ -44,13 +44,14 @@ class Asked:
 
 class EndpointServer:
     """Runs in a thread between `with` and its end. `requests` holds what was asked, `faults` what is to go wrong;
-    each answer waits for `pause_s` first."""
+    a prompt that holds any of `filtered` is refused each time; each answer waits for `pause_s` first."""
 
     def __init__(self, sampler: Sampler, *, key: str | None = None, words: Sequence[str] = ()) -> None:
         """`key`: the only one that is let in; None lets all in. `words`: what `top_logprobs` tells of, by `score`."""
         self.sampler, self.key, self.words = sampler, key, words
         self.requests: list[Asked] = []
         self.faults: deque[Fault] = deque()
+        self.filtered: tuple[str, ...] = ()
         self.pause_s = 0.0
         self.most_at_once = 0
         self._at_once = 0
@@ -99,6 +100,8 @@ class EndpointServer:
                 return await self.faults.popleft()(asked)
             if self.key is not None and key != self.key:
                 return error(401, f"Incorrect API key provided: {key}.")
+            if any(text in str(asked.body["messages"]) for text in self.filtered):
+                return error(400, "the prompt was filtered")
             try:
                 return JSONResponse(await make(asked.body))
             except ValidationError as invalid:

@@ -1,6 +1,8 @@
 import asyncio
 from dataclasses import dataclass
 
+import pytest
+
 from ethos.judging.calibration import PASSING_AUC
 from ethos.judging.labelled import REPLIES_NEEDED, shortage
 from ethos.judging.near_misses import DRAWS, are_length_matched, generate_calibration
@@ -73,8 +75,9 @@ def test_what_the_teacher_writes_with_the_rule_and_without_is_no_near_miss(make)
     assert generated(make, make.sampler(lambda prompt, draw: "The same.")) == []
 
 
-def test_a_reply_that_was_cut_off_is_left_out(make):
-    assert generated(make, Teacher(write, finish="length")) == []
+@pytest.mark.parametrize("finish", ["length", "refused"])
+def test_a_reply_that_was_cut_off_or_refused_is_left_out(make, finish):
+    assert generated(make, Teacher(write, finish=finish)) == []
 
 
 def test_a_reply_without_a_counterpart_of_its_length_is_left_out(make):

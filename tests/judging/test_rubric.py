@@ -5,6 +5,7 @@ import pytest
 
 from ethos.judging.rubric import RubricJudge, judge_many, parse_answer
 from ethos.judging.wording import load_wording
+from ethos.models.types import RequestRefused, Sample, Usage
 from ethos.spec.conversation import Conversation
 
 ASKED = Conversation.user("Why is the sky blue?")
@@ -41,6 +42,23 @@ def test_extreme_odds_stay_within_bounds_and_missing_ones_are_unscored(make, giv
     assert judged(make.scorer(lambda reply: 5000.0), gives_reason, "Yes.").score == 1.0
     assert judged(make.scorer(lambda reply: -5000.0), gives_reason, "Yes.").score == 0.0
     assert judged(make.scorer(lambda reply: math.nan), gives_reason, "Yes.").score is None
+
+
+def test_a_reply_that_the_endpoint_will_not_look_at_is_unscored_with_its_reason(make, gives_reason):
+    class Endpoint(make.sampler):
+        async def first_token_logprobs(self, prompt, candidates):
+            raise RequestRefused("judge: filtered")
+
+    class SampledEndpoint(make.sampler):
+        async def sample(self, prompt, params, draws=(0,)):
+            self.calls.append(params)
+            return [Sample("", "refused", Usage(0, 0), draw, refusal="judge: filtered") for draw in draws]
+
+    for endpoint in (Endpoint(lambda prompt, draw: "Yes"), SampledEndpoint(lambda prompt, draw: "Yes")):
+        verdict = judged(endpoint, gives_reason, "Blue.")
+        assert verdict.score is None
+        assert verdict.evidence.startswith("judge: filtered")
+        assert len(endpoint.calls) <= 1
 
 
 def test_a_clause_without_a_question_is_unscored(make):
@@ -102,9 +120,11 @@ def test_many_verdicts_come_back_in_order(make, gives_reason):
     assert [round(v.score, 3) for v in verdicts] == [0.881, 0.269, 0.5]
 
 
-def test_an_endpoint_whose_likeliest_tokens_hold_neither_answer_leaves_the_reply_unscored(make, gives_reason):
+def test_an_endpoint_whose_likeliest_first_tokens_hold_neither_answer_is_sampled(make, gives_reason):
     class Endpoint(make.sampler):
         async def first_token_logprobs(self, prompt, candidates):
             return [-math.inf, -math.inf]
 
-    assert judged(Endpoint(lambda prompt, draw: "No"), gives_reason, "Blue.").score is None
+    verdict = judged(Endpoint(lambda prompt, draw: "Yes" if draw else "No"), gives_reason, "Blue.")
+    assert verdict.score == 0.8
+    assert "5 of 5 sampled answers" in verdict.evidence

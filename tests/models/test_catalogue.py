@@ -109,6 +109,21 @@ def test_a_directory_without_a_config_is_refused(tmp_path: Path) -> None:
         resolve(".", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 269060552\n", "git lfs pull"),
+        (b"\xff" * 8 + b"{}", "download it again"),
+        (b"", "download it again"),
+    ],
+    ids=["pointer", "cut off", "empty"],
+)
+def test_weights_that_are_not_whole_are_named_with_the_mend(tiny_directory: Path, content: bytes, says: str) -> None:
+    (tiny_directory / "model-2.safetensors").write_bytes(content)
+    with pytest.raises(EthosError, match=rf"model-2\.safetensors: .*{says}"):
+        resolve(str(tiny_directory), Path())
+
+
 def test_an_entry_never_holds_the_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(ANTHROPIC_KEY, "sesame")
     assert "sesame" not in repr(resolve("anthropic:claude", tmp_path))

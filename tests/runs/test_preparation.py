@@ -1,11 +1,16 @@
-"""What comes out empty is said."""
+"""What comes out empty is said, and what calibration measures on is kept."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ethos.runs.preparation import missing_rows, sources_of
+from ethos.judging.clause_reading import ClauseReading
+from ethos.models.types import Sample, SamplingParams, Usage
+from ethos.runs.preparation import labelled_replies, missing_rows, sources_of
+from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
 from ethos.spec.parse import parse_text
 from ethos.spec.scenarios import Family, Scenario
@@ -50,3 +55,34 @@ def test_a_contrast_is_no_demonstration_of_its_clause() -> None:
 def test_nothing_is_said_where_nothing_is_missing() -> None:
     rows = [row(recipe, id_) for recipe in ("documents", "demonstrations", "replay") for id_ in ("name", "short")]
     assert missing_rows(job(), rows) == []
+
+
+class Moody:
+    """Refuses its first draw of all, and answers it ever after."""
+
+    name, fingerprint = "moody", "moody"
+    refused = False
+
+    async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
+        samples = [Sample(f"It {prompt.digest()[:6]} {draw}.", "stop", Usage(1, 1), draw) for draw in draws]
+        if not self.refused:
+            self.refused = True
+            samples[0] = Sample("", "refused", Usage(0, 0), draws[0], refusal="moody: not that")
+        return samples
+
+
+def test_what_an_endpoint_answers_later_changes_no_labelled_reply(session: Session) -> None:
+    spec = parse_text("# Wren\n\n## Short {#short}\n\nIt keeps it short.\n", "Wren", Path("s.md"))
+    clause_id = spec.clauses[0].id
+    family = Family(clause_id, "a lamp", "chat", "train")
+    scenarios = [Scenario(family, Conversation.user(f"Is it the {n}th?")) for n in range(6)]
+    teacher = Moody()
+
+    def found() -> object:
+        readings = {clause_id: ClauseReading("", ("Is it short?",))}
+        judged = replace(session, spec=spec)
+        return asyncio.run(labelled_replies(judged, spec.clauses, readings, scenarios, teacher))
+
+    first = found()
+    assert teacher.refused
+    assert found() == first

@@ -49,7 +49,7 @@ def show_report(name: str) -> None:
     except FileNotFoundError as error:
         raise EthosError(f"{run.path}: has no report yet; it is written when `ethos run` is through") from error
     except ValueError as error:
-        raise EthosError(f"{run.report_json}: the file is damaged; remove it and run `ethos run` again") from error
+        raise EthosError(f"{run.report_json}: the file is damaged; `ethos run` again writes it anew") from error
     _print_report(report, run.path, run.report_html, run.report_json)
 
 

@@ -1,9 +1,9 @@
 """The rubric judge: asks a model one narrow yes/no question about a reply and reads the odds of its answer.
 
 Log-probabilities where the model gives them (an in-process engine, or an endpoint that returns those of the
-first token), otherwise the share of yes among sampled answers. The question comes last: asked
-before the reply it is half forgotten by small models. Left out on purpose: the cut, which calibration finds for
-each clause.
+first token), otherwise, or where they hold neither answer, as with a model that thinks first, the share of yes among
+sampled answers. The question comes last: asked before the reply it is half forgotten by small models. Left out on
+purpose: the cut, which calibration finds for each clause.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 
 from ethos.judging.types import Judge, Verdict
 from ethos.judging.wording import Wording, conversation_text
-from ethos.models.types import Sampler, SamplingParams, TokenLogprobs
+from ethos.models.types import RequestRefused, Sampler, SamplingParams, TokenLogprobs
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause
 
@@ -68,18 +68,23 @@ async def odds_of_yes(model: JudgeModel, prompt: Conversation, yes: str, no: str
         scored_yes, scored_no = await model.score(prompt, (yes, no))
         return _odds(scored_yes.total, scored_no.total), "log-probabilities"
     if isinstance(model, _FirstToken):
-        logprobs = await model.first_token_logprobs(prompt, (yes, no))
-        if logprobs is not None:
-            return _odds(*logprobs), "log-probabilities"
+        try:
+            logprobs = await model.first_token_logprobs(prompt, (yes, no))
+        except RequestRefused as refused:
+            return None, str(refused)
+        odds = None if logprobs is None else _odds(*logprobs)
+        if odds is not None:
+            return odds, "log-probabilities"
     for max_tokens in (ANSWER_TOKENS, THOUGHT_TOKENS):
         params = SamplingParams(max_tokens=max_tokens, temperature=1.0)
         samples = await model.sample(prompt, params, draws=range(SAMPLED_ANSWERS))
         answers = [answer for sample in samples if (answer := parse_answer(sample.text, yes, no)) is not None]
         if answers:
             return sum(answers) / len(answers), f"{len(answers)} of {len(samples)} sampled answers"
-        if all(sample.finish_reason == "stop" for sample in samples):
+        if all(sample.finish_reason != "length" for sample in samples):
             break
-    return None, f"none of {len(samples)} sampled answers was {yes} or {no}"
+    refusal = next((sample.refusal for sample in samples if sample.refusal), "")
+    return None, refusal or f"none of {len(samples)} sampled answers was {yes} or {no}"
 
 
 def parse_answer(text: str, yes: str, no: str) -> bool | None:

@@ -1,5 +1,6 @@
 """Frozen models through the response cache: nothing is asked twice, every call is in the ledger, and the budget is
-reserved before a call and settled after it. Samples of the changing policy don't come through here.
+reserved before a call and settled after it. What an endpoint refuses comes back as a sample that says so, and is not
+stored. Samples of the changing policy don't come through here.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 from ethos.models.endpoints import Endpoint, LogprobsRefused, OpenAIEndpoint
-from ethos.models.types import Model, Sample, Sampler, SamplingParams, TokenLogprobs, Usage
+from ethos.models.refusals import Refusals
+from ethos.models.types import Model, RequestRefused, Sample, Sampler, SamplingParams, TokenLogprobs, Usage
 from ethos.spec.conversation import Conversation
 from ethos.store.budget import Budget
 from ethos.store.cache import ResponseCache, response_key
-from ethos.store.canonical import digest
+from ethos.store.canonical import canonical_json, digest
 from ethos.store.ledger import Ledger, ModelCall
 
 _BYTES_PER_TOKEN = 3
@@ -57,6 +59,11 @@ class _Ask:
     meta: Mapping[str, Any]
     most: Usage
 
+    @property
+    def settings(self) -> str:
+        """What it is asked with, beside the prompt: the same for all requests of a stage."""
+        return canonical_json(self.meta["params"]) if self.meta["kind"] == "sample" else "score"
+
 
 _MakeAnswers = Callable[[list[int]], Awaitable[list[dict[str, Any]]]]
 """From positions among the asks to their answers, JSON-ready, each with its `usage`."""
@@ -75,10 +82,12 @@ class CachedSampler(Generic[M]):
         role: str,
         budget: Budget | None = None,
         price: Price = FREE,
+        refusals: Refusals | None = None,
     ) -> None:
         self.name, self.fingerprint = model.name, model.fingerprint
         self.model, self.role, self.purpose = model, role, ""
         self._cache, self._ledger, self._budget, self._price = cache, ledger, budget, price
+        self._refusals = refusals or Refusals()
 
     def with_purpose(self, purpose: str) -> Self:
         """The same model, its calls counted under that purpose."""
@@ -92,7 +101,8 @@ class CachedSampler(Generic[M]):
         """One sample for each index in `draws`, in that order; `Sample.call` is its key in the cache.
 
         Draws that nobody has made or is making are made in one inner call. An `attempt` above 0 asks again for the
-        same draw, with other noise. Raises BudgetSpent, before the call, if it would go past the budget.
+        same draw, with other noise. Raises BudgetSpent, before the call, if it would go past the budget, and EthosError
+        if most draws with these `params` are refused.
         """
         asked = params.to_dict()
         most = Usage(_estimated_tokens(prompt), params.max_tokens)
@@ -137,7 +147,12 @@ class CachedSampler(Generic[M]):
 
         async def one(index: int) -> dict[str, Any]:
             ask, together = asks[index], shared or _Together(paid)
-            raw, hit = await self._cache.once(ask.key, lambda: together.answer(index), ask.meta)
+            self._refusals.ask(ask.settings)
+            try:
+                raw, hit = await self._cache.once(ask.key, lambda: together.answer(index), ask.meta)
+            except RequestRefused as refused:
+                self._refusals.refuse(ask.settings, refused)
+                return _refused(ask, refused)
             answer: dict[str, Any] = json.loads(raw)
             if hit:
                 hits.append(self._call(ask.key, Usage(**answer["usage"]), cached=True))
@@ -206,7 +221,10 @@ class CachedFirstTokenSampler(CachedSampler[FirstTokenSampler]):
     """A frozen endpoint that may give the log-probabilities of a reply's first token."""
 
     async def first_token_logprobs(self, prompt: Conversation, candidates: Sequence[str]) -> list[float] | None:
-        """In the order of `candidates`: minus infinity for one not among the likeliest; None if none are given."""
+        """In the order of `candidates`: minus infinity for one not among the likeliest; None if none are given.
+
+        Raises RequestRefused if the endpoint won't answer.
+        """
         usage = Usage(_estimated_tokens(prompt), 1)
         ask = self._ask("score", prompt, {"first_token": list(candidates)}, usage)
 
@@ -222,6 +240,8 @@ class CachedFirstTokenSampler(CachedSampler[FirstTokenSampler]):
             (answer,) = await self._answers([ask], make)
         except LogprobsRefused:  # that is no answer: nothing is stored, and another server may tell
             return None
+        if "refusal" in answer:
+            raise RequestRefused(answer["refusal"])
         if "raw" in answer and isinstance(self.model, OpenAIEndpoint):
             return self.model.read_first_token(answer["raw"], candidates)
         if answer["logprobs"] is None:
@@ -236,6 +256,7 @@ def cached(
     role: str,
     budget: Budget | None = None,
     price: Price = FREE,
+    refusals: Refusals | None = None,
 ) -> CachedSampler[Any]:
     """A frozen model with as much of it cached as it can do: score, tell first tokens, or only sample."""
     kind: Any = CachedSampler
@@ -243,7 +264,7 @@ def cached(
         kind = CachedModel
     elif hasattr(model, "first_token_logprobs"):
         kind = CachedFirstTokenSampler
-    wrapped: CachedSampler[Any] = kind(model, cache, ledger, role, budget, price)
+    wrapped: CachedSampler[Any] = kind(model, cache, ledger, role, budget, price, refusals)
     return wrapped
 
 
@@ -272,8 +293,14 @@ class _Together:
 def _to_store(sample: Sample) -> dict[str, Any]:
     """What an endpoint answered, as it came; of a model in this process, what it sampled."""
     if sample.raw is None:
-        return {name: value for name, value in asdict(sample).items() if name not in ("raw", "call")}
+        return {name: value for name, value in asdict(sample).items() if name not in ("raw", "call", "refusal")}
     return {"raw": sample.raw, "draw": sample.draw, "usage": asdict(sample.usage)}
+
+
+def _refused(ask: _Ask, refused: RequestRefused) -> dict[str, Any]:
+    """In the place of an answer: what the endpoint said."""
+    usage = asdict(Usage(0, 0))
+    return {"text": "", "finish_reason": "refused", "usage": usage, "draw": ask.meta["draw"], "refusal": str(refused)}
 
 
 def _estimated_tokens(prompt: Conversation) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from ethos.errors import EthosError
 
 _HEADER_LENGTH_BYTES = 8
+_LFS_POINTER = b"version "  # how the file begins that git keeps in the place of a large one
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Shape:
 def read_shape(directory: Path) -> Shape:
     """The shape of a Hugging Face directory, from config.json and the headers of its safetensors files.
 
-    Raises EthosError if config.json is missing or doesn't describe a decoder that we can size.
+    Raises EthosError if config.json is missing or doesn't describe a decoder that we can size, or if a safetensors
+    file isn't whole.
     """
     path = directory / "config.json"
     try:
@@ -62,10 +64,17 @@ def read_shape(directory: Path) -> Shape:
 
 def _count_parameters(directory: Path) -> int:
     """Numbers in all tensors; a file's header names each tensor's shape (github.com/huggingface/safetensors)."""
-    total = 0
-    for path in sorted(directory.glob("*.safetensors")):
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(_HEADER_LENGTH_BYTES), "little")
-            header: dict[str, Any] = json.loads(file.read(length))
-        total += sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    return total
+    headers = [_read_header(path) for path in sorted(directory.glob("*.safetensors"))]
+    return sum(prod(header[name]["shape"]) for header in headers for name in header if name != "__metadata__")
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        start = file.read(_HEADER_LENGTH_BYTES)
+        if start == _LFS_POINTER:
+            raise EthosError(f"{path}: is a git-lfs pointer, not the weights; run `git lfs pull` in {path.parent}")
+        length = int.from_bytes(start, "little")
+        if not 0 < length <= path.stat().st_size - len(start):
+            raise EthosError(f"{path}: is cut off, or no safetensors file; download it again")
+        header: dict[str, Any] = json.loads(file.read(length))
+        return header

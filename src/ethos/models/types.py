@@ -9,11 +9,15 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "refused"]
 
 
 class PromptTooLong(EthosError):
     """Prompt and reply don't fit the model's context."""
+
+
+class RequestRefused(EthosError):
+    """An endpoint won't answer this request, and would not if it were asked again at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Sample:
     thinking: str | None = None  # what stood between <think> and </think>
     raw: str | None = field(default=None, compare=False, repr=False)  # what an endpoint answered, as it came
     call: str = ""  # key in the response cache, once it has been through one
+    refusal: str = ""  # why an endpoint gave no reply at all: `finish_reason` is "refused" then, `text` empty
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,11 +100,15 @@ def _controls(session: Session) -> Controls:
 
 
 def _finished(session: Session) -> RunOutcome | None:
-    """The outcome of a run that has its report already."""
+    """The outcome of a run that has its report already; None if there is none, or none that can be read."""
     status, run_dir = session.stages.status(), session.run
     if status is None or status.state != "done" or not run_dir.report_json.exists():
         return None
-    report = json.loads(run_dir.report_json.read_text(encoding="utf-8"))
+    try:
+        report = json.loads(run_dir.report_json.read_text(encoding="utf-8"))
+    except ValueError:
+        session.ui.warn(f"{run_dir.report_json}: the file is damaged; the report is written anew")
+        return None
     return RunOutcome(run_dir.path, report, run_dir.report_html, run_dir.report_json)
 
 

@@ -14,6 +14,7 @@ from ethos.models.endpoints import Endpoint, Limits, RetryPolicy, open_endpoint
 from ethos.models.engine import Engine
 from ethos.models.loading import load
 from ethos.models.local import fingerprint, local_directory
+from ethos.models.refusals import Refusals
 from ethos.models.templates import ChatTemplate
 from ethos.models.types import Sample, Sampler, SamplingParams, TokenLogprobs, Usage
 from ethos.models.worker import Worker, compute_worker
@@ -133,7 +134,8 @@ class ModelShelf:
             self._endpoints[name].gate = session.gate
         model: Sampler = await self.engine(name) if entry.kind == "local" else self._endpoints[name]
         price = Price(settings.prompt_usd_per_mtok, settings.completion_usd_per_mtok)
-        return cached(model, session.cache, session.ledger, role, session.budget, price)
+        refusals = Refusals(lambda why: session.note_failure(f"a request to the {role} is left out: {why}"))
+        return cached(model, session.cache, session.ledger, role, session.budget, price, refusals)
 
     async def base_student(self, session: Session) -> FrozenStudent:
         """The student before training, as it answers under the run's choice of system message."""

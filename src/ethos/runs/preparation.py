@@ -186,21 +186,38 @@ async def labelled_replies(
     scenarios: Sequence[Scenario],
     teacher: Sampler,
 ) -> dict[str, Labelled]:
-    """For each judged clause its questions and labelled replies: those of the user's file, else the teacher's."""
+    """For each judged clause its questions and labelled replies: those of the user's file, else the teacher's.
+
+    They are kept: what an endpoint refused to write in one sitting may not change the calibration in the next.
+    """
     judged = [clause for clause in clauses if clause.judged]
+    train = [s for s in scenarios if s.family.pool == "train" and not s.family.contrast]
 
-    async def one(clause: Clause) -> Labelled:
-        labelled = [reply for reply in session.labelled if reply.clause_id == clause.id]
-        if not labelled:
-            train = [s for s in scenarios if s.clause_id == clause.id and s.family.pool == "train"]
-            prompts = [s.prompt for s in train if not s.family.contrast]
-            labelled = await generate_calibration(clause, session.spec, teacher, prompts)
-        bar.advance(1)
-        return readings[clause.id].questions, labelled
+    async def make() -> Json:
+        with session.ui.stage("gathering labelled replies", total=len(judged), unit="clauses") as bar:
 
-    with session.ui.stage("gathering labelled replies", total=len(judged), unit="clauses") as bar:
-        found = await asyncio.gather(*(one(clause) for clause in judged))
-    return {clause.id: pair for clause, pair in zip(judged, found, strict=True)}
+            async def one(clause: Clause) -> Json:
+                labelled = [reply for reply in session.labelled if reply.clause_id == clause.id]
+                if not labelled:
+                    prompts = [s.prompt for s in train if s.clause_id == clause.id]
+                    labelled = await generate_calibration(clause, session.spec, teacher, prompts)
+                bar.advance(1)
+                return [asdict(reply) for reply in labelled]
+
+            found = await asyncio.gather(*(one(clause) for clause in judged))
+        return {clause.id: replies for clause, replies in zip(judged, found, strict=True)}
+
+    inputs: Json = [
+        session.spec.digest,
+        [clause.id for clause in judged],
+        [scenario.id for scenario in train],
+        teacher.fingerprint,
+    ]
+    payload = await session.once("labelled replies", inputs, make)
+    return {
+        clause.id: (readings[clause.id].questions, [CalibrationReply(**reply) for reply in payload[clause.id]])
+        for clause in judged
+    }
 
 
 async def rows_of(

@@ -21,7 +21,7 @@ from ethos.spec.language import language_name
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause, Frame
 from ethos.store.rows import DemonstrationRow, Lineage, Row
-from ethos.synthesis.types import Cast, Job, in_order, wording
+from ethos.synthesis.types import REFUSED, Cast, Job, in_order, wording
 
 _COPIED_WORDS = 10  # a run of so many words of an example or of the spec's prose; a name and its title are fewer
 _EXAMPLES = 4  # shown to the teacher
@@ -61,10 +61,11 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
     passing: list[tuple[float, Sample, tuple[Verdict, ...]]] = []
     while len({sample.text for _, sample, _ in passing}) < settings.kept and len(samples) < settings.max_draws:
         draws = range(len(samples), min(len(samples) + settings.draws, settings.max_draws))
-        for sample in await cast.teacher.sample(asked, params, draws):
-            samples.append(sample)
+        drawn = await cast.teacher.sample(asked, params, draws)
+        samples += drawn
+        for sample in drawn:
             if sample.finish_reason != "stop":
-                job.rejected["cut off"] += 1
+                job.rejected[REFUSED if sample.refusal else "cut off"] += 1
                 continue
             if examples.found(sample.text) or spec_text.found(sample.text):
                 job.rejected[f"{clause.id}: copies the spec"] += 1
@@ -74,6 +75,8 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
                 job.rejected[f"{clause.id}: {rejection}"] += 1
             else:
                 passing.append((odds, sample, verdicts))
+        if all(sample.refusal for sample in drawn):
+            break  # it is the prompt that is refused, so no other draw will pass
     if not passing:
         job.rejected["scenario without a passing draw"] += 1
     best_first = sorted(passing, key=lambda found: (-found[0], len(found[1].text)))
@@ -89,7 +92,7 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
                 family=scenario.family.id,
                 pool=scenario.family.pool,
                 contrast=scenario.family.contrast,
-                calls=tuple(s.call for s in samples),
+                calls=tuple(s.call for s in samples if not s.refusal),
                 verdicts=tuple(asdict(verdict) for verdict in verdicts),
                 tokens=sum(s.usage.prompt_tokens + s.usage.completion_tokens for s in samples),
             ),

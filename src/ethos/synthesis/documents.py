@@ -14,7 +14,7 @@ from ethos.spec.frame import frame
 from ethos.spec.language import language_name, sentences, words
 from ethos.spec.types import Clause
 from ethos.store.rows import DocumentRow, Lineage, Row
-from ethos.synthesis.types import Cast, Job, in_order, lines_of, wording
+from ethos.synthesis.types import REFUSED, Cast, Job, in_order, lines_of, wording
 
 _FEWEST_WORDS = 40
 _META = re.compile(
@@ -82,7 +82,7 @@ async def _document(job: Job, cast: Cast, clause: Clause, form: str, index: int)
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
     [sample] = await cast.teacher.sample(asked, params, (index,))
     text = sample.text if sample.finish_reason == "stop" else whole_sentences(sample.text)
-    reason = fault(text)
+    reason = REFUSED if sample.refusal else fault(text)
     if reason is not None:
         job.rejected[f"document: {reason}"] += 1
         return None

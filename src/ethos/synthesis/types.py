@@ -22,6 +22,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PROMPTS = Path(__file__).with_name("prompts")
+REFUSED = "refused by the endpoint"
+"""Why something was not kept, for `Job.rejected`."""
+
 _AT_ONCE = 128
 
 

@@ -14,7 +14,8 @@ from ethos.models.cached import CachedFirstTokenSampler, CachedSampler, cached
 from ethos.models.catalogue import OPENAI_KEY, resolve
 from ethos.models.endpoints import Limits, OpenAIEndpoint, RetryPolicy
 from ethos.models.endpoints.limits import DEFAULT_LIMITS
-from ethos.models.types import SamplingParams
+from ethos.models.refusals import Refusals
+from ethos.models.types import RequestRefused, Sample, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.store.cache import ResponseCache
 from ethos.store.ledger import Ledger
@@ -94,9 +95,71 @@ def test_a_prompt_that_is_refused_says_nothing_of_the_next(
     judge: CachedFirstTokenSampler, server: EndpointServer
 ) -> None:
     server.faults.append(fails(400, "this prompt was filtered"))
-    with pytest.raises(EthosError, match="this prompt was filtered"):
+    with pytest.raises(RequestRefused, match="this prompt was filtered"):
         asyncio.run(twice(judge))
     assert None not in asyncio.run(twice(judge))
+
+
+def test_a_refused_draw_says_so_costs_nothing_and_is_not_stored(
+    teacher: CachedSampler[OpenAIEndpoint], server: EndpointServer, cache: ResponseCache, ledger: Ledger
+) -> None:
+    async def story() -> tuple[list[Sample], list[Sample]]:
+        await teacher.sample(PROMPT, PARAMS, (0,))
+        server.faults.append(fails(400, "this prompt was filtered"))
+        first, again = [await teacher.sample(PROMPT, PARAMS, (0, 1)) for _ in range(2)]
+        await teacher.model.close()
+        return first, again
+
+    first, again = asyncio.run(story())
+    assert [(s.draw, s.text, s.finish_reason) for s in first] == [(0, "Hello there", "stop"), (1, "", "refused")]
+    assert "this prompt was filtered" in first[1].refusal
+    assert [s.finish_reason for s in again] == ["stop", "stop"]
+    assert again[1].refusal == ""
+    assert ledger.total().calls - ledger.total().cached == 2
+
+
+@pytest.mark.parametrize(("answered", "stops"), [(0, True), (7, True), (8, False)])
+def test_where_most_requests_of_a_kind_are_refused_the_endpoints_own_sentence_ends_it(
+    server: EndpointServer, cache: ResponseCache, ledger: Ledger, answered: int, stops: bool
+) -> None:
+    """Those that the cache answers count: a next sitting asks again for what was refused alone."""
+
+    async def story() -> None:
+        for draws, refused in ((range(answered), 0), (range(answered + 8), 8)):
+            sitting = cached(endpoint(server), cache, ledger, "teacher")
+            server.faults.extend([fails(400, "this model takes no seed")] * refused)
+            try:
+                drawn = await sitting.sample(PROMPT, PARAMS, draws)
+            finally:
+                await sitting.model.close()
+            assert [s.finish_reason for s in drawn] == ["stop"] * answered + ["refused"] * refused
+
+    if stops:
+        with pytest.raises(EthosError, match="400: this model takes no seed") as raised:
+            asyncio.run(story())
+        assert not isinstance(raised.value, RequestRefused)
+    else:
+        asyncio.run(story())
+
+
+def test_requests_with_other_settings_are_another_kind_and_its_first_refusal_is_noted(
+    server: EndpointServer, cache: ResponseCache, ledger: Ledger
+) -> None:
+    noted: list[str] = []
+    teacher = cached(endpoint(server), cache, ledger, "teacher", refusals=Refusals(noted.append))
+
+    async def story() -> None:
+        await teacher.sample(PROMPT, PARAMS, range(20))
+        server.faults.extend([fails(400, "at most 1024 tokens")] * 9)
+        try:
+            await teacher.sample(PROMPT, SamplingParams(max_tokens=2048), range(9))
+        finally:
+            await teacher.model.close()
+
+    with pytest.raises(EthosError, match="at most 1024 tokens"):
+        asyncio.run(story())
+    assert len(noted) == 1
+    assert "at most 1024 tokens" in noted[0]
 
 
 def test_while_the_gate_is_closed_no_request_is_begun_not_even_one_that_waits_its_turn(

@@ -119,13 +119,15 @@ def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
     ("fault", "mend"),
     [
         (fails(400, "temperature: too hot"), "temperature: too hot.*sampling parameters"),
+        (fails(400, "Your credit balance is too low"), "credit balance is too low.*top up"),
         (fails(401), "_API_KEY"),
+        (fails(402, "pay first"), "pay first.*top up"),
         (fails(403), "get access"),
         (fails(404, "no model m"), "no model m.*mend the name"),
         (fails(422, "unknown field"), "unknown field"),
         (fails(429, "quota", {"Retry-After": "86400"}), "quota"),
     ],
-    ids=["400", "401", "403", "404", "422", "a day to wait"],
+    ids=["400", "no credit", "401", "402", "403", "404", "422", "a day to wait"],
 )
 def test_what_cannot_pass_is_asked_once_and_names_the_mend(
     connect: Connect, server: EndpointServer, fault: Fault, mend: str
@@ -182,8 +184,8 @@ def test_what_other_draws_cost_is_kept_when_one_fails_and_the_key_is_nowhere_on_
             finally:
                 cache.close()
 
-    server.faults.append(fails(400, "bad key {key}"))
-    with pytest.raises(EthosError, match="refuses the request"):
+    server.faults.append(fails(404, "bad key {key}"))
+    with pytest.raises(EthosError, match="no such model"):
         draw_three()
     assert [s.draw for s in draw_three()] == [0, 1, 2]
     assert len(server.requests) == 4

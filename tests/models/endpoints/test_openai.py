@@ -7,6 +7,7 @@ from endpoint_server import EndpointServer, answered, fails, says
 from ethos.errors import EthosError
 from ethos.models.catalogue import ANTHROPIC_KEY, OPENAI_KEY, Entry, Remote, resolve
 from ethos.models.endpoints import OpenAIEndpoint, RetryPolicy
+from ethos.models.endpoints.openai import MISSES
 from ethos.models.types import SamplingParams
 from ethos.spec.conversation import Conversation
 
@@ -48,6 +49,23 @@ def test_an_endpoint_that_refuses_to_tell_logprobs_is_asked_for_them_once(
     assert first_token(endpoint, "Yes", "No") is None
     assert first_token(endpoint, "Yes", "No") is None
     assert len(server.requests) == 1
+
+
+def test_a_model_that_begins_with_something_else_is_no_longer_asked_for_logprobs(
+    endpoint: OpenAIEndpoint, server: EndpointServer
+) -> None:
+    for _ in range(MISSES):
+        assert first_token(endpoint, "Maybe") == [-math.inf]
+    assert first_token(endpoint, "Maybe") is None
+    assert len(server.requests) == MISSES
+
+
+def test_a_model_that_began_with_a_candidate_once_goes_on_being_asked(
+    endpoint: OpenAIEndpoint, server: EndpointServer
+) -> None:
+    for candidate in ["Maybe"] * (MISSES - 1) + ["Yes"] + ["Maybe"] * MISSES:
+        assert first_token(endpoint, candidate) is not None
+    assert len(server.requests) == 2 * MISSES
 
 
 def test_a_default_is_not_sent_and_draws_have_seeds_of_their_own(

@@ -14,7 +14,7 @@ from ethos.errors import EthosError
 from ethos.models.catalogue import Entry, endpoint_fingerprint
 from ethos.models.endpoints.limits import Limiter, Limits
 from ethos.models.endpoints.retry import CallFailed, RetryPolicy, retry_after_s
-from ethos.models.types import Sample, SamplingParams
+from ethos.models.types import RequestRefused, Sample, SamplingParams
 from ethos.spec.conversation import Conversation
 
 _REDACTED = "[key]"
@@ -23,11 +23,7 @@ _SHORTEST_SECRET = 12  # shorter ones are stand-ins for servers that want none, 
 
 
 class EndpointFailed(EthosError):
-    """An endpoint gave no usable answer, retries included, but may yet: a caller may count it and go on."""
-
-
-class RequestRefused(EthosError):
-    """An endpoint won't answer this request, and would not answer it again."""
+    """An endpoint gave no usable answer, retries included, but may yet: the run ends, and can go on later."""
 
 
 class Endpoint(ABC):
@@ -51,7 +47,8 @@ class Endpoint(ABC):
 
         Raises:
             EndpointFailed: if no usable answer came, after all retries.
-            EthosError: if the endpoint refuses the key, the model or the request.
+            RequestRefused: if the endpoint refuses a request.
+            EthosError: if it refuses the key or the model, or wants to be paid.
         """
         bodies = await asyncio.gather(*(self._draw(prompt, params, draw) for draw in draws))
         return [self.read(body, draw) for body, draw in zip(bodies, draws, strict=True)]
@@ -157,6 +154,11 @@ class Endpoint(ABC):
             )
         if status == 404:
             return EthosError(f"{self.name}: the endpoint has no such model or path (404: {quoted}); mend the name")
+        if status == 402 or "credit balance" in quoted.casefold():  # Anthropic's API says that with a 400
+            return EthosError(
+                f"{self.name}: the endpoint wants to be paid ({status}: {quoted}); "
+                "top up the account and run again: the answers so far are kept"
+            )
         return RequestRefused(
             f"{self.name}: the endpoint refuses the request ({status}: {quoted}); "
             "use a model and sampling parameters that it takes"

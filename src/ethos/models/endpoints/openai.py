@@ -15,16 +15,19 @@ from pydantic import BaseModel, Field
 
 from ethos.errors import EthosError
 from ethos.models.catalogue import OPENAI_KEY, Entry, Remote
-from ethos.models.endpoints.endpoint import Endpoint, RequestRefused, turns
+from ethos.models.endpoints.endpoint import Endpoint, turns
 from ethos.models.endpoints.limits import DEFAULT_LIMITS, Limits
 from ethos.models.endpoints.retry import DEFAULT_RETRIES, RetryPolicy
 from ethos.models.thinking import split_thinking
-from ethos.models.types import Sample, SamplingParams, Usage
+from ethos.models.types import RequestRefused, Sample, SamplingParams, Usage
 from ethos.spec.conversation import Conversation
 from ethos.store.canonical import digest
 
 TOP_LOGPROBS = 20
 """The most that the protocol allows."""
+
+MISSES = 8
+"""First tokens without a candidate, and none yet with one: the model begins with something else, such as a thought."""
 
 _NO_KEY = "none-needed"  # the SDK wants one, a server on this machine doesn't
 _VENDOR = ".openai.com"
@@ -83,7 +86,8 @@ class OpenAIEndpoint(Endpoint):
             raise EthosError(f"{entry.name}: no OpenAI-compatible endpoint; write openai:BASE_URL#MODEL")
         super().__init__(entry, os.environ.get(OPENAI_KEY) or _NO_KEY, retries, limits)
         self._remote = entry.source
-        self.tells_logprobs = True  # until it has refused to
+        self.tells_logprobs = True  # until it has refused to, or they proved useless
+        self._misses, self._has_hit = 0, False
 
     async def first_token_logprobs(self, prompt: Conversation, candidates: Sequence[str]) -> list[float] | None:
         """Natural-log probability that the reply begins with each candidate, at temperature 1.
@@ -99,7 +103,8 @@ class OpenAIEndpoint(Endpoint):
     async def first_token_body(self, prompt: Conversation) -> str:
         """The answer that tells of the first token, as it came.
 
-        Raises LogprobsRefused if the endpoint tells none of any token; it is asked once.
+        Raises LogprobsRefused if the endpoint tells none of any token, which it is asked once, or if its first tokens
+        hold no candidate.
         """
         if self.tells_logprobs:
             try:
@@ -117,7 +122,11 @@ class OpenAIEndpoint(Endpoint):
         if logprobs is None or not logprobs.content or not logprobs.content[0].top_logprobs:
             return None
         top = logprobs.content[0].top_logprobs
-        return [_log_sum(t.logprob for t in top if t.token.strip() == c) for c in candidates]
+        found = [_log_sum(t.logprob for t in top if t.token.strip() == c) for c in candidates]
+        self._has_hit |= max(found) > -math.inf
+        self._misses += not self._has_hit
+        self.tells_logprobs &= self._misses < MISSES
+        return found
 
     async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> str:
         return await self._complete(prompt, self._asked(params, draw))
