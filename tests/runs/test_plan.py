@@ -17,8 +17,8 @@ from ethos.store.config import load_config
 from template_teacher import WREN
 
 
-def planned(folder: Path, **fields: Any) -> Plan:
-    (folder / "spec.md").write_text(WREN)
+def planned(folder: Path, spec_text: str = WREN, **fields: Any) -> Plan:
+    (folder / "spec.md").write_text(spec_text)
     config = {"name": "wren", "spec": "spec.md", "scenarios": {"contrast_per_clause": 3}, **fields}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return plan(load_config(folder / "config.yaml"), folder)
@@ -102,6 +102,18 @@ def test_a_plan_is_refused_as_the_launch_would_be(tmp_path: Path) -> None:
         planned(tmp_path, scenarios={"taste_per_clause": 4})
     with pytest.raises(EthosError):
         planned(tmp_path, models={"student": "embedded:nobody"})
+
+
+def test_a_pool_is_as_large_as_the_kinds_of_its_clauses_make_it(tmp_path: Path) -> None:
+    few = {"sealed_per_checked_clause": 3, "sealed_per_judged_clause": 11}
+    with pytest.raises(EthosError, match=r"12 prompts, .* raise scenarios\.sealed_per_checked_clause, or add"):
+        planned(tmp_path, scenarios=few)
+    judged = WREN.replace("checks: {must_match: '\\bnext\\b'}", "ask: Does it end with one thing to do?")
+    assert planned(tmp_path, spec_text=judged, scenarios=few).prompts["sealed"] >= 3 * 3 + 11
+    with pytest.raises(
+        EthosError, match=r"19 prompts, .*per_checked_clause or scenarios\.sealed_per_judged_clause, or"
+    ):
+        planned(tmp_path, spec_text=judged, scenarios={**few, "sealed_per_judged_clause": 10})
 
 
 def test_a_plan_is_json(tmp_path: Path) -> None:

@@ -38,6 +38,12 @@ def test_the_total_counts_contrasts(wren: Spec) -> None:
     assert plan_scenarios(sometimes, CONFIG).total == without + 2 * CONFIG.contrast_per_clause
 
 
+def test_over_application_is_read_only_where_it_can_be_told(wren: Spec) -> None:
+    demands, forbids = wren.clause("name"), replace(wren.clause("brevity"), applies="sometimes")
+    contrasts = [plan_scenarios(c, CONFIG).contrasts for c in (demands, forbids, replace(forbids, ask="Is it so?"))]
+    assert contrasts == [{"train": 4, "sealed": 4}, {"train": 4}, {"train": 4, "sealed": 4}]
+
+
 def test_all_clauses_are_chosen_unless_some_are_named(wren: Spec) -> None:
     assert chosen_clauses(config(), wren) == wren.clauses
     assert [c.id for c in chosen_clauses(config(clauses=["plain", "name"]), wren)] == ["plain", "name"]

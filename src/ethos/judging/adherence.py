@@ -118,10 +118,10 @@ class Assessor:
     async def applies_clause(self, clause: Clause, prompt: Conversation, reply: str) -> bool | None:
         """Whether a reply does what the clause asks, to a message that doesn't call for it; None if unscored.
 
-        A checked clause is applied if it demands something (`must_match`) and all its checks pass, even where the
-        reply says nothing else; one that only forbids can't be over-applied.
+        A checked clause is applied if all its checks pass, even where the reply says nothing else; one that can't be
+        over-applied never is.
         """
-        if not clause.judged and all(check.name != "must_match" for check in clause.checks):
+        if not clause.can_be_over_applied:
             return False
         found = await self.assess(clause, prompt, reply)
         if not clause.judged:

@@ -7,6 +7,7 @@ and the journal entries up to it (`store/journal.py`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ethos.errors import EthosError
 from ethos.spec.scenarios import POOLS, SMALLEST_POOL, Context, Pool
+from ethos.spec.types import Clause
 
 REMOTE = ("openai:", "anthropic:")
 """How the names of models begin that answer over the network."""
@@ -156,7 +158,7 @@ class ScenariosConfig(Section):
     sealed_per_checked_clause: Annotated[int, Field(ge=1)] = 20
     sealed_per_judged_clause: Annotated[int, Field(ge=1)] = 40
     contrast_per_clause: Annotated[int, Field(ge=0)] = 4
-    """Contrast scenarios of a clause in each of the pools train and sealed."""
+    """Contrast scenarios of a clause in the pool train, and in sealed where it can be told whether it is applied."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
 
     @model_validator(mode="after")
@@ -337,15 +339,16 @@ class RunConfig(Section):
                     raise ValueError(f"budget.usd needs a price for {name}; add one to models.endpoints")
         return self
 
-    def pool_floor(self, clause_count: int) -> None:
-        """Raises EthosError if `clause_count` clauses can't fill each pool to 20 prompts."""
+    def pool_floor(self, clauses: Sequence[Clause]) -> None:
+        """Raises EthosError if the clauses can't fill each pool to 20 prompts."""
         for pool in (pool for pool in POOLS if pool != "gate"):  # that one is written when it is first needed
-            count = clause_count * self.scenarios.count(pool, judged=False)
+            count = sum(self.scenarios.count(pool, clause.judged) for clause in clauses)
             if count < SMALLEST_POOL:
-                field = "sealed_per_checked_clause" if pool == "sealed" else f"{pool}_per_clause"
+                kinds = sorted({f"{pool}_per_{clause.kind}_clause" for clause in clauses})
+                fields = " or scenarios.".join(kinds if pool == "sealed" else [f"{pool}_per_clause"])
                 raise EthosError(
-                    f"{clause_count} clauses give the {pool} pool {count} prompts, and it needs {SMALLEST_POOL}; "
-                    f"raise scenarios.{field}, or add clauses"
+                    f"{len(clauses)} clauses give the {pool} pool {count} prompts, and it needs {SMALLEST_POOL}; "
+                    f"raise scenarios.{fields}, or add clauses"
                 )
 
 

@@ -35,7 +35,9 @@ def plan_scenarios(clause: Clause, config: ScenariosConfig) -> ScenarioPlan:
     topics = {pool: -(-prompts[pool] // min(usable[pool], _CONTEXTS_A_TOPIC)) for pool in POOLS}
     contrasts: dict[Pool, int] = {}
     if clause.applies == "sometimes" and config.contrast_per_clause:
-        contrasts = {"train": config.contrast_per_clause, "sealed": config.contrast_per_clause}
+        contrasts = {"train": config.contrast_per_clause}
+        if clause.can_be_over_applied:
+            contrasts["sealed"] = config.contrast_per_clause
     return ScenarioPlan(prompts, contrasts, topics)
 
 
