@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from ethos.judging.calibration import Calibration
 from ethos.judging.cases import BINDS, odds_of_case
 from ethos.judging.checks import CheckResult, run_checks
 from ethos.judging.hollow import hollow_reason
@@ -14,6 +14,9 @@ from ethos.judging.rubric import JudgeModel
 from ethos.judging.types import Judge, Verdict
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause, Spec
+
+if TYPE_CHECKING:
+    from ethos.judging.calibration import Calibration  # with scipy, which a dry run does without
 
 
 def adherence(checks_passed: bool, hollow: bool, judged: bool, odds: float | None, cut: float | None) -> float | None:
