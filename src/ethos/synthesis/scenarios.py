@@ -20,7 +20,7 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name, words
 from ethos.spec.scenarios import POOLS, Family, Pool, Scenario, deal_topics, families_of_pool
 from ethos.spec.types import Clause, Spec
-from ethos.store.config import ScenariosConfig
+from ethos.store.config_sections import ScenariosConfig
 from ethos.synthesis.sizes import contexts_of, plan_scenarios
 from ethos.synthesis.subjects import name_contrasts, name_subjects
 from ethos.synthesis.types import few_shot, in_order
