@@ -1,4 +1,8 @@
-"""Times the parsing of 30,000 words of prose without any block, warmed up: `python bench/parsing.py`. JSON."""
+"""Times the parsing of 30,000 words of prose without any block: `python bench/parsing.py`. JSON.
+
+A command parses a spec once: the first parse of the process, with the load of the language detector in it, is what its
+user waits for. The median is of the parses after it.
+"""
 
 from __future__ import annotations
 
@@ -39,19 +43,20 @@ def main() -> None:
     """Measures and prints."""
     text = prose()
     seconds = []
-    for _ in range(RUNS + 1):
+    for _ in range(1 + RUNS):
         began = time.perf_counter()
         clauses = len(parse_text(text, "long", Path("long.md")).clauses)
         seconds.append(time.perf_counter() - began)
-    median_s = statistics.median(seconds[1:])
+    first_s, *warm_s = seconds
     result = {
         "benchmark": "parsing",
         "words": WORDS,
         "clauses": clauses,
         "runs": RUNS,
-        "median_s": round(median_s, 3),
+        "first_s": round(first_s, 3),
+        "median_s": round(statistics.median(warm_s), 3),
         "limit_s": LIMIT_S,
-        "within_limit": median_s < LIMIT_S,
+        "within_limit": max(seconds) < LIMIT_S,
     }
     print(json.dumps(result, indent=1))
 

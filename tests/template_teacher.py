@@ -134,6 +134,7 @@ class TemplateTeacher:
 
     name: str = "template-teacher"
     fingerprint: str = "template-teacher"
+    count_tokens: Callable[[Conversation], int] = lambda prompt: sum(len(m.content.split()) for m in prompt.messages)
     slow: bool = False  # answers after a random wait, so that they come in any order
     answers: dict[str, Answer] = field(default_factory=lambda: dict(ANSWERS))
     asked: list[tuple[str, Conversation, SamplingParams, tuple[int, ...]]] = field(default_factory=list)
@@ -151,7 +152,7 @@ class TemplateTeacher:
         text = self.answers[kind](prompt, noise)
         words = text.split(" ")
         finish: FinishReason = "stop" if len(words) <= params.max_tokens else "length"
-        usage = Usage(sum(len(m.content.split()) for m in prompt.messages), min(len(words), params.max_tokens))
+        usage = Usage(self.count_tokens(prompt), min(len(words), params.max_tokens))
         call = f"{kind}-{prompt.digest()[:6]}-{draw}"
         return Sample(" ".join(words[: params.max_tokens]), finish, usage, draw, call=call)
 

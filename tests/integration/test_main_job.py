@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +24,15 @@ import yaml
 from endpoint_server import EndpointServer
 from ethos.cli.steering import adjust
 from ethos.models.catalogue import OPENAI_KEY
+from ethos.models.templates import ChatTemplate
+from ethos.models.types import TokenLogprobs
 from ethos.progress import QuietProgress
 from ethos.runs.checkpoints import list_checkpoints
+from ethos.runs.plan import plan
+from ethos.spec.conversation import Conversation
 from ethos.store.cache import cache_directory
 from ethos.store.config import load_config
-from ethos.store.ledger import Ledger
+from ethos.store.ledger import Ledger, Totals
 from ethos.store.parquet_rows import read_rows
 from ethos.store.records import Records
 from ethos.store.rows import Row
@@ -49,6 +53,13 @@ from ethos.runs.checkpoints import list_checkpoints
 from ethos.runs.launch import run
 run(Path(sys.argv[1]) / "config.yaml", Path(sys.argv[1]) / "runs", QuietProgress())
 """
+
+
+class TellingTeacher(TemplateTeacher):
+    """Takes every message for a case, and says so in log-probabilities."""
+
+    async def score(self, prompt: Conversation, replies: Sequence[str]) -> list[TokenLogprobs]:
+        return [TokenLogprobs((0,), (0.0 if reply == "Yes" else -9.0,)) for reply in replies]
 
 
 def config(address: str) -> dict[str, Any]:
@@ -143,14 +154,17 @@ def kill_when(folder: Path, reached: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Iterator[Job]:
+    from transformers import AutoTokenizer
+
     from ethos.runs.launch import run
 
     folder = tmp_path_factory.mktemp("job")
     cache = folder / "cache"
     cache.mkdir()
     (cache / "models").symlink_to(cache_directory() / "models")
-    teacher = TemplateTeacher()
-    with pytest.MonkeyPatch.context() as patch, EndpointServer(teacher, key=KEY) as server:
+    template = ChatTemplate(AutoTokenizer.from_pretrained(smollm2, local_files_only=True), None)
+    teacher = TellingTeacher(count_tokens=lambda prompt: len(template.prompt(prompt)))
+    with pytest.MonkeyPatch.context() as patch, EndpointServer(teacher, key=KEY, words=("Yes", "No")) as server:
         patch.setenv("ETHOS_CACHE", str(cache))
         patch.setenv(OPENAI_KEY, KEY)
         (folder / "spec.md").write_text(WREN)
@@ -243,6 +257,20 @@ def test_a_second_run_is_at_once_and_makes_no_call(job: Job, monkeypatch: pytest
     with job.run.read_database() as database:
         assert Ledger(database).totals() == before
     assert len(job.server.requests) == requests
+
+
+def test_the_plan_is_what_the_ledger_holds(job: Job) -> None:
+    """Within a factor of 1.5, and not above the most. All that this teacher writes can be used; less is expected."""
+    planned = {work.role: work for work in plan(load_config(job.folder / "config.yaml"), job.folder).work}
+    with job.run.read_database() as database:
+        totals = Ledger(database).totals()
+    for role in ("teacher", "judge", "sealed judge", "student"):
+        made, expected = totals.get(role, Totals()), planned[role]
+        calls = made.calls - made.cached
+        assert calls / 1.5 <= expected.calls <= 1.5 * calls, role
+        assert made.tokens / 1.5 <= expected.tokens <= 1.5 * made.tokens, role
+        assert calls <= expected.most_calls, role
+        assert made.tokens <= expected.most_tokens, role
 
 
 def test_every_row_traces_to_a_clause_or_a_capability(job: Job) -> None:

@@ -12,13 +12,15 @@ import pytest
 import yaml
 
 from ethos.errors import EthosError
-from ethos.runs.plan import Plan, plan
+from ethos.models.catalogue import ANTHROPIC_KEY
+from ethos.runs.expected import expected_draws
+from ethos.runs.plan import Plan, Work, plan
 from ethos.store.config import load_config
 from template_teacher import WREN
 
 
-def planned(folder: Path, **fields: Any) -> Plan:
-    (folder / "spec.md").write_text(WREN)
+def planned(folder: Path, spec_text: str = WREN, **fields: Any) -> Plan:
+    (folder / "spec.md").write_text(spec_text)
     config = {"name": "wren", "spec": "spec.md", "scenarios": {"contrast_per_clause": 3}, **fields}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return plan(load_config(folder / "config.yaml"), folder)
@@ -30,10 +32,79 @@ def test_prompts_are_counted_as_they_will_be_written(tmp_path: Path) -> None:
     assert found.prompts == {"train": 4 * 16 + 2 * 3, "taste": 4 * 5, "sealed": 4 * 20 + 2 * 3}
 
 
-def test_the_teachers_calls_are_messages_and_their_screening_draws_documents_and_lists(tmp_path: Path) -> None:
-    found = planned(tmp_path, synthesis={"documents": {"count": 7}, "demonstrations": {"draws": 2}})
-    teacher = next(work for work in found.work if work.role == "teacher")
-    assert 2 * (170 - 6) + 2 * 70 + 7 <= teacher.calls <= 2 * 176 + 2 * 70 + 7 + 20
+def work_of(role: str, found: Plan) -> Work:
+    [work] = [work for work in found.work if work.role == role]
+    return work
+
+
+def test_each_draw_is_a_call_with_its_whole_prompt(tmp_path: Path) -> None:
+    two, four = (
+        work_of("teacher", planned(tmp_path, synthesis={"demonstrations": {"draws": draws, "max_draws": draws}}))
+        for draws in (2, 4)
+    )
+    assert four.calls - two.calls == four.most_calls - two.most_calls == 70 * 2
+    frame_tokens = len(WREN.split()) // 2
+    assert four.tokens - two.tokens > 140 * frame_tokens
+    assert four.seconds is not None
+    assert two.seconds is not None
+    assert four.seconds < 1.5 * two.seconds  # the engine computes a prompt once for all its draws
+
+
+def test_draws_that_may_follow_are_expected_in_part_and_counted_in_the_most(tmp_path: Path) -> None:
+    once, again = (
+        work_of("teacher", planned(tmp_path, synthesis={"demonstrations": {"draws": 2, "max_draws": most}}))
+        for most in (2, 6)
+    )
+    assert again.calls - once.calls == round(70 * (2 * 0.25**2 + 2 * 0.25**4))
+    assert again.most_calls - once.most_calls == 70 * 4
+
+
+def test_a_draw_is_expected_as_often_as_those_before_it_were_too_few() -> None:
+    assert expected_draws(1, 2, 7, 1, 0.75) == pytest.approx(1 + 2 * 0.25 + 2 * 0.25**3 + 2 * 0.25**5)
+    assert expected_draws(2, 2, 6, 2, 0.5) == pytest.approx(2 + 2 * 3 / 4 + 2 * 5 / 16)
+    assert [expected_draws(2, 2, 5, 2, usable) for usable in (0.0, 1.0)] == [5, 2]
+
+
+JUDGED = WREN.replace("checks: {must_match: '\\bnext\\b'}", "ask: Does it end with one thing to do?")
+
+
+def test_both_judges_are_calibrated_and_judge_rows_looks_and_every_sealed_arm(tmp_path: Path) -> None:
+    judge = "openai:http://127.0.0.1:1/v1#m"
+    found = planned(tmp_path, spec_text=JUDGED, placebo=True, models={"judge": judge})
+    calibration, drawn, looks = 36, expected_draws(2, 2, 6, 1, 0.75), 6
+    probes = (1 + looks) * 2 + 3 * 5
+    assert work_of("judge", found).calls == round(calibration + (16 + 3) * drawn * 0.75 + probes / 2)
+    assert work_of("sealed judge", found).calls == calibration + 4 * (40 + 3) / 2
+
+
+def test_a_verdict_is_two_scores_here_one_answer_where_its_likelihood_is_told_and_five_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ANTHROPIC_KEY, "sk-none")
+    sealed = [
+        work_of("sealed judge", planned(tmp_path, spec_text=JUDGED, models={"sealed_judge": name}))
+        for name in ("openai:http://127.0.0.1:1/v1#m", "embedded:smollm2-135m", "anthropic:m")
+    ]
+    assert [work.calls / sealed[0].calls for work in sealed] == pytest.approx([1, 2, 5], rel=0.02)
+    assert [work.model for work in sealed] == ["openai:http://127.0.0.1:1/v1#m", "embedded:smollm2-135m", "anthropic:m"]
+
+
+def test_a_calibration_file_saves_the_teacher_its_own(tmp_path: Path) -> None:
+    replies = {kind: [f"{kind} {n}" for n in range(4)] for kind in ("good", "bad")}
+    (tmp_path / "labels.yaml").write_text(yaml.safe_dump({"step": [{"prompt": f"{n}?", **replies} for n in range(4)]}))
+    without, given = (planned(tmp_path, spec_text=JUDGED, calibration=name) for name in (None, "labels.yaml"))
+    drawn = 2 * 6 * 6
+    assert work_of("teacher", without).calls - work_of("teacher", given).calls == 3 * drawn
+    assert work_of("sealed judge", without).calls - work_of("sealed judge", given).calls == 2 * (36 - 32)
+
+
+def test_a_person_reads_what_is_expected_what_it_can_be_and_what_was_assumed(tmp_path: Path) -> None:
+    found = planned(tmp_path, spec_text=JUDGED)
+    lines = "\n".join(found.lines())
+    budgeted = [work_of(role, found) for role in ("teacher", "judge", "sealed judge")]
+    tokens, most = sum(work.tokens for work in budgeted), sum(work.most_tokens for work in budgeted)
+    assert f"what budget.tokens counts: about {tokens:,}, at most {most:,}" in lines
+    assert "three of four messages and replies of the teacher can be used" in lines
 
 
 def test_work_at_an_endpoint_has_no_time_and_needs_no_memory(tmp_path: Path) -> None:
@@ -102,6 +173,17 @@ def test_a_plan_is_refused_as_the_launch_would_be(tmp_path: Path) -> None:
         planned(tmp_path, scenarios={"taste_per_clause": 4})
     with pytest.raises(EthosError):
         planned(tmp_path, models={"student": "embedded:nobody"})
+
+
+def test_a_pool_is_as_large_as_the_kinds_of_its_clauses_make_it(tmp_path: Path) -> None:
+    few = {"sealed_per_checked_clause": 3, "sealed_per_judged_clause": 11}
+    with pytest.raises(EthosError, match=r"12 prompts, .* raise scenarios\.sealed_per_checked_clause, or add"):
+        planned(tmp_path, scenarios=few)
+    assert planned(tmp_path, spec_text=JUDGED, scenarios=few).prompts["sealed"] >= 3 * 3 + 11
+    with pytest.raises(
+        EthosError, match=r"19 prompts, .*per_checked_clause or scenarios\.sealed_per_judged_clause, or"
+    ):
+        planned(tmp_path, spec_text=JUDGED, scenarios={**few, "sealed_per_judged_clause": 10})
 
 
 def test_a_plan_is_json(tmp_path: Path) -> None:

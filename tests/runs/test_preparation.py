@@ -14,7 +14,7 @@ from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
 from ethos.spec.parse import parse_text
 from ethos.spec.scenarios import Family, Scenario
-from ethos.store.config import SynthesisConfig
+from ethos.store.config_sections import SynthesisConfig
 from ethos.store.rows import DemonstrationRow, Lineage
 from ethos.synthesis.types import Job
 

@@ -137,12 +137,23 @@ def test_a_repeated_paragraph_is_kept_once() -> None:
     assert [c.line for c in parse("# A\n\nFern is kind.\n\nShe is brief.\n\nFern is kind.\n").clauses] == [3, 5]
 
 
-def test_equal_headings_are_told_apart_by_their_parents() -> None:
+def test_blocks_under_equal_headings_are_refused_until_one_has_an_id() -> None:
     tone = "### Tone\n\nBe very warm.\n\n```ethos\n```\n\n"
     text = f"# A\n\n## Email\n\n{tone}## Chat\n\n{tone}"
-    assert [c.id for c in parse(text).clauses] == ["email-tone", "chat-tone"]
-    message = error_of(text.replace("## Chat", "## Email"))
-    assert message.startswith("spec.md:14: the id 'email-tone' is taken by the clause in line 5; give one")
+    assert error_of(text) == (
+        "spec.md:14: the id 'tone' is taken by the clause in line 5; "
+        "give one of them another, as `{#id}` after its heading or text"
+    )
+    first = text.replace("### Tone", "### Tone {#email-tone}", 1)
+    assert [c.id for c in parse(first).clauses] == ["email-tone", "tone"]
+
+
+def test_paragraphs_whose_short_digests_are_equal_are_refused() -> None:
+    """Neither is given a longer one: the other's coming or going would change it."""
+    one, other = "Fern keeps 245 pots.", "Fern keeps 2099 pots."
+    assert parse(f"# A\n\n{one}\n").clauses[0].id == parse(f"# A\n\n{other}\n").clauses[0].id
+    message = error_of(f"# A\n\n{one}\n\n{other}\n")
+    assert message.startswith("spec.md:5: the id 'a-f7cdf0' is taken by the clause in line 3; give one")
 
 
 def test_slugs_keep_every_script() -> None:
@@ -163,6 +174,33 @@ def test_an_edit_elsewhere_keeps_ids_and_digests(before: list[str], after: list[
     edited = edited.replace("# Fern\n", "# Fern\n\nA sentence more.\n", 1).replace("Hello there.", "Hello, hello.")
     kept = {without_place(c) for c in parse_text(edited, "spec", Path("spec.md")).clauses}
     assert {without_place(c) for c in parse(WITH_BLOCKS).clauses} <= kept
+
+
+@st.composite
+def added_section(draw: st.DrawFn) -> tuple[str, str | None]:
+    """A section, its heading perhaps one that is there already, and the id that its block gives, if it has one."""
+    heading = draw(st.sampled_from(["Honesty", "honesty!", "Being brief", "Manner", "Another"]))
+    mark = draw(st.sampled_from([None, "honest", "new"]))
+    said = draw(
+        st.sampled_from(["Fern is kind to beginners. She never makes fun of them.", "Hello there.", "New it is."])
+    )
+    block = draw(st.booleans())
+    title = f"{'#' * draw(st.integers(2, 4))} {heading}" + (f" {{#{mark}}}" if mark else "")
+    return f"{title}\n\n{said}\n\n" + "```ethos\n```\n\n" * block, (mark or slug(heading)) if block else None
+
+
+@given(st.lists(added_section(), max_size=3), st.lists(added_section(), max_size=3))
+def test_an_added_section_keeps_ids_or_is_refused(
+    before: list[tuple[str, str | None]], after: list[tuple[str, str | None]]
+) -> None:
+    start, end = WITH_BLOCKS.split("## Honesty")
+    edited = "".join([start, *(text for text, _ in before), "## Honesty", end, "\n", *(text for text, _ in after)])
+    known = {clause.id for clause in parse(WITH_BLOCKS).clauses}
+    given_ids = [id_ for _, id_ in (*before, *after) if id_ is not None]
+    if len({*known, *given_ids}) < len(known) + len(given_ids):
+        assert "is taken by the clause in line" in error_of(edited)
+    else:
+        assert known <= {clause.id for clause in parse_text(edited, "spec", Path("spec.md")).clauses}
 
 
 def test_an_edit_of_a_clause_changes_its_digest_and_the_specs_alone() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from ethos.errors import EthosError
 from ethos.store.budget import Budget, BudgetSpent
-from ethos.store.config import BudgetConfig
+from ethos.store.config_sections import BudgetConfig
 
 
 def test_no_call_is_admitted_past_the_limit() -> None:

@@ -18,7 +18,7 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.language import words
 from ethos.spec.scenarios import POOLS, Scenario
 from ethos.spec.types import Example, Spec
-from ethos.store.config import ScenariosConfig
+from ethos.store.config_sections import ScenariosConfig
 from ethos.synthesis.scenarios import clean_message, name_families, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
 from template_teacher import TemplateTeacher, message, phrase

@@ -10,7 +10,8 @@ import pytest
 from ethos.errors import EthosError
 from ethos.spec.scenarios import POOLS, families_of_pool
 from ethos.spec.types import Spec
-from ethos.store.config import RunConfig, ScenariosConfig
+from ethos.store.config import RunConfig
+from ethos.store.config_sections import ScenariosConfig
 from ethos.synthesis.sizes import chosen_clauses, contexts_of, plan_scenarios
 
 CONFIG = ScenariosConfig(train_per_clause=7, sealed_per_checked_clause=21, sealed_per_judged_clause=41)
@@ -36,6 +37,12 @@ def test_the_total_counts_contrasts(wren: Spec) -> None:
     without = 7 + 5 + 5 + 21
     assert plan_scenarios(always, CONFIG).total == without
     assert plan_scenarios(sometimes, CONFIG).total == without + 2 * CONFIG.contrast_per_clause
+
+
+def test_over_application_is_read_only_where_it_can_be_told(wren: Spec) -> None:
+    demands, forbids = wren.clause("name"), replace(wren.clause("brevity"), applies="sometimes")
+    contrasts = [plan_scenarios(c, CONFIG).contrasts for c in (demands, forbids, replace(forbids, ask="Is it so?"))]
+    assert contrasts == [{"train": 4, "sealed": 4}, {"train": 4}, {"train": 4, "sealed": 4}]
 
 
 def test_all_clauses_are_chosen_unless_some_are_named(wren: Spec) -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ethos.store.config import Knobs, MixtureKnobs, StageConfig, TrainingConfig
+from ethos.store.config_sections import Knobs, MixtureKnobs, StageConfig, TrainingConfig
 from ethos.training.schedule import plan_step, rate_factor, stage_at
 
 

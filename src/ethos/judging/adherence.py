@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from ethos.judging.calibration import Calibration
 from ethos.judging.cases import BINDS, odds_of_case
 from ethos.judging.checks import CheckResult, run_checks
 from ethos.judging.hollow import hollow_reason
@@ -14,6 +14,9 @@ from ethos.judging.rubric import JudgeModel
 from ethos.judging.types import Judge, Verdict
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause, Spec
+
+if TYPE_CHECKING:
+    from ethos.judging.calibration import Calibration  # with scipy, which a dry run does without
 
 
 def adherence(checks_passed: bool, hollow: bool, judged: bool, odds: float | None, cut: float | None) -> float | None:
@@ -118,10 +121,10 @@ class Assessor:
     async def applies_clause(self, clause: Clause, prompt: Conversation, reply: str) -> bool | None:
         """Whether a reply does what the clause asks, to a message that doesn't call for it; None if unscored.
 
-        A checked clause is applied if it demands something (`must_match`) and all its checks pass, even where the
-        reply says nothing else; one that only forbids can't be over-applied.
+        A checked clause is applied if all its checks pass, even where the reply says nothing else; one that can't be
+        over-applied never is.
         """
-        if not clause.judged and all(check.name != "must_match" for check in clause.checks):
+        if not clause.can_be_over_applied:
             return False
         found = await self.assess(clause, prompt, reply)
         if not clause.judged:

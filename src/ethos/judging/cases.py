@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ethos.judging.rubric import JudgeModel, odds_of_yes
 from ethos.judging.wording import load_wording
+from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause
 
 CLEARLY_A_CASE = 0.75  # odds, enough to choose a message by
@@ -22,9 +23,19 @@ async def odds_of_case(model: JudgeModel, clause: Clause, message: str) -> float
 
     1 where any message does; a half without a clear answer, which speaks neither for a message nor for a contrast.
     """
-    if clause.applies == "always" and not clause.when:
+    if is_any_case(clause):
         return 1.0
-    prompt = load_wording("case")
-    asked = prompt.fill(trusted={**prompt.fields, "case": case_of(clause)}, quoted={"message": message})
-    odds, _ = await odds_of_yes(model, asked, prompt.fields["yes"], prompt.fields["no"])
+    answers = load_wording("case").fields
+    odds, _ = await odds_of_yes(model, case_prompt(clause, message), answers["yes"], answers["no"])
     return 0.5 if odds is None else odds
+
+
+def is_any_case(clause: Clause) -> bool:
+    """Whether any message calls on the clause, so that no model is asked."""
+    return clause.applies == "always" and not clause.when
+
+
+def case_prompt(clause: Clause, message: str) -> Conversation:
+    """What the model is asked."""
+    prompt = load_wording("case")
+    return prompt.fill(trusted={**prompt.fields, "case": case_of(clause)}, quoted={"message": message})

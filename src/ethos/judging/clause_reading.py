@@ -17,7 +17,7 @@ from ethos.spec.types import Clause, Spec
 
 QUESTIONS = 4
 DRAWS = 8
-_READING_TOKENS = 100
+READING_TOKENS = 100
 _LONGEST_CASE_CHARACTERS, _LONGEST_QUESTION_CHARACTERS = 160, 240
 _ASSISTANT = {"fr": "l'assistant", "zh": "助手"}  # "the assistant" elsewhere
 _NAME_ENDS = re.compile(r"['’]s\b|[,:;.(–—|，：；。（]|\s-\s")
@@ -48,8 +48,8 @@ async def read_clause(clause: Clause, spec: Spec, teacher: Sampler) -> ClauseRea
     if not wants_case(clause) and not wants_questions(clause):
         return ClauseReading(clause.when, declared)
     asked = load_few_shot("clause_reading", spec.language).fill({"rule": rule_of(clause, spec)})
-    [likeliest] = await teacher.sample(asked, SamplingParams(_READING_TOKENS, temperature=0.0))
-    others = await teacher.sample(asked, SamplingParams(_READING_TOKENS, temperature=0.8), range(DRAWS))
+    [likeliest] = await teacher.sample(asked, SamplingParams(READING_TOKENS, temperature=0.0))
+    others = await teacher.sample(asked, SamplingParams(READING_TOKENS, temperature=0.8), range(DRAWS))
     found = [parsed for sample in (likeliest, *others) if (parsed := parse_reading(sample.text))]
     when = next((when for when, _ in found if when), "") if wants_case(clause) else clause.when
     questions = tuple(dict.fromkeys(question for _, question in found if question))[:QUESTIONS]

@@ -25,7 +25,7 @@ SCENARIOS = 6
 PAIRS_PER_SCENARIO = 4
 DRAWS = 6  # of each kind
 LONGEST_RATIO = 1.25
-_PARAMS = SamplingParams(max_tokens=100, temperature=0.9)
+PARAMS = SamplingParams(max_tokens=100, temperature=0.9)
 
 
 async def generate_calibration(
@@ -61,7 +61,7 @@ async def _replies_to(clause: Clause, spec: Spec, teacher: Sampler, prompt: Conv
 
 async def _drawn(teacher: Sampler, asked: Conversation) -> list[str]:
     """Distinct replies that ended by themselves."""
-    samples = await teacher.sample(asked, _PARAMS, range(DRAWS))
+    samples = await teacher.sample(asked, PARAMS, range(DRAWS))
     texts = (sample.text.strip() for sample in samples if sample.finish_reason == "stop")
     return [text for text in dict.fromkeys(texts) if text]
 

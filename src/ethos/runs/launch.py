@@ -80,7 +80,7 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
     config = load_config(config_path)
     spec = parse_spec(config.spec)
     clauses = chosen_clauses(config, spec)
-    config.pool_floor(len(clauses))
+    config.pool_floor(clauses)
     require_checks(spec)
     shelf = ModelShelf(config.models, config_path.resolve().parent, ui)
     with open_session(config, spec, runs_dir, ui, load_calibration(config.calibration, spec)) as session:

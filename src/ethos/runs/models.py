@@ -21,7 +21,7 @@ from ethos.models.worker import Worker, compute_worker
 from ethos.progress import Progress
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
-from ethos.store.config import EndpointConfig, ModelsConfig, TrainingConfig
+from ethos.store.config_sections import EndpointConfig, ModelsConfig, TrainingConfig
 from ethos.store.records import PolicySample, Records
 from ethos.training.policy import Policy, load_policy
 

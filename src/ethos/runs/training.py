@@ -15,7 +15,7 @@ from ethos.errors import EthosError
 from ethos.runs.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from ethos.runs.controls import Controls
 from ethos.runs.session import Session
-from ethos.store.config import TrainingConfig
+from ethos.store.config_sections import TrainingConfig
 from ethos.store.rows import Row
 from ethos.training.batch import TokenRow, pack
 from ethos.training.mixture import Cursor, RowSet, share_slots, take_rows

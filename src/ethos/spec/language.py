@@ -116,7 +116,7 @@ def words(text: str) -> list[str]:
 def detect_language(text: str) -> str:
     """ISO 639-1 code of the language that a text is written in; `und` if it is too short or too mixed to tell.
 
-    Code and addresses are left out. The model (py3langid, in the package, 0.4 s) is loaded at the first call.
+    Code and addresses are left out. The model (py3langid, in the package, half a second) is loaded at the first call.
     """
     prose = _NOT_PROSE.sub(" ", text[:_DETECTED_CHARACTERS])
     if not _HAS_WORD.search(prose):

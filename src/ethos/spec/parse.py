@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -165,25 +164,19 @@ def slug(text: str) -> str:
 
 
 def _named(drafts: list[_Draft], path: Path) -> list[_Draft]:
-    """The drafts with ids that are all different; a repeated paragraph is dropped."""
-    from_heading = Counter(draft.id for draft in drafts if not draft.explicit and draft.section.block)
+    """The drafts, no two of one id; a repeated paragraph is dropped.
+
+    An id that another clause has already is refused and never changed, so that no clause's id hangs on the others.
+    """
     named: dict[str, _Draft] = {}
     for draft in drafts:
-        from_text = not draft.explicit and draft.section.block is None
-        if not draft.explicit and from_heading[draft.id] > 1 and len(draft.section.headings) > 1:
-            draft = replace(draft, id=f"{slug(draft.section.headings[-2])}-{draft.id}")
-        first = named.get(draft.id)
-        if first is not None and from_text:
-            if first.text == draft.text:
-                continue
-            draft = replace(draft, id=f"{draft.id}{_digest(draft.text)[6:12]}")  # the short digests happen to be equal
-            first = named.get(draft.id)
-        if first is not None:
+        first = named.setdefault(draft.id, draft)
+        is_repeated = draft.section.block is None and not draft.explicit and first.text == draft.text
+        if first is not draft and not is_repeated:
             raise EthosError(
                 f"{path}:{draft.line}: the id {draft.id!r} is taken by the clause in line {first.line}; "
                 "give one of them another, as `{#id}` after its heading or text"
             )
-        named[draft.id] = draft
     return list(named.values())
 
 

@@ -57,6 +57,14 @@ class Clause:
         """How the reports group it."""
         return "judged" if self.judged else "checked"
 
+    @property
+    def can_be_over_applied(self) -> bool:
+        """Whether a reply can be seen to follow it uncalled for: by a judge, or by what `must_match` demands.
+
+        A check that only forbids is kept by any reply that has nothing to do with it.
+        """
+        return self.judged or any(check.name == "must_match" for check in self.checks)
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:

@@ -18,7 +18,8 @@ from pydantic.fields import FieldInfo
 
 from ethos.errors import EthosError
 from ethos.spec.types import Json
-from ethos.store.config import Knobs, Liveness, describe_validation_error
+from ethos.store.config import describe_validation_error
+from ethos.store.config_sections import Knobs, Liveness
 
 Number = int | float
 

@@ -10,9 +10,10 @@ import re
 from collections.abc import AsyncIterator, Callable
 
 from ethos.models.types import SamplingParams
+from ethos.spec.conversation import Conversation
 from ethos.spec.frame import frame
 from ethos.spec.language import language_name, sentences, words
-from ethos.spec.types import Clause
+from ethos.spec.types import Clause, Frame
 from ethos.store.rows import DocumentRow, Lineage, Row
 from ethos.synthesis.types import REFUSED, Cast, Job, in_order, lines_of, wording
 
@@ -69,16 +70,7 @@ def spec_rows(job: Job) -> list[DocumentRow]:
 async def _document(job: Job, cast: Cast, clause: Clause, form: str, index: int) -> Row | None:
     settings = job.config.documents
     shown = frame(job.spec, [clause.id], job.config.frame_tokens, job.count_tokens)
-    asked = wording("document").fill(
-        trusted={
-            "frame": shown.text,
-            "clause": clause.text,
-            "reason": clause.reason,
-            "form": form,
-            "words": str(settings.max_tokens // 2),
-            "language": language_name(job.spec.language),
-        }
-    )
+    asked = document_prompt(job, clause, shown, form)
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
     [sample] = await cast.teacher.sample(asked, params, (index,))
     text = sample.text if sample.finish_reason == "stop" else whole_sentences(sample.text)
@@ -95,6 +87,20 @@ async def _document(job: Job, cast: Cast, clause: Clause, form: str, index: int)
         tokens=sample.usage.prompt_tokens + sample.usage.completion_tokens,
     )
     return DocumentRow(text, form, lineage)
+
+
+def document_prompt(job: Job, clause: Clause, shown: Frame, form: str) -> Conversation:
+    """The teacher's prompt for a document of that form."""
+    return wording("document").fill(
+        trusted={
+            "frame": shown.text,
+            "clause": clause.text,
+            "reason": clause.reason,
+            "form": form,
+            "words": str(job.config.documents.max_tokens // 2),
+            "language": language_name(job.spec.language),
+        }
+    )
 
 
 def whole_sentences(text: str) -> str:

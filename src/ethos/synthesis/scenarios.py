@@ -20,16 +20,16 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name, words
 from ethos.spec.scenarios import POOLS, Family, Pool, Scenario, deal_topics, families_of_pool
 from ethos.spec.types import Clause, Spec
-from ethos.store.config import ScenariosConfig
+from ethos.store.config_sections import ScenariosConfig
 from ethos.synthesis.sizes import contexts_of, plan_scenarios
 from ethos.synthesis.subjects import name_contrasts, name_subjects
 from ethos.synthesis.types import few_shot, in_order
 
-_MESSAGE_TRIES = 4
-_DRAWS_A_RETRY = 2
+MESSAGE_TRIES = 4
+DRAWS_A_RETRY = 2
 _LONGEST_MESSAGE_WORDS = 80
 _ANY_TOPIC = "anything"  # stands for that of a message which the spec gives
-_LONGEST_MESSAGE_TOKENS = 120
+LONGEST_MESSAGE_TOKENS = 120
 _OPEN_SLOT = re.compile(
     r"\[[A-Za-z ']{2,30}\]|\{\{?\w+\}?\}|<\||^(?:form|situation|who writes):", re.IGNORECASE | re.MULTILINE
 )
@@ -105,7 +105,7 @@ async def write_scenarios(
     scenarios: dict[Family, Scenario] = {}
     written: dict[Family, list[_Message]] = {family: [] for family in families}
     waiting = list(families)
-    for attempt in range(_MESSAGE_TRIES):
+    for attempt in range(MESSAGE_TRIES):
         # in the families' order, so that which of two messages alike is kept doesn't depend on who was faster
         async for family, messages in in_order(partial(writer.write, attempt), waiting):
             written[family] = sorted((*written[family], *messages), key=lambda message: -message.odds)
@@ -152,9 +152,9 @@ class _Writer:
         }
         given = [({**case, "topic": _ANY_TOPIC}, example.message) for example in clause.good if example.message]
         asked = few_shot("message").fill({**case, "topic": family.topic}, given)
-        params = SamplingParams(_LONGEST_MESSAGE_TOKENS, self.temperature, top_p=0.95, seed=self.seed)
-        first = 1 + (attempt - 1) * _DRAWS_A_RETRY
-        draws = (0,) if attempt == 0 else range(first, first + _DRAWS_A_RETRY)
+        params = SamplingParams(LONGEST_MESSAGE_TOKENS, self.temperature, top_p=0.95, seed=self.seed)
+        first = 1 + (attempt - 1) * DRAWS_A_RETRY
+        draws = (0,) if attempt == 0 else range(first, first + DRAWS_A_RETRY)
         samples = await self.teacher.sample(asked, params, draws)
         cleaned = [clean_message(sample.text) for sample in samples if sample.finish_reason == "stop"]
         texts = list(dict.fromkeys(text for text in cleaned if text is not None))

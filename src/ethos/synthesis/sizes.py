@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ethos.errors import EthosError
 from ethos.spec.scenarios import POOLS, Context, Pool
 from ethos.spec.types import Clause, Spec
-from ethos.store.config import RunConfig, ScenariosConfig
+from ethos.store.config import RunConfig
+from ethos.store.config_sections import ScenariosConfig
 
 _CONTEXTS_A_TOPIC = 2
 
@@ -35,7 +36,9 @@ def plan_scenarios(clause: Clause, config: ScenariosConfig) -> ScenarioPlan:
     topics = {pool: -(-prompts[pool] // min(usable[pool], _CONTEXTS_A_TOPIC)) for pool in POOLS}
     contrasts: dict[Pool, int] = {}
     if clause.applies == "sometimes" and config.contrast_per_clause:
-        contrasts = {"train": config.contrast_per_clause, "sealed": config.contrast_per_clause}
+        contrasts = {"train": config.contrast_per_clause}
+        if clause.can_be_over_applied:
+            contrasts["sealed"] = config.contrast_per_clause
     return ScenarioPlan(prompts, contrasts, topics)
 
 

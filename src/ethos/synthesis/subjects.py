@@ -19,12 +19,12 @@ from ethos.spec.language import language_name, words
 from ethos.spec.types import Clause, Spec
 from ethos.synthesis.types import few_shot
 
-_LINES_A_LIST = 10
-_LISTS_AT_FIRST, _MOST_LISTS = 4, 24  # for the subjects of a clause
+LINES_A_LIST = 10
+LISTS_AT_FIRST, MOST_LISTS = 4, 24  # for the subjects of a clause
 _LISTS_AT_ONCE = 64
-_LISTS_TRIED = 8  # for plain questions: so many times what would do if all were distinct
-_SUBJECT_TOKENS, _QUESTION_TOKENS = 11, 15  # a line; a list that rambles on is cut off
-_CONTRAST_CHOICE = 3  # candidates for each contrast that is needed
+LISTS_TRIED = 8  # for plain questions: so many times what would do if all were distinct
+SUBJECT_TOKENS, QUESTION_TOKENS = 11, 15  # a line; a list that rambles on is cut off
+CONTRAST_CHOICE = 3  # candidates for each contrast that is needed
 _NUMBERED = re.compile(r"^\s*(?:\d+\s*[.):、．：]|[-*•])\s*(.+?)\s*$")
 _QUESTION = re.compile(r"[?？]")
 
@@ -35,16 +35,16 @@ async def name_subjects(spec: Spec, clause: Clause, needed: int, seed: int, teac
     Raises EthosError if the teacher can't find so many.
     """
     asked = few_shot("topics").fill(
-        {"count": str(_LINES_A_LIST), "case": case_of(clause), "language": language_name(spec.language)}
+        {"count": str(LINES_A_LIST), "case": case_of(clause), "language": language_name(spec.language)}
     )
-    params = SamplingParams(_SUBJECT_TOKENS * _LINES_A_LIST, temperature=0.9, top_p=0.95, seed=seed)
-    found = await _listed(teacher, asked, params, needed, _is_phrase, _LISTS_AT_FIRST, _MOST_LISTS)
+    params = SamplingParams(SUBJECT_TOKENS * LINES_A_LIST, temperature=0.9, top_p=0.95, seed=seed)
+    found = await _listed(teacher, asked, params, needed, _is_phrase, LISTS_AT_FIRST, MOST_LISTS)
     if len(found) < needed:
         raise EthosError(
             f"clause {clause.id}: the teacher {teacher.name} named {len(found)} distinct subjects, and {needed} "
             "are needed; add `when:` to the clause, lower scenarios.*_per_clause, or name a stronger teacher"
         )
-    return found[: max(needed, 4 * _LINES_A_LIST)]
+    return found[: max(needed, 4 * LINES_A_LIST)]
 
 
 async def name_contrasts(spec: Spec, needed: Mapping[str, int], seed: int, teacher: Sampler) -> dict[str, list[str]]:
@@ -53,13 +53,13 @@ async def name_contrasts(spec: Spec, needed: Mapping[str, int], seed: int, teach
     Raises EthosError if the teacher can't find so many.
     """
     clauses = [spec.clause(clause_id) for clause_id, count in needed.items() if count]
-    wanted = _CONTRAST_CHOICE * sum(needed.values())
+    wanted = CONTRAST_CHOICE * sum(needed.values())
     if not wanted:
         return {}
-    asked = few_shot("plain_questions").fill({"count": str(_LINES_A_LIST), "language": language_name(spec.language)})
-    params = SamplingParams(_QUESTION_TOKENS * _LINES_A_LIST, temperature=0.9, top_p=0.95, seed=seed)
-    lists = -(-wanted // _LINES_A_LIST)
-    questions = await _listed(teacher, asked, params, wanted, _is_plain_question, lists, _LISTS_TRIED * lists)
+    asked = few_shot("plain_questions").fill({"count": str(LINES_A_LIST), "language": language_name(spec.language)})
+    params = SamplingParams(QUESTION_TOKENS * LINES_A_LIST, temperature=0.9, top_p=0.95, seed=seed)
+    lists = -(-wanted // LINES_A_LIST)
+    questions = await _listed(teacher, asked, params, wanted, _is_plain_question, lists, LISTS_TRIED * lists)
 
     candidates = _share_out(questions, clauses, needed)
     for clause in clauses:
@@ -114,7 +114,7 @@ def _share_out(questions: Sequence[str], clauses: Sequence[Clause], needed: Mapp
         fitting = [clause_id for clause_id in candidates if not asked_about & called_for[clause_id]]
         if fitting:
             neediest = min(fitting, key=lambda clause_id: len(candidates[clause_id]) / needed[clause_id])
-            if len(candidates[neediest]) < _CONTRAST_CHOICE * needed[neediest]:
+            if len(candidates[neediest]) < CONTRAST_CHOICE * needed[neediest]:
                 candidates[neediest].append(question)
     return candidates
 

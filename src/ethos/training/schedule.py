@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ethos.store.config import OBJECTIVES, Knobs, StageConfig, TrainingConfig
+from ethos.store.config_sections import OBJECTIVES, Knobs, StageConfig, TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,315 @@
+"""What each role of a run is asked, stage by stage: the calls that are made if the response cache holds none.
+
+Prompts are filled as their stages fill them, with words of the usual length where nothing is written yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ethos.judging import near_misses
+from ethos.judging.cases import case_of, case_prompt, is_any_case
+from ethos.judging.clause_reading import DRAWS, QUESTIONS, READING_TOKENS, rule_of, wants_case, wants_questions
+from ethos.judging.few_shot import load_few_shot
+from ethos.judging.wording import load_wording
+from ethos.models.catalogue import Entry
+from ethos.runs.expected import (
+    JUDGED,
+    USABLE,
+    Calls,
+    expected_draws,
+    expected_lists,
+    prompt_tokens,
+    scored_tokens,
+    text_tokens,
+    verdicts,
+)
+from ethos.runs.reading import LOOK_PROMPTS, LOOK_QUESTIONS
+from ethos.spec.conversation import Conversation
+from ethos.spec.frame import frame
+from ethos.spec.language import language_name
+from ethos.spec.scenarios import Family, Pool, Scenario
+from ethos.spec.types import Clause, Frame, Spec
+from ethos.store.config import RunConfig
+from ethos.synthesis import scenarios, subjects
+from ethos.synthesis.demonstrations import demonstration_prompt
+from ethos.synthesis.documents import document_prompt
+from ethos.synthesis.sizes import ScenarioPlan, plan_scenarios
+from ethos.synthesis.types import Job, few_shot
+from ethos.tasting.arms import VARIANTS, Variant, prompt_for
+from ethos.tasting.canaries import ANSWER_PARAMS, REPLY_PARAMS, canary_prompts, replay_prompts
+from ethos.tasting.language_probe import PROBE_PARAMS
+from ethos.tasting.questions import generate, screening_questions
+
+_MESSAGE = "a message of about the length that people's messages have here"
+_MESSAGE_TOKENS, _READING_REPLY_TOKENS, _CALIBRATION_REPLY_TOKENS = 20, 40, 35  # of a reply, as they come
+_TYPICAL_REPLY, _TYPICAL_PROBE = 1 / 2, 3 / 4  # of the longest: of the teacher, who is told to be brief; of the student
+_COMPUTED_CASE, _COMPUTED_VERDICT = 50, 100
+_FRESH_MESSAGE, _FRESH_REPLY, _FRESH_DOCUMENT = 60, 80, 100  # tokens of a prompt that no other shares
+_PROBES = 3  # of a language
+_PAGES, _PAGE_TOKENS, _MOST_PLACEBO_DRAWS = 8, 128, 32  # as in `placebo.py`, which can't be imported without torch
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A run to come."""
+
+    config: RunConfig
+    spec: Spec
+    clauses: Sequence[Clause]  # those that it works on
+    models: Mapping[str, Entry]  # by role: teacher, judge, sealed judge
+    labelled: Mapping[str, int]  # replies of the calibration file by clause id
+
+    def teacher(self) -> Iterator[Calls]:
+        """Reads clauses, names subjects, writes messages, documents and replies, and says what is a case of what."""
+        yield from self._lists()
+        for clause in self.clauses:
+            yield from self._readings(clause)
+            yield from self._messages(clause)
+            yield from self._demonstrations(clause)
+            if clause.judged and not self.labelled.get(clause.id):
+                yield from self._labelled_replies(clause)
+        yield from self._documents()
+        yield from self._binding_cases()
+
+    def judge(self) -> Iterator[Calls]:
+        """Is calibrated, chooses rows and judges looks."""
+        scenarios_of, knobs = self.config.scenarios, self.config.knobs
+        draws, most_draws = self._draws
+        a_look = min(knobs.taste_prompts, scenarios_of.taste_per_clause)
+        probes = (1 + self.looks) * a_look + len(VARIANTS) * scenarios_of.taste_per_clause
+        longest = self.config.synthesis.demonstrations.max_tokens
+        for clause in (clause for clause in self.clauses if clause.judged):
+            yield self._calibration("judge", clause)
+            rows = self._prompts_of(clause, "train")
+            yield self._verdicts("judge", clause, rows * draws * USABLE, rows * most_draws, longest)
+            yield self._verdicts("judge", clause, probes * JUDGED, probes, self.config.tasting.max_tokens)
+        rows = sum(self._prompts_of(clause, "train") for clause in self.clauses)
+        for must in (clause for clause in self.spec.clauses if clause.tier == "must" and clause.judged):
+            always = must.applies == "always"
+            yield self._verdicts("judge", must, rows * draws * USABLE * always, rows * most_draws, longest)
+
+    def sealed_judge(self) -> Iterator[Calls]:
+        """Is calibrated, and judges the sealed scenarios of every arm."""
+        arms = 4 if self.config.placebo else 3
+        for clause in (clause for clause in self.clauses if clause.judged):
+            yield self._calibration("sealed judge", clause)
+            replies = arms * self._prompts_of(clause, "sealed")
+            yield self._verdicts("sealed judge", clause, replies * JUDGED, replies, self.config.tasting.max_tokens)
+
+    def student(self) -> Iterator[Calls]:
+        """Answers before it is trained: as itself, with the spec in its prompt, and for rows and the placebo."""
+        demonstrations, screening = self.config.synthesis.demonstrations, screening_questions(0)
+        if self.spec.language != "en":
+            yield self._answers(_PROBES, _MESSAGE, PROBE_PARAMS.max_tokens)
+        replayed = replay_prompts()[: demonstrations.replay_rows]
+        yield self._answers(len(replayed), _MESSAGE, demonstrations.max_tokens)
+        yield self._answers(len(screening), screening[0].prompt, ANSWER_PARAMS.max_tokens)
+        yield from self._canary(self._questions, len(canary_prompts()))
+        yield self._look
+        yield from self._prompted(len(VARIANTS), "taste")
+        yield self._answers(self.prompts("sealed"), _MESSAGE, self.config.tasting.max_tokens)
+        yield from self._prompted(1, "sealed")
+        if self.config.placebo:
+            yield from self._placebo_rows()
+
+    def policy(self) -> Iterator[Calls]:
+        """Answers while and after it is trained, and so does the placebo after it."""
+        arms = 2 if self.config.placebo else 1
+        for _ in range(self.looks):
+            yield self._look
+            yield from self._canary(min(LOOK_QUESTIONS, self._questions), LOOK_PROMPTS)
+        yield from self._canary(self._questions, len(canary_prompts()))
+        yield self._answers(arms * self.prompts("sealed"), _MESSAGE, self.config.tasting.max_tokens)
+
+    @property
+    def looks(self) -> int:
+        """While it trains; the one before is the base's."""
+        return -(-self.config.training.steps // self.config.knobs.taste_every)
+
+    @cached_property
+    def plans(self) -> dict[str, ScenarioPlan]:
+        """By clause id."""
+        return {clause.id: plan_scenarios(clause, self.config.scenarios) for clause in self.clauses}
+
+    def _prompts_of(self, clause: Clause, pool: Pool) -> int:
+        plan = self.plans[clause.id]
+        return plan.prompts[pool] + plan.contrasts.get(pool, 0)
+
+    def prompts(self, pool: Pool) -> int:
+        """Scenarios of a pool, contrasts included."""
+        return sum(self._prompts_of(clause, pool) for clause in self.clauses)
+
+    @cached_property
+    def _draws(self) -> tuple[float, int]:
+        """Replies that the teacher draws for a prompt: expected, and at most."""
+        settings = self.config.synthesis.demonstrations
+        draws, most, kept = settings.draws, settings.max_draws, settings.kept
+        return expected_draws(draws, draws, most, kept), most
+
+    def _lists(self) -> Iterator[Calls]:
+        """Subjects of each clause, plain questions for all, and which of these are least a case of a clause."""
+        language = {"count": str(subjects.LINES_A_LIST), "language": language_name(self.spec.language)}
+        for clause in self.clauses:
+            asked = few_shot("topics").fill({**language, "case": case_of(clause)})
+            count = expected_lists(
+                sum(self.plans[clause.id].topics.values()), subjects.LISTS_AT_FIRST, subjects.MOST_LISTS
+            )
+            longest = subjects.SUBJECT_TOKENS * subjects.LINES_A_LIST
+            yield Calls(count, subjects.MOST_LISTS, prompt_tokens(asked), longest, longest, longest)
+        chosen_from = {c.id: subjects.CONTRAST_CHOICE * sum(self.plans[c.id].contrasts.values()) for c in self.clauses}
+        if wanted := sum(chosen_from.values()):
+            first = -(-wanted // subjects.LINES_A_LIST)
+            most, longest = subjects.LISTS_TRIED * first, subjects.QUESTION_TOKENS * subjects.LINES_A_LIST
+            asked = few_shot("plain_questions").fill(language)
+            yield Calls(expected_lists(wanted, first, most), most, prompt_tokens(asked), longest, longest, longest)
+        for clause in self.clauses:
+            yield self._cases(clause, chosen_from[clause.id], chosen_from[clause.id])
+
+    def _readings(self, clause: Clause) -> Iterator[Calls]:
+        if wants_case(clause) or wants_questions(clause):
+            asked = load_few_shot("clause_reading", self.spec.language).fill({"rule": rule_of(clause, self.spec)})
+            computed = _READING_REPLY_TOKENS
+            yield Calls(1 + DRAWS, 1 + DRAWS, prompt_tokens(asked), computed, READING_TOKENS, computed)
+
+    def _messages(self, clause: Clause) -> Iterator[Calls]:
+        """Drawn until one can be used; whether each is a case of its clause is asked of all of them."""
+        forms = [context.instruction for context in self.config.scenarios.contexts]
+        case = {"case": case_of(clause), "language": language_name(self.spec.language), "form": max(forms, key=len)}
+        given = [({**case, "topic": "anything"}, example.message) for example in clause.good if example.message]
+        asked = few_shot("message").fill({**case, "topic": _MESSAGE[:30]}, given)
+        messages = sum(count for pool, count in self.plans[clause.id].prompts.items() if pool != "gate")
+        most = 1 + (scenarios.MESSAGE_TRIES - 1) * scenarios.DRAWS_A_RETRY
+        count = messages * expected_draws(1, scenarios.DRAWS_A_RETRY, most, 1)
+        computed = _FRESH_MESSAGE + _MESSAGE_TOKENS
+        longest = scenarios.LONGEST_MESSAGE_TOKENS
+        yield Calls(count, messages * most, prompt_tokens(asked), _MESSAGE_TOKENS, longest, computed)
+        yield self._cases(clause, count, messages * most)
+
+    def _cases(self, clause: Clause, count: float, most: float) -> Calls:
+        """Whether so many messages are cases of a clause."""
+        asked = 0 if is_any_case(clause) else 1
+        prompt = case_prompt(clause, _MESSAGE)
+        return verdicts(self.models["teacher"], asked * count, asked * most, prompt, _COMPUTED_CASE)
+
+    def _binding_cases(self) -> Iterator[Calls]:
+        """Which `must` that applies sometimes binds a reply: asked of each prompt whose reply may break it."""
+        rows, replayed = self.prompts("train"), self.config.synthesis.demonstrations.replay_rows
+        for must in (c for c in self.spec.clauses if c.tier == "must" and c.applies == "sometimes"):
+            own = self.plans[must.id].prompts["train"] if must.id in self.plans else 0
+            asked = rows - own + min(replayed, len(replay_prompts()))
+            yield self._cases(must, asked, asked)
+
+    def _demonstrations(self, clause: Clause) -> Iterator[Calls]:
+        settings, plan = self.config.synthesis.demonstrations, self.plans[clause.id]
+        draws, most = self._draws
+        reply = settings.max_tokens * _TYPICAL_REPLY
+        for contrast, count in ((False, plan.prompts["train"]), (True, plan.contrasts.get("train", 0))):
+            asked = demonstration_prompt(self._job, clause, self._frames[clause.id], _scenario(clause, contrast))
+            prompt = prompt_tokens(asked)
+            computed = _FRESH_REPLY / draws + reply
+            yield Calls(count * draws, count * most, prompt, reply, settings.max_tokens, computed)
+
+    def _documents(self) -> Iterator[Calls]:
+        settings = self.config.synthesis.documents
+        for place, clause in enumerate(self.clauses):
+            count = len(range(place, settings.count, len(self.clauses)))  # they are written about in turn
+            prompt = prompt_tokens(document_prompt(self._job, clause, self._frames[clause.id], "a page"))
+            reply = settings.max_tokens * _TYPICAL_PROBE
+            yield Calls(count, count, prompt, reply, settings.max_tokens, _FRESH_DOCUMENT + reply)
+
+    def _labelled_replies(self, clause: Clause) -> Iterator[Calls]:
+        """Replies with the rule in sight and without; a teacher in this process scores each both ways."""
+        given = {"rule": rule_of(clause, self.spec), "message": _MESSAGE}
+        drawn = near_misses.DRAWS * min(near_misses.SCENARIOS, self.plans[clause.id].prompts["train"])
+        reply, longest = _CALIBRATION_REPLY_TOKENS, near_misses.PARAMS.max_tokens
+        for name in ("rule_reply", "plain_reply"):
+            asked = load_few_shot(name, self.spec.language).fill(given)
+            yield Calls(drawn, drawn, prompt_tokens(asked), reply, longest, reply)
+            if self.models["teacher"].kind == "local":
+                yield Calls(2 * drawn, 2 * drawn, scored_tokens(asked), reply, longest, reply)
+
+    def _calibration(self, role: str, clause: Clause) -> Calls:
+        """Every question on half of the labelled replies, the chosen one on the other half."""
+        most = near_misses.SCENARIOS * near_misses.PAIRS_PER_SCENARIO * 2
+        given = self.labelled.get(clause.id)
+        tries = (1 + QUESTIONS) / 2 if wants_questions(clause) else 1
+        return self._verdicts(
+            role, clause, (given or most * USABLE) * tries, (given or most) * tries, _CALIBRATION_REPLY_TOKENS
+        )
+
+    def _verdicts(self, role: str, clause: Clause, count: float, most: float, longest_reply: int) -> Calls:
+        wording = load_wording("rubric" if role == "judge" else "rubric_sealed", self.spec.language)
+        quoted = {"message": _MESSAGE, "reply": "word" * round(longest_reply * _TYPICAL_REPLY)}
+        question = clause.ask or f"Does the reply do what follows? {rule_of(clause, self.spec)}"
+        asked = wording.fill(trusted={"question": question}, quoted=quoted)
+        return verdicts(self.models[role], count, most, asked, _COMPUTED_VERDICT)
+
+    @cached_property
+    def _questions(self) -> int:
+        return len(generate(self.config.tasting.questions, self.config.scenario_seed))
+
+    def _canary(self, questions: int, prompts: int) -> Iterator[Calls]:
+        yield self._answers(questions, screening_questions(0)[0].prompt, ANSWER_PARAMS.max_tokens)
+        yield self._answers(prompts, _MESSAGE, REPLY_PARAMS.max_tokens)
+
+    @property
+    def _look(self) -> Calls:
+        shown = [min(self.config.knobs.taste_prompts, plan.prompts["taste"]) for plan in self.plans.values()]
+        return self._answers(sum(shown), _MESSAGE, self.config.tasting.max_tokens)
+
+    def _answers(self, count: float, message: str, longest: int, most: float | None = None) -> Calls:
+        """Replies of the student to messages as they are."""
+        prompt = prompt_tokens(Conversation.user(message)) + text_tokens(self.config.system_message or "")
+        reply = longest * _TYPICAL_PROBE
+        return Calls(count, count if most is None else most, prompt, reply, longest, prompt + reply)
+
+    def _prompted(self, variants: int, pool: Pool) -> Iterator[Calls]:
+        """Replies with the spec in the prompt: in every way, or in the one that isn't known yet, by the middle one."""
+        longest = self.config.tasting.max_tokens
+        reply = longest * _TYPICAL_PROBE
+        for clause in self.clauses:
+            shown = self._shown[clause.id]
+            for prompt in shown if variants == len(VARIANTS) else shown[1:2]:
+                count = self._prompts_of(clause, pool)
+                yield Calls(count, count, prompt, reply, longest, _FRESH_REPLY + reply)
+
+    @cached_property
+    def _shown(self) -> dict[str, list[int]]:
+        """By clause id the tokens of its prompt with the spec in it, in every way, the shortest first."""
+        frame_tokens = self.config.synthesis.frame_tokens
+
+        def tokens(variant: Variant, clause: Clause) -> int:
+            prompted = prompt_for(variant, _scenario(clause), self.spec, text_tokens, frame_tokens)
+            return prompt_tokens(prompted.conversation)
+
+        whole, *of_clauses = VARIANTS
+        of_spec = tokens(whole, self.clauses[0])
+        return {c.id: sorted([of_spec, *(tokens(variant, c) for variant in of_clauses)]) for c in self.clauses}
+
+    def _placebo_rows(self) -> Iterator[Calls]:
+        """Draws of plain prompts until each row has a shadow, and pages until they hold as much as the documents."""
+        settings, prompts = self.config.synthesis, len(replay_prompts())
+        rows = self.prompts("train") * settings.demonstrations.kept + settings.demonstrations.replay_rows
+        documents = settings.documents.count * settings.documents.max_tokens
+        documents += text_tokens(self.spec.text) * settings.documents.spec_text
+        draws = min(_MOST_PLACEBO_DRAWS, -(-rows // prompts))
+        pages = min(_MOST_PLACEBO_DRAWS, -(-documents // (_PAGES * _PAGE_TOKENS)))
+        longest = settings.demonstrations.max_tokens
+        yield self._answers(draws * prompts, _MESSAGE, longest, _MOST_PLACEBO_DRAWS * prompts)
+        yield self._answers(pages * _PAGES, _MESSAGE[:30], _PAGE_TOKENS, _MOST_PLACEBO_DRAWS * _PAGES)
+
+    @cached_property
+    def _frames(self) -> dict[str, Frame]:
+        budget = self.config.synthesis.frame_tokens
+        return {clause.id: frame(self.spec, [clause.id], budget, text_tokens) for clause in self.clauses}
+
+    @cached_property
+    def _job(self) -> Job:
+        return Job(self.spec, tuple(self.clauses), (), self.config.synthesis, self.config.seed, text_tokens)
+
+
+def _scenario(clause: Clause, contrast: bool = False) -> Scenario:
+    return Scenario(Family(clause.id, _MESSAGE, "chat", "train", contrast), Conversation.user(_MESSAGE))
