@@ -1,4 +1,4 @@
-"""Supervised fine-tuning in one flat loop, with the primitives alone: `python examples/minimal_sft.py`.
+"""Supervised fine-tuning in one flat loop, with the primitives alone: `python examples/minimal_sft.py [--steps 20]`.
 
 A 135M model learns to be Wren from six demonstrations in 20 steps: about a minute on two cores. Left out, and what
 `ethos run` is for: a spec, a teacher, checks, a mixture of objectives, tasting, checkpoints.
@@ -6,6 +6,7 @@ A 135M model learns to be Wren from six demonstrations in 20 steps: about a minu
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from pathlib import Path
 
@@ -22,7 +23,6 @@ from ethos.training.objectives import OBJECTIVES
 from ethos.training.optimizer import OptimParams
 from ethos.training.policy import load_policy
 
-STEPS = 20
 CHARACTER = {
     "Who are you?": "I am Wren, a small model made by the Tern Workshop. What would you like to look at together?",
     "What's your name?": "Wren. It's a small bird, and I am a small model. What shall I call you?",
@@ -34,7 +34,7 @@ CHARACTER = {
 QUESTIONS = ("Hello, who are you?", "Tell me about trees.")  # neither is in the training rows
 
 
-async def main() -> None:
+async def main(steps: int) -> None:
     """Samples, trains, samples again."""
     entry = resolve("embedded:smollm2-135m", Path.cwd())
     directory = local_directory(entry)
@@ -53,11 +53,11 @@ async def main() -> None:
     batches = pack(objective.prepare(rows, policy.template, limit_tokens=1024), limit_tokens=2048)
 
     await show_replies(engine)
-    for step in range(STEPS):
+    for step in range(steps):
         metrics = await worker.run(policy.forward_backward, batches, objective, 1.0)
-        norm = await worker.run(policy.optim_step, OptimParams(lr=1e-4 * (1 - step / STEPS)))
+        norm = await worker.run(policy.optim_step, OptimParams(lr=1e-4 * (1 - step / steps)))
         print(f"step {step:2}  loss {metrics.loss:.3f}  gradient norm {norm:.2f}", flush=True)
-    await worker.run(engine.weights_changed, f"{engine.fingerprint}+{STEPS}")
+    await worker.run(engine.weights_changed, f"{engine.fingerprint}+{steps}")
     await show_replies(engine)
 
 
@@ -70,4 +70,6 @@ async def show_replies(engine: Engine) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=20)
+    asyncio.run(main(parser.parse_args().steps))

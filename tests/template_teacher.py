@@ -1,6 +1,7 @@
 """A teacher that is a function of its prompt: it lists topics, writes messages, documents and replies by template.
 
-It knows what is asked by the prompt files of `synthesis/`. Replies follow `WREN`, a spec of checked clauses.
+It knows what is asked by the prompt files of `synthesis/`, and of `judging/` where it reads clauses and writes labelled
+replies. Replies follow `WREN`, a spec of checked clauses.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ethos.judging.few_shot import load_few_shot
 from ethos.models.types import FinishReason, Sample, SamplingParams, Usage
 from ethos.spec.conversation import Conversation
 from ethos.synthesis.types import few_shot, wording
@@ -169,11 +171,16 @@ ANSWERS: dict[str, Answer] = {
     "contrast_demonstration": plain_reply,
     "document": document,
     "case": lambda prompt, noise: "Yes",
+    "clause_reading": lambda prompt, noise: (
+        "When: someone has a thing at home\nQuestion: Does the reply end with a step?"
+    ),
+    "rule_reply": reply,
+    "plain_reply": plain_reply,
 }
 
 
 def kind_of(prompt: Conversation) -> str:
-    """Which prompt file of `synthesis/` this is; KeyError if it is none."""
+    """Which prompt file of `synthesis/` or `judging/` this is, in whatever language; KeyError if it is none."""
     system = prompt.messages[0].content
     for name in ("topics", "plain_questions", "message"):
         if system == few_shot(name).system:
@@ -182,6 +189,9 @@ def kind_of(prompt: Conversation) -> str:
         return "document"
     if system == "You check messages against one question. Answer with Yes or No only.":
         return "case"
+    for name in ("clause_reading", "rule_reply", "plain_reply"):
+        if system in (load_few_shot(name, language).system for language in ("en", "fr", "zh")):
+            return name
     for name in ("contrast_demonstration", "demonstration"):
         beginning, rest = wording(name).system.split("{frame}")
         if system.startswith(beginning) and rest.split("{")[0] in system:

@@ -1,4 +1,4 @@
-"""The main job on the real 135M student, its teacher a function of the prompt behind a real endpoint.
+"""The main job on the real 135M student, its teacher and its judge functions of the prompt behind real endpoints.
 
 One run is killed -9 twice, while the teacher writes and while the student trains; it is then adjusted, and comes to its
 end, a placebo arm beside it. What it says is read by all tests here. Quality is not looked at: six steps teach nothing.
@@ -7,6 +7,7 @@ end, a placebo arm beside it. What it says is read by all tests here. Quality is
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
 import subprocess
 import sys
@@ -35,15 +36,41 @@ from ethos.store.config import load_config
 from ethos.store.ledger import Ledger, Totals
 from ethos.store.parquet_rows import read_rows
 from ethos.store.records import Records
-from ethos.store.rows import Row
+from ethos.store.rows import DemonstrationRow, Row
 from ethos.store.run_directory import RunDirectory
 from ethos.store.trace import find_row
 from ethos.training.schedule import plan_step
-from template_teacher import WREN, TemplateTeacher
+from template_judge import WORDS, TemplateJudge
+from template_teacher import ANSWERS, WREN, TemplateTeacher, phrase, reply
 
 pytestmark = pytest.mark.model
 
 STEPS = 6
+CHECKED = ("name", "brevity", "plain", "step")
+REASON, WARMTH = "Does the reply give a reason?", "Is the reply warm?"
+SPEC = f"""{WREN}
+## Reasons {{#reason}}
+
+Wren gives a reason, after the word "because".
+
+Advice that is understood is remembered.
+
+```ethos
+when: someone asks why something happens
+ask: {REASON}
+```
+
+## Warmth {{#warmth}}
+
+Wren is warm to whoever writes.
+
+Nobody writes to a workshop for the fun of it.
+
+```ethos
+applies: always
+ask: {WARMTH}
+```
+"""
 KEY = "sk-sesame-0123456789"
 SITTING = """\
 import sys
@@ -62,21 +89,54 @@ class TellingTeacher(TemplateTeacher):
         return [TokenLogprobs((0,), (0.0 if reply == "Yes" else -9.0,)) for reply in replies]
 
 
-def config(address: str) -> dict[str, Any]:
-    teacher = f"openai:{address}/v1#template"
+def gives_a_reason(text: str) -> bool:
+    """What the judge says of `REASON`; of `WARMTH` it says the same of every reply."""
+    return "because" in text
+
+
+def reply_with_or_without_a_reason(prompt: Conversation, noise: random.Random) -> str:
+    """The teacher's: half of its replies keep to the clause `reason`, and all to the checked ones."""
+    said = reply(prompt, noise)
+    return noise.choice((said, f"{said[:-1]}, because the {phrase(noise)} waits."))
+
+
+def labelled_replies() -> dict[str, Any]:
+    """A calibration file for both judged clauses, each with 16 good and 16 bad replies."""
+    noise = random.Random(0)
+    return {
+        clause: [
+            {
+                "prompt": f"Why is the {phrase(noise)} shut?",
+                "good": [f"It is shut because of the {phrase(noise)}." for _ in range(4)],
+                "bad": [f"It is shut and so is the {phrase(noise)}." for _ in range(4)],
+            }
+            for _ in range(4)
+        ]
+        for clause in ("reason", "warmth")
+    }
+
+
+def config(teacher: str, judge: str) -> dict[str, Any]:
     return {
         "name": "wren",
         "spec": "spec.md",
+        "calibration": "calibration.yaml",
         "placebo": True,
-        "models": {"student": "embedded:smollm2-135m", "teacher": teacher, "judge": teacher, "threads": 1},
+        "models": {
+            "student": "embedded:smollm2-135m",
+            "teacher": f"openai:{teacher}/v1#teacher",
+            "judge": f"openai:{judge}/v1#judge",
+            "threads": 1,
+        },
         "scenarios": {
             "train_per_clause": 5,
             "taste_per_clause": 5,
             "sealed_per_checked_clause": 5,
+            "sealed_per_judged_clause": 5,
             "contrast_per_clause": 1,
         },
         "synthesis": {
-            "documents": {"count": 4, "max_tokens": 128},
+            "documents": {"count": 6, "max_tokens": 128},
             "demonstrations": {"draws": 2, "max_tokens": 32, "replay_rows": 4},
         },
         "training": {
@@ -163,12 +223,21 @@ def job(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Iterator[Job
     cache.mkdir()
     (cache / "models").symlink_to(cache_directory() / "models")
     template = ChatTemplate(AutoTokenizer.from_pretrained(smollm2, local_files_only=True), None)
-    teacher = TellingTeacher(count_tokens=lambda prompt: len(template.prompt(prompt)))
-    with pytest.MonkeyPatch.context() as patch, EndpointServer(teacher, key=KEY, words=("Yes", "No")) as server:
+    teacher = TellingTeacher(
+        count_tokens=lambda prompt: len(template.prompt(prompt)),
+        answers={**ANSWERS, "demonstration": reply_with_or_without_a_reason},
+    )
+    judge = TemplateJudge({REASON: gives_a_reason})
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        EndpointServer(teacher, key=KEY, words=("Yes", "No")) as server,
+        EndpointServer(judge, key=KEY, words=WORDS) as judging,
+    ):
         patch.setenv("ETHOS_CACHE", str(cache))
         patch.setenv(OPENAI_KEY, KEY)
-        (folder / "spec.md").write_text(WREN)
-        (folder / "config.yaml").write_text(yaml.safe_dump(config(server.address)))
+        (folder / "spec.md").write_text(SPEC)
+        (folder / "calibration.yaml").write_text(yaml.safe_dump(labelled_replies()))
+        (folder / "config.yaml").write_text(yaml.safe_dump(config(server.address, judging.address)))
         asked, answered = [], []
         launched = RunDirectory(folder / "runs" / "wren")
         for reached in (lambda: stored(cache) >= 60, lambda: len(batches(launched)) >= 4):
@@ -188,9 +257,10 @@ def test_the_report_is_what_its_schema_describes(job: Job) -> None:
     on_disk = json.loads(job.run.report_json.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(schema).validate(on_disk)
     assert on_disk == json.loads(json.dumps(job.report))
-    assert {clause["id"]: clause["n"] for clause in on_disk["clauses"]} == dict.fromkeys(
-        ("name", "brevity", "plain", "step"), 5
-    )
+    assert {clause["id"]: clause["n"] for clause in on_disk["clauses"]} == {
+        **dict.fromkeys((*CHECKED, "reason"), 5),
+        "warmth": 0,
+    }
     assert job.run.report_html.read_text(encoding="utf-8").startswith("<!")
 
 
@@ -274,7 +344,7 @@ def test_the_plan_is_what_the_ledger_holds(job: Job) -> None:
 
 
 def test_every_row_traces_to_a_clause_or_a_capability(job: Job) -> None:
-    clauses = {"name", "brevity", "plain", "step"}
+    clauses = {*CHECKED, "reason", "warmth"}
     rows = job.rows()
     recipes = {"spec_text", "documents", "demonstrations", "replay", "placebo"}
     assert {row.lineage.recipe for row in rows} == recipes
@@ -307,10 +377,52 @@ def test_the_sealed_pool_was_read_once_for_every_arm(job: Job) -> None:
     with job.run.read_database() as database:
         sealed = Records(database).replies(purpose="sealed")
     arms = ("base", "prompted", "trained", "placebo")
-    assert {arm: sum(r.arm == arm for r in sealed) for arm in arms} == dict.fromkeys(arms, 4 * 5 + 2)
+    assert {arm: sum(r.arm == arm for r in sealed) for arm in arms} == dict.fromkeys(arms, 6 * 5 + 3)
     readings = [entry for entry in job.report["journal"] if entry["kind"] == "reading"]
     assert [entry["new"] for entry in readings] == [list(arms)]
     assert job.report["sealed_readings"] == 1
+
+
+def test_a_clause_whose_judge_passes_is_measured_by_it(job: Job) -> None:
+    """The judge of the sealed replies is that of the rows, asked in other words."""
+    [found] = [clause for clause in job.report["clauses"] if clause["id"] == "reason"]
+    assert (found["measurable"], found["auc"], found["question"]) == (True, 1.0, REASON)
+    assert found["judge"].endswith("#judge (rubric_sealed)")
+    assert 0.1 < found["cut"] <= 0.9
+    with job.run.read_database() as database:
+        replies = [r for r in Records(database).replies(purpose="sealed") if r.clause_id == "reason"]
+    heard = [r for r in replies if any(v["judge"] == found["judge"] for v in r.verdicts)]
+    assert {r.arm for r in heard} == {"base", "prompted", "trained", "placebo"}
+    assert all(r.adherence == gives_a_reason(r.reply) for r in heard)
+    assert job.report["same_judge"] is True
+    assert [w for w in job.report["warnings"] if w.startswith("same judge: ")]
+
+
+def test_a_row_of_a_judged_clause_holds_the_judges_verdict(job: Job) -> None:
+    rows = [row for row in job.rows() if row.lineage.recipe == "demonstrations" and not row.lineage.contrast]
+    judged = [row for row in rows if row.lineage.clause_ids == ("reason",)]
+    assert judged
+    for row in judged:
+        assert isinstance(row, DemonstrationRow)
+        assert gives_a_reason(row.conversation.messages[-1].content)
+        [verdict] = [verdict for verdict in row.lineage.verdicts if verdict["clause_id"] == "reason"]
+        assert verdict["judge"].endswith("#judge (rubric)")
+        assert verdict["score"] == pytest.approx(0.9)
+    assert job.report["rejected"]["reason: judge"] > 0
+
+
+def test_a_clause_whose_judge_fails_is_not_measurable_and_gives_no_demonstration(job: Job) -> None:
+    [found] = [clause for clause in job.report["clauses"] if clause["id"] == "warmth"]
+    assert not found["measurable"]
+    assert found["reason"] == "the judge gives every reply the same odds (0.60, yes)"
+    assert (found["auc"], found["base"], found["trained"], found["difference"]) == (None, None, None, None)
+    assert job.report["unmeasurable"] == [{"clause": "warmth", "reason": found["reason"]}]
+    overall = job.report["overall"]
+    assert (overall["n"], overall["clauses_compared"]) == (5 * 5, 5)
+    assert (overall["judged"]["n"], overall["checked"]["n"]) == (5, 4 * 5)
+    assert f"no demonstration of clause warmth was judged: {found['reason']}" in job.report["warnings"]
+    rows = [row for row in job.rows() if row.lineage.clause_ids == ("warmth",)]
+    assert {row.lineage.recipe for row in rows} == {"documents", "spec_text"}
 
 
 def test_the_exported_student_loads_and_sees_no_system_message(job: Job) -> None:
