@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ethos.models.types import Sample, SamplingParams, Usage
+from ethos.progress import Bar
 from ethos.runs.models import RecordedPolicy
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
@@ -23,9 +24,15 @@ class Changing:
     asked: list[tuple[Conversation, ...]] = field(default_factory=list)
 
     async def sample_batch(
-        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
+        self,
+        prompts: Sequence[Conversation],
+        params: SamplingParams,
+        draws: Sequence[int] = (0,),
+        advance: Callable[[], None] = lambda: None,
     ) -> list[list[Sample]]:
         self.asked.append(tuple(prompts))
+        for _ in prompts:
+            advance()
         said = f"answer {len(self.asked)} to "
         return [
             [Sample(f"{said}{p.last_user}", "stop", Usage(2, 3), d, (1, 2), (-0.5, -0.25)) for d in draws]
@@ -67,3 +74,11 @@ def test_another_step_purpose_or_draw_is_another_sample(session: Session) -> Non
     drawn(policy, session, [HELLO], purpose="sealed")
     drawn(policy, session, [HELLO], draws=(1,))
     assert len(policy.asked) == 4
+
+
+def test_each_prompt_counts_once_whether_it_was_answered_before_comes_twice_or_is_new(session: Session) -> None:
+    policy, bar = Changing(), Bar("looking", None, "answers", 0, 0.0, lambda bar: None)
+    drawn(policy, session, [HELLO])
+    recorded = RecordedPolicy(policy, session.records, "main", 4, "taste")  # type: ignore[arg-type]
+    asyncio.run(recorded.sample_batch([HELLO, BYE, BYE], PARAMS, advance=bar.advance))
+    assert bar.done == 3

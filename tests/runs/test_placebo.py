@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from ethos.errors import EthosError
 from ethos.models.types import Sample, SamplingParams, Usage
+from ethos.progress import Bar, QuietProgress
 from ethos.runs.placebo import PLACEBO, cut_pages, cut_replies, fits_pages, fits_replies, repeat_batches, shadows_of
 from ethos.runs.session import Session
 from ethos.runs.training import Prepared, Trainer
@@ -68,6 +70,24 @@ def test_the_shadows_are_read_back_and_not_drawn_again(session: Session, folder:
     drawn = base.draws
     assert shadows(session, policy, base) == first
     assert base.draws == drawn
+
+
+def test_the_bar_counts_rows_as_the_base_writes_and_ends_full(
+    session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what the base wrote is too little."""
+    monkeypatch.setattr("ethos.runs.placebo._MOST_DRAWS", 1)
+    counted: list[int] = []
+
+    class Counting(QuietProgress):
+        def _change(self, bar: Bar) -> None:
+            counted.append(bar.done)
+
+    policy = policy_of(folder, session.config)
+    shadows(replace(session, ui=Counting()), policy, Base())
+    assert counted == sorted(counted)
+    assert len(set(counted)) > len(prepared(policy))
+    assert counted[-1] == sum(len(real.tokens) for real in prepared(policy).values())
 
 
 def test_a_base_that_writes_too_little_is_told_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,20 @@ class FrozenStudent:
         return await self._cached.sample(prompt, params, draws)
 
     async def sample_batch(
-        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
+        self,
+        prompts: Sequence[Conversation],
+        params: SamplingParams,
+        draws: Sequence[int] = (0,),
+        advance: Callable[[], None] = lambda: None,
     ) -> list[list[Sample]]:
-        """For each prompt one sample a draw, in order."""
-        return list(await asyncio.gather(*(self._cached.sample(prompt, params, draws) for prompt in prompts)))
+        """As `BatchSampler`."""
+
+        async def samples(prompt: Conversation) -> list[Sample]:
+            made = await self._cached.sample(prompt, params, draws)
+            advance()
+            return made
+
+        return await asyncio.gather(*map(samples, prompts))
 
     async def score_text(self, text: str) -> TokenLogprobs:
         """Log-probabilities of the tokens of a text after its first."""
@@ -57,13 +67,19 @@ class RecordedPolicy:
         self._where = (branch, step, purpose)
 
     async def sample_batch(
-        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
+        self,
+        prompts: Sequence[Conversation],
+        params: SamplingParams,
+        draws: Sequence[int] = (0,),
+        advance: Callable[[], None] = lambda: None,
     ) -> list[list[Sample]]:
-        """For each prompt one sample a draw, in order."""
+        """As `BatchSampler`."""
         known = self._records.samples(*self._where)
         missing = [p for p in dict.fromkeys(prompts) if any((p.digest(), draw) not in known for draw in draws)]
+        for _ in range(len(prompts) - len(missing)):
+            advance()
         if missing:
-            made = await self._engine.sample_batch(missing, params, draws)
+            made = await self._engine.sample_batch(missing, params, draws, advance)
             new = [
                 PolicySample(
                     branch=self._where[0],
@@ -125,6 +141,16 @@ class ModelShelf:
             self._engines[key] = await self.worker.run(self._load, self.entries[name], system_message)
         return self._engines[key]
 
+    async def load(self, system_message: str | None) -> None:
+        """Loads all local models that don't change."""
+        others = [name for name in self._config.helpers if self.entries[name].kind == "local"]
+        with self._ui.stage("loading models", 1 + len(others), "models") as bar:
+            await self.engine(self._config.student, system_message)
+            bar.advance()
+            for name in others:
+                await self.engine(name)
+                bar.advance()
+
     async def frozen(self, session: Session, name: str, role: str) -> CachedSampler[Any]:
         """Any model that doesn't change, behind the response cache, its calls in the ledger under `role`."""
         entry, settings = self.entries[name], self._config.endpoint(name)
@@ -155,7 +181,10 @@ class ModelShelf:
     async def policy(self, config: TrainingConfig, system_message: str | None, seed: int) -> Policy:
         """The student, ready to train: a copy of its own."""
         directory = local_directory(self.entries[self._config.student], self._ui)
-        return await self.worker.run(load_policy, directory, config, system_message, seed)
+        with self._ui.stage("loading the student to train", 1, "models") as bar:
+            policy = await self.worker.run(load_policy, directory, config, system_message, seed)
+            bar.advance()
+        return policy
 
     def policy_engine(self, policy: Policy) -> Engine:
         """An engine on the very weights that are trained."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ethos.errors import EthosError
 from ethos.models.types import Sample, SamplingParams
+from ethos.progress import Bar
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.preparation import load_rows
 from ethos.runs.session import Session
@@ -47,6 +48,8 @@ _PAGE_TOKENS = 128
 _MOST_DRAWS = 32  # of each prompt
 
 PLACEBO = "placebo"  # the branch, and the arm
+
+_Fits = Callable[[Sequence[TokenRow], Sequence[int]], bool]
 
 
 async def train_placebo(
@@ -91,9 +94,8 @@ async def shadows_of(
         files: dict[str, Json] = {}
         with session.ui.stage("writing the placebo's rows", sum(map(len, sizes.values())), "rows") as bar:
             for name, wanted in sizes.items():
-                rows = await _drawn(session, base, policy, name, wanted)
+                rows = await _drawn(session, base, policy, name, wanted, bar)
                 files[name] = write_rows(session.run, rows[0].kind, rows)[0].name
-                bar.advance(len(wanted))
         return files
 
     inputs: Json = [[[name, *wanted] for name, wanted in sizes.items()], session.config.seed, base.fingerprint]
@@ -110,22 +112,45 @@ async def shadows_of(
     return shadows
 
 
-async def _drawn(session: Session, base: FrozenStudent, policy: Policy, name: str, sizes: Sequence[int]) -> list[Row]:
-    """One draw of all prompts after the other, until they are enough for the sizes, or are very many."""
+async def _drawn(
+    session: Session, base: FrozenStudent, policy: Policy, name: str, sizes: Sequence[int], bar: Bar
+) -> list[Row]:
+    """One draw of all prompts after the other, until they are enough for the sizes, or are very many.
+
+    `bar` counts the sizes that there is enough for.
+    """
     chat = name == "demonstrations"
     texts = replay_prompts() if chat else [f"Write a page about {subject}." for subject in _SUBJECTS]
     prompts, as_row, fits = [Conversation.user(text) for text in texts], _as_reply if chat else _as_page, _FIT[name][0]
     params = SamplingParams(max(sizes) if chat else _PAGE_TOKENS, temperature=0.8, seed=session.config.seed)
     rows: dict[str, Row] = {}
+    tokens: dict[str, list[TokenRow]] = {}
+    before = bar.done
+
+    async def drawn(prompt: Conversation, draw: int) -> Row | None:
+        [sample] = await base.sample(prompt, params, (draw,))
+        if not sample.text:
+            return None
+        row = as_row(prompt, sample)
+        tokens[row.id] = _tokens(session, policy, name, [row])
+        bar.advance(before + _fitting(fits, list(itertools.chain(*tokens.values())), sizes) - bar.done)
+        return row
+
     for draw in range(_MOST_DRAWS):
-        drawn = await asyncio.gather(*(base.sample(prompt, params, (draw,)) for prompt in prompts))
-        made = [as_row(p, sample) for p, [sample] in zip(prompts, drawn, strict=True) if sample.text]
-        rows |= {row.id: row for row in made}
-        if fits(_tokens(session, policy, name, list(rows.values())), sizes):
+        made = await asyncio.gather(*(drawn(prompt, draw) for prompt in prompts))
+        rows |= {row.id: row for row in made if row is not None}
+        if bar.done == before + len(sizes):
             break
     if not rows:
         raise EthosError("the base student says nothing at all, so there is no placebo of it; set placebo: false")
+    bar.advance(before + len(sizes) - bar.done)
     return list(rows.values())
+
+
+def _fitting(fits: _Fits, found: Sequence[TokenRow], sizes: Sequence[int]) -> int:
+    """For how many of the sizes, the smallest first, these rows are enough."""
+    smallest = sorted(sizes)
+    return bisect_left(range(1, len(sizes) + 1), True, key=lambda count: not fits(found, smallest[:count]))
 
 
 def _tokens(session: Session, policy: Policy, name: str, rows: Sequence[Row]) -> list[TokenRow]:
