@@ -18,6 +18,9 @@ from endpoint_server import EndpointServer
 from ethos.models.catalogue import OPENAI_KEY
 from ethos.progress import Bar, QuietProgress
 from ethos.runs.launch import RunOutcome, run
+from ethos.store.records import Records
+from ethos.store.run_directory import RunDirectory
+from ethos.tasting.canaries import canary_texts
 from runs.tiny import write_tiny
 from template_teacher import WREN, TemplateTeacher
 
@@ -102,3 +105,17 @@ def test_every_stage_has_a_total_and_ends_at_it(undisturbed: tuple[RunOutcome, W
     assert [(bar.name, bar.done) for bar in ui.bars] == [(bar.name, bar.total) for bar in ui.bars]
     assert all(bar.unit for bar in ui.bars)
     assert {f"tasting at step {step}" for step in (0, 2, STEPS)} <= {bar.name for bar in ui.bars}
+
+
+def test_the_cost_counts_what_the_policy_drew_and_was_scored_on(undisturbed: tuple[RunOutcome, Watched]) -> None:
+    outcome, _ = undisturbed
+    [policy] = [role for role in outcome.report["cost"]["roles"] if role["role"] == "policy"]
+    with RunDirectory(outcome.run_dir).read_database() as database:
+        records = Records(database)
+        looks = [records.samples("main", step, "taste") for step in (2, STEPS)]
+        sealed = [records.samples(branch, STEPS, "sealed") for branch in ("main", "placebo")]
+    drawn = [sample["usage"] for samples in (*looks, *sealed) for sample in samples.values()]
+    scored = [len(text.encode()) for text in canary_texts().values()] * 3  # at each look, and after training
+    assert policy["calls"] == len(drawn) + len(scored)
+    assert policy["tokens"] == sum(u["prompt_tokens"] + u["completion_tokens"] for u in drawn) + sum(scored)
+    assert outcome.report["cost"]["tokens"] == sum(role["tokens"] for role in outcome.report["cost"]["roles"])

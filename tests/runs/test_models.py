@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
+
+from ethos.models.cached import estimated_tokens
 from ethos.models.types import Sample, SamplingParams, Usage
 from ethos.progress import Bar
 from ethos.runs.models import RecordedPolicy
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
+from ethos.store.budget import Budget, BudgetSpent
+from ethos.store.config import BudgetConfig
+from ethos.store.ledger import Totals
 
 PARAMS = SamplingParams()
 HELLO, BYE = Conversation.user("Hello?"), Conversation.user("Bye?")
@@ -21,6 +27,7 @@ HELLO, BYE = Conversation.user("Hello?"), Conversation.user("Bye?")
 class Changing:
     """Never says the same twice."""
 
+    name = "changing"
     asked: list[tuple[Conversation, ...]] = field(default_factory=list)
 
     async def sample_batch(
@@ -41,7 +48,7 @@ class Changing:
 
 
 def drawn(policy: Changing, session: Session, prompts: list[Conversation], step: int = 4, **where: Any) -> list[Any]:
-    recorded = RecordedPolicy(policy, session.records, "main", step, where.get("purpose", "taste"))  # type: ignore[arg-type]
+    recorded = RecordedPolicy(policy, session, "main", step, where.get("purpose", "taste"))  # type: ignore[arg-type]
     return asyncio.run(recorded.sample_batch(prompts, PARAMS, where.get("draws", (0,))))
 
 
@@ -79,6 +86,23 @@ def test_another_step_purpose_or_draw_is_another_sample(session: Session) -> Non
 def test_each_prompt_counts_once_whether_it_was_answered_before_comes_twice_or_is_new(session: Session) -> None:
     policy, bar = Changing(), Bar("looking", None, "answers", 0, 0.0, lambda bar: None)
     drawn(policy, session, [HELLO])
-    recorded = RecordedPolicy(policy, session.records, "main", 4, "taste")  # type: ignore[arg-type]
+    recorded = RecordedPolicy(policy, session, "main", 4, "taste")  # type: ignore[arg-type]
     asyncio.run(recorded.sample_batch([HELLO, BYE, BYE], PARAMS, advance=bar.advance))
     assert bar.done == 3
+
+
+def test_what_the_policy_draws_is_in_the_ledger_once(session: Session) -> None:
+    policy = Changing()
+    drawn(policy, session, [HELLO, BYE, BYE], draws=(0, 1))
+    drawn(policy, session, [HELLO, BYE], draws=(0, 1))
+    assert session.ledger.totals() == {"policy": Totals(calls=4, prompt_tokens=8, completion_tokens=12)}
+
+
+def test_what_the_policy_draws_is_charged(session: Session) -> None:
+    """There is room for the most that a reply may take, and no longer once one has taken 5 tokens."""
+    charged = replace(session, budget=Budget(BudgetConfig(tokens=estimated_tokens(HELLO) + PARAMS.max_tokens)))
+    policy = Changing()
+    drawn(policy, charged, [HELLO])
+    with pytest.raises(BudgetSpent):
+        drawn(policy, charged, [BYE])
+    assert policy.asked == [(HELLO,)]

@@ -82,7 +82,7 @@ def test_what_the_student_answers_is_not_charged(folder: Path) -> None:
     with (folder / "config.yaml").open("a") as file:
         file.write("budget: {tokens: 100}\n")
     with session_in(folder) as session:
-        session.ledger.add([ModelCall("student", "t", "", 900, 90, False, 0.0, 0.0, "k")])
+        session.ledger.add([ModelCall("student", "t", "", 900, 90, False, 0.0, "k")])
     with session_in(folder) as session:
         session.budget.reserve(20, 0.0)
 
@@ -96,6 +96,6 @@ def test_what_was_spent_in_earlier_sittings_counts_against_the_budget(folder: Pa
     with (folder / "config.yaml").open("a") as file:
         file.write("budget: {tokens: 100}\n")
     with session_in(folder) as session:
-        session.ledger.add([ModelCall("teacher", "t", "", 60, 30, False, 0.0, 0.0, "k")])
+        session.ledger.add([ModelCall("teacher", "t", "", 60, 30, False, 0.0, "k")])
     with session_in(folder) as session, pytest.raises(BudgetSpent):
         session.budget.reserve(20, 0.0)

@@ -228,7 +228,7 @@ class _Job:
         require_rows(config.training, weights, prepared, session.stages.counts())
 
         async def look(step: int) -> None:
-            student = RecordedPolicy(engine, session.records, MAIN, step, TASTE)
+            student = RecordedPolicy(engine, session, MAIN, step, TASTE)
             await taste(taster, student, given.pool("taste"), questions, "trained", step)
 
         trainer = Trainer(session, policy, prepared, MAIN, config.training.steps, self.controls)
@@ -243,7 +243,7 @@ class _Job:
         """The canary again, and the sealed scenarios, which every arm answers once."""
         session, config = given.session, given.session.config
         steps, sealed = config.training.steps, [s for s in given.scenarios if s.family.pool == "sealed"]
-        trained = RecordedPolicy(self.shelf.policy_engine(policy), session.records, MAIN, steps, SEALED)
+        trained = RecordedPolicy(self.shelf.policy_engine(policy), session, MAIN, steps, SEALED)
         canary = await read_canaries(session, "trained", trained, before.questions, steps)
         chosen, frame_tokens = before.prompting["chosen"], config.synthesis.frame_tokens
         prompted = prompts_for(chosen, sealed, session.spec, given.count, frame_tokens)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ethos.models.cached import CachedModel, CachedSampler, Price, cached
+from ethos.models.cached import (
+    CachedModel,
+    CachedSampler,
+    Price,
+    cached,
+    estimated_text_tokens,
+    estimated_tokens,
+)
 from ethos.models.catalogue import Entry, require_weights, resolve
 from ethos.models.endpoints import Endpoint, Limits, RetryPolicy, open_endpoint
 from ethos.models.engine import Engine
@@ -21,7 +29,8 @@ from ethos.progress import Progress
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
 from ethos.store.config import EndpointConfig, ModelsConfig, TrainingConfig
-from ethos.store.records import PolicySample, Records
+from ethos.store.ledger import ModelCall
+from ethos.store.records import PolicySample
 from ethos.training.policy import Policy, load_policy
 
 TEMPLATE = "template"
@@ -60,10 +69,13 @@ class FrozenStudent:
 
 
 class RecordedPolicy:
-    """The policy at a step: what it has answered already is read from the records, the rest is sampled and kept."""
+    """The policy at a step: what it has answered already is read from the records, the rest is sampled and kept.
 
-    def __init__(self, engine: Engine, records: Records, branch: str, step: int, purpose: str) -> None:
-        self._engine, self._records = engine, records
+    What it computes is charged and in the ledger under the role `policy`.
+    """
+
+    def __init__(self, engine: Engine, session: Session, branch: str, step: int, purpose: str) -> None:
+        self._engine, self._session = engine, session
         self._where = (branch, step, purpose)
 
     async def sample_batch(
@@ -74,12 +86,15 @@ class RecordedPolicy:
         advance: Callable[[], None] = lambda: None,
     ) -> list[list[Sample]]:
         """As `BatchSampler`."""
-        known = self._records.samples(*self._where)
+        known = self._session.records.samples(*self._where)
         missing = [p for p in dict.fromkeys(prompts) if any((p.digest(), draw) not in known for draw in draws)]
         for _ in range(len(prompts) - len(missing)):
             advance()
         if missing:
-            made = await self._engine.sample_batch(missing, params, draws, advance)
+            most_tokens = len(draws) * sum(estimated_tokens(prompt) + params.max_tokens for prompt in missing)
+            with self._paying(most_tokens) as taken:
+                made = await self._engine.sample_batch(missing, params, draws, advance)
+                taken += [sample.usage for samples in made for sample in samples]
             new = [
                 PolicySample(
                     branch=self._where[0],
@@ -92,13 +107,39 @@ class RecordedPolicy:
                 for prompt, samples in zip(missing, made, strict=True)
                 for sample in samples
             ]
-            self._records.add_samples(new)
+            self._session.records.add_samples(new)
             known |= {(sample.prompt_digest, sample.draw): dict(sample.payload) for sample in new}
         return [[_sample(known[prompt.digest(), draw]) for draw in draws] for prompt in prompts]
 
     async def score_text(self, text: str) -> TokenLogprobs:
         """Log-probabilities of the tokens of a text after its first."""
-        return await self._engine.score_text(text)
+        with self._paying(estimated_text_tokens(text)) as taken:
+            scored = await self._engine.score_text(text)
+            taken.append(Usage(1, len(scored.token_ids)))
+        return scored
+
+    @contextmanager
+    def _paying(self, most_tokens: int) -> Iterator[list[Usage]]:
+        """Room in the budget for calls in the block, and their place in the ledger; the block lists what they took."""
+        taken: list[Usage] = []
+        held = self._session.budget.reserve(most_tokens)
+        try:
+            yield taken
+            self._session.ledger.add(
+                ModelCall(
+                    role="policy",
+                    model=self._engine.name,
+                    purpose=self._where[2],
+                    prompt_tokens=usage.prompt_tokens,
+                    completion_tokens=usage.completion_tokens,
+                    cached=False,
+                    usd=0.0,
+                    key="",
+                )
+                for usage in taken
+            )
+        finally:
+            self._session.budget.settle(held, sum(u.prompt_tokens + u.completion_tokens for u in taken))
 
 
 def _sample(payload: dict[str, Any]) -> Sample:

@@ -68,7 +68,7 @@ async def train_placebo(
 
     await Trainer(session, policy, shadows, PLACEBO, steps).train(shelf.worker.run, no_look, engine.weights_changed)
     await shelf.worker.run(policy.end_training)
-    return RecordedPolicy(engine, session.records, PLACEBO, steps, purpose)
+    return RecordedPolicy(engine, session, PLACEBO, steps, purpose)
 
 
 def repeat_batches(records: Records, shadows: Mapping[str, Prepared], steps: int) -> None:

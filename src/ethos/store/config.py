@@ -296,7 +296,7 @@ class BudgetConfig(Section):
     """Limits past which no new call is made; what was paid for is kept. None: no limit."""
 
     tokens: Annotated[int, Field(ge=1)] | None = None
-    """Prompt and completion tokens of teachers and judges."""
+    """Prompt and completion tokens of teachers, judges and the student as it trains; those of its base are free."""
     minutes: Annotated[float, Field(gt=0)] | None = None
     """Of all sittings together, pauses included."""
     usd: Annotated[float, Field(gt=0)] | None = None
