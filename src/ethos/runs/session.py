@@ -53,9 +53,8 @@ class Session:
             return found.payload
         self.stages.begin(name, inputs_digest)
         self.report_status("running", name)
-        payload = await make()
-        self.stages.finish(name, payload)
-        return payload
+        self.stages.finish(name, await make())
+        return self.stages.payload(name)  # as a later sitting reads it: keys in the same order
 
     def warn(self, text: str) -> None:
         """Warns whoever watches, and whoever reads the report."""
