@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ethos.models.cached import estimated_tokens
+from ethos.models.cached import CachedModel, estimated_tokens
 from ethos.models.types import Sample, SamplingParams, Usage
 from ethos.progress import Bar
-from ethos.runs.models import RecordedPolicy
+from ethos.runs.models import FrozenStudent, RecordedPolicy
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
 from ethos.store.budget import Budget, BudgetSpent
@@ -106,3 +106,20 @@ def test_what_the_policy_draws_is_charged(session: Session) -> None:
     with pytest.raises(BudgetSpent):
         drawn(policy, charged, [BYE])
     assert policy.asked == [(HELLO,)]
+
+
+def test_a_text_is_scored_by_the_base_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    from models import tiny
+
+    def base() -> FrozenStudent:
+        engine = tiny.engine(tiny.loaded())
+        return FrozenStudent(engine, CachedModel(engine, session.cache, session.ledger, "student"))
+
+    first = asyncio.run(base().score_text("A text"))
+    again = base()
+    monkeypatch.setattr(again.engine, "score_text", None)
+    assert asyncio.run(again.score_text("A text")) == first
+    assert len(first.token_ids) == len(" text")
+    assert session.ledger.totals() == {
+        "student": Totals(calls=2, cached=1, prompt_tokens=1, completion_tokens=len(" text"))
+    }

@@ -181,7 +181,7 @@ class CachedSampler(Generic[M]):
 
 
 class CachedModel(CachedSampler[Model]):
-    """A frozen model that can be teacher-forced as well; scores are cached reply by reply."""
+    """A frozen model that can be teacher-forced as well; scores are cached reply by reply and text by text."""
 
     async def score(self, prompt: Conversation, replies: Sequence[str]) -> list[TokenLogprobs]:
         """Log-probabilities of each reply. The ledger's prompt tokens are estimated, as a scorer doesn't tell them."""
@@ -195,8 +195,18 @@ class CachedModel(CachedSampler[Model]):
             scored = await self.model.score(prompt, [replies[i] for i in wanted])
             return [asdict(s) | {"usage": asdict(Usage(prompt_tokens, len(s.token_ids)))} for s in scored]
 
-        answers = await self._answers(asks, make)
-        return [TokenLogprobs(tuple(answer["token_ids"]), tuple(answer["logprobs"])) for answer in answers]
+        return [_logprobs(answer) for answer in await self._answers(asks, make)]
+
+    async def score_text(self, text: str) -> TokenLogprobs:
+        """Log-probabilities of the tokens of a plain text after its first; in the cache it has an empty prompt."""
+        ask = self._ask("score", Conversation(()), {"text": text}, Usage(1, estimated_text_tokens(text)))
+
+        async def make(wanted: list[int]) -> list[dict[str, Any]]:
+            scored = await self.model.score_text(text)
+            return [asdict(scored) | {"usage": asdict(Usage(1, len(scored.token_ids)))}]
+
+        [answer] = await self._answers([ask], make)
+        return _logprobs(answer)
 
 
 class CachedFirstTokenSampler(CachedSampler[FirstTokenSampler]):
@@ -264,6 +274,10 @@ class _Together:
     async def _run(self) -> dict[int, str]:
         wanted, self._wanted, self._answers = self._wanted, [], None  # whoever comes later starts another call
         return dict(zip(wanted, await self._make(wanted), strict=True))
+
+
+def _logprobs(answer: Mapping[str, Any]) -> TokenLogprobs:
+    return TokenLogprobs(tuple(answer["token_ids"]), tuple(answer["logprobs"]))
 
 
 def _to_store(sample: Sample) -> dict[str, Any]:

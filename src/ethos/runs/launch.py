@@ -49,7 +49,7 @@ from ethos.runs.session import Session, open_session
 from ethos.runs.training import Trainer, prepare_rows, require_rows, rows_left_out
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Pool, Scenario
-from ethos.spec.types import Clause
+from ethos.spec.types import Clause, Json
 from ethos.store.canonical import digest
 from ethos.store.config import load_config
 from ethos.store.journal import MAIN
@@ -212,7 +212,13 @@ class _Job:
         questions = await canary_questions(session, base)
         canary = await read_canaries(session, "base", base, questions, 0)
         taster = given.taster(given.judge)
-        await taste(taster, base, pool, questions, "base", 0)
+
+        async def first_taste() -> Json:
+            await taste(taster, base, pool, questions, "base", 0)
+            return None
+
+        tasted: Json = [[s.id for s in taster.scenarios_at(pool, 0)], [q.id for q in questions]]
+        await session.once("first look", tasted, first_taste)
         return _Before(questions, canary, await choose_prompting(taster, base, pool, given.count))
 
     async def _train(self, given: _Given, questions: Sequence[Question]) -> Policy:

@@ -64,8 +64,8 @@ class FrozenStudent:
         return await asyncio.gather(*map(samples, prompts))
 
     async def score_text(self, text: str) -> TokenLogprobs:
-        """Log-probabilities of the tokens of a text after its first."""
-        return await self.engine.score_text(text)
+        """As `Model`."""
+        return await self._cached.score_text(text)
 
 
 class RecordedPolicy:
