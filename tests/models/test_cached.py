@@ -43,6 +43,10 @@ class Scoring(Counting):
         self.calls.append(list(replies))
         return [TokenLogprobs((7, 8), (-float(len(reply)), -0.5)) for reply in replies]
 
+    async def score_text(self, text: str) -> TokenLogprobs:
+        self.calls.append(text)
+        return TokenLogprobs((7,), (-float(len(text)),))
+
 
 class Telling(Counting):
     gives = True
@@ -197,6 +201,13 @@ def test_scores_are_cached_reply_by_reply(teacher: CachedModel, model: Scoring, 
     assert asyncio.run(teacher.score(PROMPT, ["No", "Yes", "Maybe"]))[1] == yes == TokenLogprobs((7, 8), (-3.0, -0.5))
     assert model.calls == [["Yes"], ["No", "Maybe"]]
     assert (ledger.total().calls, ledger.total().cached) == (4, 1)
+
+
+def test_a_text_and_a_reply_of_the_same_words_are_two_scores(teacher: CachedModel, model: Scoring) -> None:
+    for _ in range(2):
+        assert asyncio.run(teacher.score_text("Yes")) == TokenLogprobs((7,), (-3.0,))
+        assert asyncio.run(teacher.score(Conversation(()), ["Yes"])) == [TokenLogprobs((7, 8), (-3.0, -0.5))]
+    assert model.calls == ["Yes", ["Yes"]]
 
 
 @pytest.mark.parametrize(("gives", "expected"), [(True, [-0.1, -math.inf]), (False, None)])

@@ -84,6 +84,14 @@ def test_logprobs_of_samples_and_scores_are_the_hugging_face_models_own(shape: s
             assert list(found) == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_batch_counts_each_prompt_as_its_samples_are_there() -> None:
+    engine = tiny.engine(tiny.loaded(), slots=1)
+    waiting: list[int] = []
+    prompts = [asked(text) for text in ("One", "Two", "Three")]
+    asyncio.run(engine.sample_batch(prompts, PARAMS, advance=lambda: waiting.append(len(engine._owners))))
+    assert waiting == [2, 1, 0]
+
+
 def test_a_text_is_scored_after_its_first_token() -> None:
     engine = tiny.engine(tiny.loaded())
     scored = asyncio.run(engine.score_text("A text"))

@@ -205,9 +205,9 @@ def build_example() -> ReportInputs:
             JournalEntry(95, "knob", "taste_every", 30, 10, "rule", "plateau", "$adherence$ moved by < 0.02", launched),
         ),
         cost=(
-            RoleCost("teacher", 1423, 120, 412_330, 803.2),
-            RoleCost("judge", 2210, 0, 690_120, 402.0),
-            RoleCost("student", 1560, 0, 166_020, 96.4),
+            RoleCost("teacher", 1423, 120, 412_330),
+            RoleCost("judge", 2210, 0, 690_120),
+            RoleCost("student", 1560, 0, 166_020),
         ),
         seconds=1526.0,
         rows={"document": 30, "demonstration": 148},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from ethos.errors import EthosError
 from ethos.models.types import Sample, SamplingParams, Usage
+from ethos.progress import Bar, QuietProgress
 from ethos.runs.placebo import PLACEBO, cut_pages, cut_replies, fits_pages, fits_replies, repeat_batches, shadows_of
 from ethos.runs.session import Session
 from ethos.runs.training import Prepared, Trainer
@@ -81,6 +83,24 @@ def test_replies_that_were_cut_off_are_left_out_unless_all_were(session: Session
     for row in made.tokens:
         assert "you" not in find_row(session.run, row.row_id).conversation.last_user
     assert shadows(session, policy, Base(cut_off=" "))
+
+
+def test_the_bar_counts_rows_as_the_base_writes_and_ends_full(
+    session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where what the base wrote is too little."""
+    monkeypatch.setattr("ethos.runs.placebo._MOST_DRAWS", 1)
+    counted: list[int] = []
+
+    class Counting(QuietProgress):
+        def _change(self, bar: Bar) -> None:
+            counted.append(bar.done)
+
+    policy = policy_of(folder, session.config)
+    shadows(replace(session, ui=Counting()), policy, Base())
+    assert counted == sorted(counted)
+    assert len(set(counted)) > len(prepared(policy))
+    assert counted[-1] == sum(len(real.tokens) for real in prepared(policy).values())
 
 
 def test_a_base_that_writes_too_little_is_told_of(

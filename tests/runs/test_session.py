@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ethos.judging.labelled import CalibrationReply
 from ethos.progress import QuietProgress
 from ethos.runs.session import open_session
 from ethos.spec.parse import parse_spec
+from ethos.spec.types import Json
 from ethos.store.budget import BudgetSpent
 from ethos.store.config import load_config
 from ethos.store.ledger import ModelCall
@@ -82,7 +84,7 @@ def test_what_the_student_answers_is_not_charged(folder: Path) -> None:
     with (folder / "config.yaml").open("a") as file:
         file.write("budget: {tokens: 100}\n")
     with session_in(folder) as session:
-        session.ledger.add([ModelCall("student", "t", "", 900, 90, False, 0.0, 0.0, "k")])
+        session.ledger.add([ModelCall("student", "t", "", 900, 90, False, 0.0, "k")])
     with session_in(folder) as session:
         session.budget.reserve(20, 0.0)
 
@@ -96,6 +98,17 @@ def test_what_was_spent_in_earlier_sittings_counts_against_the_budget(folder: Pa
     with (folder / "config.yaml").open("a") as file:
         file.write("budget: {tokens: 100}\n")
     with session_in(folder) as session:
-        session.ledger.add([ModelCall("teacher", "t", "", 60, 30, False, 0.0, 0.0, "k")])
+        session.ledger.add([ModelCall("teacher", "t", "", 60, 30, False, 0.0, "k")])
     with session_in(folder) as session, pytest.raises(BudgetSpent):
         session.budget.reserve(20, 0.0)
+
+
+def test_what_a_stage_leaves_behind_has_one_order_whoever_reads_it(folder: Path) -> None:
+    """Intervals are resampled in that order, so that a run in two sittings reports those of a run in one."""
+
+    async def make() -> Json:
+        return {"whole": 1, "frame": 2}
+
+    with session_in(folder) as session:
+        first, again = (asyncio.run(session.once("variants", None, make)) for _ in range(2))
+    assert list(first) == list(again)

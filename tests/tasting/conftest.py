@@ -27,9 +27,16 @@ class Scripted:
     batches: list[int] = field(default_factory=list)
 
     async def sample_batch(
-        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
+        self,
+        prompts: Sequence[Conversation],
+        params: SamplingParams,
+        draws: Sequence[int] = (0,),
+        advance: Callable[[], None] = lambda: None,
     ) -> list[list[Sample]]:
-        if any(len(prompt.canonical()) > self.context_characters for prompt in prompts):
+        fitting = [prompt for prompt in prompts if len(prompt.canonical()) <= self.context_characters]
+        for _ in fitting:
+            advance()
+        if len(fitting) < len(prompts):
             raise PromptTooLong("scripted: a prompt doesn't fit its context; shorten it")
         self.batches.append(len(prompts))
         return [[Sample(self.answer(p), "stop", Usage(1, 1), draw) for draw in draws] for p in prompts]

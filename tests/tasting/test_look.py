@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from ethos.judging.adherence import Assessor
 from ethos.judging.recitation import Recitation
 from ethos.models.types import SamplingParams
+from ethos.progress import Bar
 from ethos.spec.conversation import Conversation
 from ethos.spec.scenarios import Family, Scenario
 from ethos.store.database import RUN_SCHEMA, Database
 from ethos.store.records import Records
 from ethos.tasting.look import (
+    ANSWERS_A_READING,
     Reading,
     adherence_by_clause,
     choose_scenarios,
@@ -110,6 +112,17 @@ def test_a_probe_that_the_model_refuses_is_counted_and_the_others_are_read(make:
     assert "doesn't fit its context" in readings[1].evidence
     assert counts(readings)["not reached"] == counts(readings)["unscored"] == 1
     assert adherence_by_clause(readings) == {"metric": 1.0}
+
+
+@pytest.mark.parametrize("context_characters", [10_000, 200])
+def test_a_look_counts_each_reply_and_each_assessment(make: Any, assessor: Assessor, context_characters: int) -> None:
+    """Also where a prompt is too long, so that all are asked again one by one."""
+    scenarios = [make.scenario("kind", text) for text in ("Hello.", "Hello again.", "x" * 500)]
+    asked = [scenario.prompt for scenario in scenarios]
+    model = make.scripted(lambda prompt: "Come in, I kindly saved supper.", context_characters=context_characters)
+    bar = Bar("looking", None, "answers", 0, 0.0, lambda bar: None)
+    asyncio.run(take_look(model, scenarios, asked, assessor, Recitation(""), PARAMS, "base", 0, bar.advance))
+    assert bar.done == ANSWERS_A_READING * len(scenarios)
 
 
 def test_recitation_of_the_spec_is_noted(make: Any, assessor: Assessor) -> None:

@@ -9,7 +9,6 @@ import asyncio
 import copy
 import json
 import math
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
@@ -105,7 +104,7 @@ class CachedSampler(Generic[M]):
         if most draws with these `params` are refused.
         """
         asked = params.to_dict()
-        most = Usage(_estimated_tokens(prompt), params.max_tokens)
+        most = Usage(estimated_tokens(prompt), params.max_tokens)
         asks = [self._ask("sample", prompt, asked, most, draw=draw, attempt=attempt) for draw in draws]
         noise = params if attempt == 0 else replace(params, seed=int(digest([params.seed, attempt])[:8], 16))
 
@@ -177,14 +176,12 @@ class CachedSampler(Generic[M]):
             most_tokens = sum(ask.most.prompt_tokens + ask.most.completion_tokens for ask in asks)
             held = self._budget.reserve(most_tokens, sum(self._price.usd(ask.most) for ask in asks))
         calls: list[ModelCall] = []
-        started_s = time.monotonic()
         try:
             answers = await make(wanted)
-            seconds = (time.monotonic() - started_s) / len(asks)
             for ask, answer in zip(asks, answers, strict=True):
                 if not any(answer["usage"].values()):  # an endpoint that tells no usage takes the most it may
                     answer["usage"] = asdict(ask.most)
-                calls.append(self._call(ask.key, Usage(**answer["usage"]), seconds=seconds))
+                calls.append(self._call(ask.key, Usage(**answer["usage"])))
             self._ledger.add(calls)
         finally:
             if self._budget is not None and held is not None:
@@ -192,20 +189,20 @@ class CachedSampler(Generic[M]):
                 self._budget.settle(held, tokens, sum(call.usd for call in calls))
         return [json.dumps(answer, ensure_ascii=False) for answer in answers]
 
-    def _call(self, key: str, usage: Usage, *, cached: bool = False, seconds: float = 0.0) -> ModelCall:
+    def _call(self, key: str, usage: Usage, *, cached: bool = False) -> ModelCall:
         tokens = (usage.prompt_tokens, usage.completion_tokens)
         usd = 0.0 if cached else self._price.usd(usage)
-        return ModelCall(self.role, self.name, self.purpose, *tokens, cached, seconds, usd, key)
+        return ModelCall(self.role, self.name, self.purpose, *tokens, cached, usd, key)
 
 
 class CachedModel(CachedSampler[Model]):
-    """A frozen model that can be teacher-forced as well; scores are cached reply by reply."""
+    """A frozen model that can be teacher-forced as well; scores are cached reply by reply and text by text."""
 
     async def score(self, prompt: Conversation, replies: Sequence[str]) -> list[TokenLogprobs]:
         """Log-probabilities of each reply. The ledger's prompt tokens are estimated, as a scorer doesn't tell them."""
-        prompt_tokens = _estimated_tokens(prompt)
+        prompt_tokens = estimated_tokens(prompt)
         asks = [
-            self._ask("score", prompt, {"reply": reply}, Usage(prompt_tokens, _estimated_text_tokens(reply)))
+            self._ask("score", prompt, {"reply": reply}, Usage(prompt_tokens, estimated_text_tokens(reply)))
             for reply in replies
         ]
 
@@ -213,8 +210,18 @@ class CachedModel(CachedSampler[Model]):
             scored = await self.model.score(prompt, [replies[i] for i in wanted])
             return [asdict(s) | {"usage": asdict(Usage(prompt_tokens, len(s.token_ids)))} for s in scored]
 
-        answers = await self._answers(asks, make)
-        return [TokenLogprobs(tuple(answer["token_ids"]), tuple(answer["logprobs"])) for answer in answers]
+        return [_logprobs(answer) for answer in await self._answers(asks, make)]
+
+    async def score_text(self, text: str) -> TokenLogprobs:
+        """Log-probabilities of the tokens of a plain text after its first; in the cache it has an empty prompt."""
+        ask = self._ask("score", Conversation(()), {"text": text}, Usage(1, estimated_text_tokens(text)))
+
+        async def make(wanted: list[int]) -> list[dict[str, Any]]:
+            scored = await self.model.score_text(text)
+            return [asdict(scored) | {"usage": asdict(Usage(1, len(scored.token_ids)))}]
+
+        [answer] = await self._answers([ask], make)
+        return _logprobs(answer)
 
 
 class CachedFirstTokenSampler(CachedSampler[FirstTokenSampler]):
@@ -225,7 +232,7 @@ class CachedFirstTokenSampler(CachedSampler[FirstTokenSampler]):
 
         Raises RequestRefused if the endpoint won't answer.
         """
-        usage = Usage(_estimated_tokens(prompt), 1)
+        usage = Usage(estimated_tokens(prompt), 1)
         ask = self._ask("score", prompt, {"first_token": list(candidates)}, usage)
 
         async def make(wanted: list[int]) -> list[dict[str, Any]]:
@@ -290,6 +297,10 @@ class _Together:
         return dict(zip(wanted, await self._make(wanted), strict=True))
 
 
+def _logprobs(answer: Mapping[str, Any]) -> TokenLogprobs:
+    return TokenLogprobs(tuple(answer["token_ids"]), tuple(answer["logprobs"]))
+
+
 def _to_store(sample: Sample) -> dict[str, Any]:
     """What an endpoint answered, as it came; of a model in this process, what it sampled."""
     if sample.raw is None:
@@ -303,10 +314,11 @@ def _refused(ask: _Ask, refused: RequestRefused) -> dict[str, Any]:
     return {"text": "", "finish_reason": "refused", "usage": usage, "draw": ask.meta["draw"], "refusal": str(refused)}
 
 
-def _estimated_tokens(prompt: Conversation) -> int:
+def estimated_tokens(prompt: Conversation) -> int:
     """A guess on the high side, for reservations: no tokenizer is at hand for every model."""
-    return sum(_TOKENS_PER_TURN + _estimated_text_tokens(message.content) for message in prompt.messages)
+    return sum(_TOKENS_PER_TURN + estimated_text_tokens(message.content) for message in prompt.messages)
 
 
-def _estimated_text_tokens(text: str) -> int:
+def estimated_text_tokens(text: str) -> int:
+    """As `estimated_tokens`, of plain text."""
     return math.ceil(len(text.encode()) / _BYTES_PER_TOKEN)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -95,15 +95,27 @@ class Engine:
         return (await self.sample_batch([prompt], params, draws))[0]
 
     async def sample_batch(
-        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
+        self,
+        prompts: Sequence[Conversation],
+        params: SamplingParams,
+        draws: Sequence[int] = (0,),
+        advance: Callable[[], None] = lambda: None,
     ) -> list[list[Sample]]:
-        """A closed batch in a fixed order, for rollouts and tastes: nothing else decides what is computed with what."""
+        """A closed batch in a fixed order, for rollouts and tastes: nothing else decides what is computed with what.
+
+        `advance` is called as each prompt's samples are there.
+        """
         if not draws:
             return [[] for _ in prompts]
         requests = [self._sample_request(prompt, params, draws) for prompt in prompts]
         self._submit(requests)
-        results = [await request.future for request in requests]
-        return [[self._finished(p, r) for r in group] for p, group in zip(prompts, results, strict=True)]
+
+        async def samples(prompt: Conversation, request: _SampleRequest) -> list[Sample]:
+            group = await request.future
+            advance()
+            return [self._finished(prompt, running) for running in group]
+
+        return await asyncio.gather(*map(samples, prompts, requests))
 
     async def score(self, prompt: Conversation, replies: Sequence[str]) -> list[TokenLogprobs]:
         """Log-probabilities of each reply after the assistant's header; an empty reply is refused."""

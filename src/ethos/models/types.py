@@ -105,4 +105,8 @@ class Scorer(Protocol):
 
 
 class Model(Sampler, Scorer, Protocol):
-    """Both: what the in-process engine is, and what endpoints with log-probabilities are in part."""
+    """Both, and texts as well: what the in-process engine is, and what endpoints with log-probabilities are in part."""
+
+    async def score_text(self, text: str) -> TokenLogprobs:
+        """Log-probabilities of the tokens of a plain text after its first."""
+        ...

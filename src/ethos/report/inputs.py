@@ -148,13 +148,12 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class RoleCost:
-    """What the calls of one role cost. Tokens, seconds and money are of calls made, not of cached ones."""
+    """What the calls of one role cost. Tokens and money are of calls made, not of cached ones."""
 
     role: str
     calls: int  # cached ones included
     cached: int
     tokens: int
-    seconds: float
     usd: float = 0.0
 
 

@@ -40,16 +40,16 @@ from ethos.runs.reading import (
     Taster,
     canary_questions,
     choose_prompting,
-    glance_at_canaries,
     read_canaries,
     read_sealed,
+    taste,
 )
 from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session, open_session
 from ethos.runs.training import Trainer, prepare_rows, require_rows, rows_left_out
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Pool, Scenario
-from ethos.spec.types import Clause
+from ethos.spec.types import Clause, Json
 from ethos.store.canonical import digest
 from ethos.store.config import load_config
 from ethos.store.journal import MAIN
@@ -171,9 +171,10 @@ class _Job:
         policy = await self._train(given, before.questions)
         found = await self._measure(given, before, policy)
         session, steps = given.session, given.session.config.training.steps
-        session.report_status("running", "writing the report", steps, steps, steps)
-        report = build_report(report_inputs(session, found))
-        html, json_path = write_report(report, session.run.path)
+        with session.ui.stage("writing the report", 2, "files") as bar:
+            report = build_report(report_inputs(session, found))
+            html, json_path = write_report(report, session.run.path)
+            bar.advance(2)
         session.report_status("done", "", step=steps, total=steps)
         return RunOutcome(session.run.path, report, html, json_path)
 
@@ -181,9 +182,9 @@ class _Job:
         """From the spec to rows."""
         session, config = self.session, self.session.config
         await asyncio.to_thread(self.shelf.fetch)
-        with session.ui.stage("loading models"):
-            base = await self.shelf.base_student(session)
-            teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")
+        await self.shelf.load(config.system_message)
+        base = await self.shelf.base_student(session)
+        teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")
         await probe_language(session, base)
 
         readings = await read_clauses(session, self.clauses, teacher)
@@ -211,13 +212,18 @@ class _Job:
 
     async def _taste_base(self, given: _Given) -> _Before:
         """The canary and the first look, and which way of prompting is the best."""
-        session, base, taste = given.session, given.base, given.pool("taste")
+        session, base, pool = given.session, given.base, given.pool("taste")
         questions = await canary_questions(session, base)
         canary = await read_canaries(session, "base", base, questions, 0)
         taster = given.taster(given.judge)
-        await taster.look(base, taster.scenarios_at(taste, 0), None, "base", 0, TASTE)
-        await glance_at_canaries(session, base, questions, 0)
-        return _Before(questions, canary, await choose_prompting(taster, base, taste, given.count))
+
+        async def first_taste() -> Json:
+            await taste(taster, base, pool, questions, "base", 0)
+            return None
+
+        tasted: Json = [[s.id for s in taster.scenarios_at(pool, 0)], [q.id for q in questions]]
+        await session.once("first look", tasted, first_taste)
+        return _Before(questions, canary, await choose_prompting(taster, base, pool, given.count))
 
     async def _train(self, given: _Given, questions: Sequence[Question]) -> Policy:
         """Rows into weights, tasted on the way, and the weights exported."""
@@ -232,13 +238,14 @@ class _Job:
         require_rows(config.training, weights, prepared, session.stages.counts())
 
         async def look(step: int) -> None:
-            student = RecordedPolicy(engine, session.records, MAIN, step, TASTE)
-            await taster.look(student, taster.scenarios_at(given.pool("taste"), step), None, "trained", step, TASTE)
-            await glance_at_canaries(session, student, questions, step)
+            student = RecordedPolicy(engine, session, MAIN, step, TASTE)
+            await taste(taster, student, given.pool("taste"), questions, "trained", step)
 
         trainer = Trainer(session, policy, prepared, MAIN, config.training.steps, self.controls)
         await trainer.train(self.shelf.worker.run, look, engine.weights_changed)
-        await self.shelf.worker.run(policy.export, session.run.path / STUDENT_FOLDER)
+        with session.ui.stage("exporting the student", 1, "models") as bar:
+            await self.shelf.worker.run(policy.export, session.run.path / STUDENT_FOLDER)
+            bar.advance()
         await self.shelf.worker.run(policy.end_training)
         return policy
 
@@ -246,7 +253,7 @@ class _Job:
         """The canary again, and the sealed scenarios, which every arm answers once."""
         session, config = given.session, given.session.config
         steps, sealed = config.training.steps, [s for s in given.scenarios if s.family.pool == "sealed"]
-        trained = RecordedPolicy(self.shelf.policy_engine(policy), session.records, MAIN, steps, SEALED)
+        trained = RecordedPolicy(self.shelf.policy_engine(policy), session, MAIN, steps, SEALED)
         canary = await read_canaries(session, "trained", trained, before.questions, steps)
         chosen, frame_tokens = before.prompting["chosen"], config.synthesis.frame_tokens
         prompted = prompts_for(chosen, sealed, session.spec, given.count, frame_tokens)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ethos.models.cached import CachedModel, CachedSampler, Price, cached
+from ethos.models.cached import (
+    CachedModel,
+    CachedSampler,
+    Price,
+    cached,
+)
 from ethos.models.catalogue import Entry, require_weights, resolve
 from ethos.models.endpoints import Endpoint, Limits, RetryPolicy, open_endpoint
 from ethos.models.engine import Engine
@@ -22,7 +27,8 @@ from ethos.progress import Progress
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
 from ethos.store.config_sections import EndpointConfig, ModelsConfig, TrainingConfig
-from ethos.store.records import PolicySample, Records
+from ethos.store.ledger import POLICY, STUDENT, ModelCall
+from ethos.store.records import PolicySample
 from ethos.training.policy import Policy, load_policy
 
 TEMPLATE = "template"
@@ -40,31 +46,50 @@ class FrozenStudent:
         return await self._cached.sample(prompt, params, draws)
 
     async def sample_batch(
-        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
+        self,
+        prompts: Sequence[Conversation],
+        params: SamplingParams,
+        draws: Sequence[int] = (0,),
+        advance: Callable[[], None] = lambda: None,
     ) -> list[list[Sample]]:
-        """For each prompt one sample a draw, in order."""
-        return list(await asyncio.gather(*(self._cached.sample(prompt, params, draws) for prompt in prompts)))
+        """As `BatchSampler`."""
+
+        async def samples(prompt: Conversation) -> list[Sample]:
+            made = await self._cached.sample(prompt, params, draws)
+            advance()
+            return made
+
+        return await asyncio.gather(*map(samples, prompts))
 
     async def score_text(self, text: str) -> TokenLogprobs:
-        """Log-probabilities of the tokens of a text after its first."""
-        return await self.engine.score_text(text)
+        """As `Model`."""
+        return await self._cached.score_text(text)
 
 
 class RecordedPolicy:
-    """The policy at a step: what it has answered already is read from the records, the rest is sampled and kept."""
+    """The policy at a step: what it has answered already is read from the records, the rest is sampled and kept.
 
-    def __init__(self, engine: Engine, records: Records, branch: str, step: int, purpose: str) -> None:
-        self._engine, self._records = engine, records
+    What it computes is in the ledger under the role `policy`; the budget is for models that are paid for.
+    """
+
+    def __init__(self, engine: Engine, session: Session, branch: str, step: int, purpose: str) -> None:
+        self._engine, self._session = engine, session
         self._where = (branch, step, purpose)
 
     async def sample_batch(
-        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
+        self,
+        prompts: Sequence[Conversation],
+        params: SamplingParams,
+        draws: Sequence[int] = (0,),
+        advance: Callable[[], None] = lambda: None,
     ) -> list[list[Sample]]:
-        """For each prompt one sample a draw, in order."""
-        known = self._records.samples(*self._where)
+        """As `BatchSampler`."""
+        known = self._session.records.samples(*self._where)
         missing = [p for p in dict.fromkeys(prompts) if any((p.digest(), draw) not in known for draw in draws)]
+        for _ in range(len(prompts) - len(missing)):
+            advance()
         if missing:
-            made = await self._engine.sample_batch(missing, params, draws)
+            made = await self._engine.sample_batch(missing, params, draws, advance)
             new = [
                 PolicySample(
                     branch=self._where[0],
@@ -77,13 +102,31 @@ class RecordedPolicy:
                 for prompt, samples in zip(missing, made, strict=True)
                 for sample in samples
             ]
-            self._records.add_samples(new)
+            self._session.records.add_samples(new)
+            self._enter([sample.usage for samples in made for sample in samples])
             known |= {(sample.prompt_digest, sample.draw): dict(sample.payload) for sample in new}
         return [[_sample(known[prompt.digest(), draw]) for draw in draws] for prompt in prompts]
 
     async def score_text(self, text: str) -> TokenLogprobs:
         """Log-probabilities of the tokens of a text after its first."""
-        return await self._engine.score_text(text)
+        scored = await self._engine.score_text(text)
+        self._enter([Usage(1, len(scored.token_ids))])
+        return scored
+
+    def _enter(self, taken: Sequence[Usage]) -> None:
+        self._session.ledger.add(
+            ModelCall(
+                role=POLICY,
+                model=self._engine.name,
+                purpose=self._where[2],
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+                cached=False,
+                usd=0.0,
+                key="",
+            )
+            for usage in taken
+        )
 
 
 def _sample(payload: dict[str, Any]) -> Sample:
@@ -126,6 +169,16 @@ class ModelShelf:
             self._engines[key] = await self.worker.run(self._load, self.entries[name], system_message)
         return self._engines[key]
 
+    async def load(self, system_message: str | None) -> None:
+        """Loads all local models that don't change."""
+        others = [name for name in self._config.helpers if self.entries[name].kind == "local"]
+        with self._ui.stage("loading models", 1 + len(others), "models") as bar:
+            await self.engine(self._config.student, system_message)
+            bar.advance()
+            for name in others:
+                await self.engine(name)
+                bar.advance()
+
     async def frozen(self, session: Session, name: str, role: str) -> CachedSampler[Any]:
         """Any model that doesn't change, behind the response cache, its calls in the ledger under `role`."""
         entry, settings = self.entries[name], self._config.endpoint(name)
@@ -140,7 +193,7 @@ class ModelShelf:
     async def base_student(self, session: Session) -> FrozenStudent:
         """The student before training, as it answers under the run's choice of system message."""
         engine = await self.engine(session.config.models.student, session.config.system_message)
-        return FrozenStudent(engine, CachedModel(engine, session.cache, session.ledger, "student"))
+        return FrozenStudent(engine, CachedModel(engine, session.cache, session.ledger, STUDENT))
 
     def _load(self, entry: Entry, system_message: str | None) -> Engine:
         directory = local_directory(entry, self._ui)
@@ -157,7 +210,10 @@ class ModelShelf:
     async def policy(self, config: TrainingConfig, system_message: str | None, seed: int) -> Policy:
         """The student, ready to train: a copy of its own."""
         directory = local_directory(self.entries[self._config.student], self._ui)
-        return await self.worker.run(load_policy, directory, config, system_message, seed)
+        with self._ui.stage("loading the student to train", 1, "models") as bar:
+            policy = await self.worker.run(load_policy, directory, config, system_message, seed)
+            bar.advance()
+        return policy
 
     def policy_engine(self, policy: Policy) -> Engine:
         """An engine on the very weights that are trained."""

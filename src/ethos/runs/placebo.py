@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ethos.errors import EthosError
 from ethos.models.types import Sample, SamplingParams
+from ethos.progress import Bar
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.preparation import load_rows
 from ethos.runs.session import Session
@@ -48,6 +49,8 @@ _MOST_DRAWS = 32  # of each prompt
 
 PLACEBO = "placebo"  # the branch, and the arm
 
+_Fits = Callable[[Sequence[TokenRow], Sequence[int]], bool]
+
 
 async def train_placebo(
     session: Session, shelf: ModelShelf, base: FrozenStudent, rows: Sequence[Row], purpose: str
@@ -65,7 +68,7 @@ async def train_placebo(
 
     await Trainer(session, policy, shadows, PLACEBO, steps).train(shelf.worker.run, no_look, engine.weights_changed)
     await shelf.worker.run(policy.end_training)
-    return RecordedPolicy(engine, session.records, PLACEBO, steps, purpose)
+    return RecordedPolicy(engine, session, PLACEBO, steps, purpose)
 
 
 def repeat_batches(records: Records, shadows: Mapping[str, Prepared], steps: int) -> None:
@@ -91,9 +94,8 @@ async def shadows_of(
         files: dict[str, Json] = {}
         with session.ui.stage("writing the placebo's rows", sum(map(len, sizes.values())), "rows") as bar:
             for name, wanted in sizes.items():
-                rows = await _drawn(session, base, policy, name, wanted)
+                rows = await _drawn(session, base, policy, name, wanted, bar)
                 files[name] = write_rows(session.run, rows[0].kind, rows)[0].name
-                bar.advance(len(wanted))
         return files
 
     inputs: Json = [[[name, *wanted] for name, wanted in sizes.items()], session.config.seed, base.fingerprint]
@@ -110,10 +112,13 @@ async def shadows_of(
     return shadows
 
 
-async def _drawn(session: Session, base: FrozenStudent, policy: Policy, name: str, sizes: Sequence[int]) -> list[Row]:
+async def _drawn(
+    session: Session, base: FrozenStudent, policy: Policy, name: str, sizes: Sequence[int], bar: Bar
+) -> list[Row]:
     """One draw of all prompts after the other, until they are enough for the sizes, or are very many.
 
-    Replies that were cut off are left out of a draw, unless all of it were.
+    Replies that were cut off are left out of a draw, unless all of it were. `bar` counts the sizes that there is enough
+    for.
     """
     chat = name == "demonstrations"
     texts = replay_prompts() if chat else [f"Write a page about {subject}." for subject in _SUBJECTS]
@@ -121,16 +126,42 @@ async def _drawn(session: Session, base: FrozenStudent, policy: Policy, name: st
     most_tokens = max(*sizes, session.config.tasting.max_tokens) if chat else _PAGE_TOKENS
     params = SamplingParams(most_tokens, temperature=0.8, seed=session.config.seed)
     rows: dict[str, Row] = {}
+    tokens: dict[str, list[TokenRow]] = {}
+    before = bar.done
+
+    def count(row: Row) -> None:
+        tokens[row.id] = _tokens(session, policy, name, [row])
+        bar.advance(before + _fitting(fits, list(itertools.chain(*tokens.values())), sizes) - bar.done)
+
+    async def drawn(prompt: Conversation, draw: int) -> tuple[Row, bool] | None:
+        [sample] = await base.sample(prompt, params, (draw,))
+        if not sample.text:
+            return None
+        row, whole = as_row(prompt, sample), not chat or sample.finish_reason == "stop"
+        if whole:
+            count(row)
+        return row, whole
+
     for draw in range(_MOST_DRAWS):
-        drawn = await asyncio.gather(*(base.sample(prompt, params, (draw,)) for prompt in prompts))
-        written = [(p, sample) for p, [sample] in zip(prompts, drawn, strict=True) if sample.text]
-        whole = [(p, sample) for p, sample in written if sample.finish_reason == "stop"] if chat else []
-        rows |= {row.id: row for row in (as_row(p, sample) for p, sample in whole or written)}
-        if fits(_tokens(session, policy, name, list(rows.values())), sizes):
+        made = [found for found in await asyncio.gather(*(drawn(prompt, draw) for prompt in prompts)) if found]
+        kept = [row for row, whole in made if whole]
+        if not kept:
+            kept = [row for row, _ in made]
+            for row in kept:
+                count(row)
+        rows |= {row.id: row for row in kept}
+        if bar.done == before + len(sizes):
             break
     if not rows:
         raise EthosError("the base student says nothing at all, so there is no placebo of it; set placebo: false")
+    bar.advance(before + len(sizes) - bar.done)
     return list(rows.values())
+
+
+def _fitting(fits: _Fits, found: Sequence[TokenRow], sizes: Sequence[int]) -> int:
+    """For how many of the sizes, the smallest first, these rows are enough."""
+    smallest = sorted(sizes)
+    return bisect_left(range(1, len(sizes) + 1), True, key=lambda count: not fits(found, smallest[:count]))
 
 
 def _tokens(session: Session, policy: Policy, name: str, rows: Sequence[Row]) -> list[TokenRow]:

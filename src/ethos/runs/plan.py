@@ -21,6 +21,7 @@ from ethos.runs.workload import Workload
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import POOLS
 from ethos.store.config import RunConfig
+from ethos.store.ledger import POLICY, STUDENT, UNBUDGETED
 from ethos.synthesis.sizes import chosen_clauses
 
 GFLOPS_PER_CORE = 350.0  # bf16 with what surrounds the products, between two 2-core machines: with AMX and without
@@ -32,7 +33,6 @@ KV_TOKENS = 96 * 1024  # the most that the slots of an engine hold
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
 ROW_PROMPT_TOKENS = 80  # of a trained row, before the reply
-UNBUDGETED = ("student", "policy")  # what a budget doesn't count: it runs here
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,8 @@ def plan(config: RunConfig, base: Path) -> Plan:
         _work("teacher", models["teacher"], workload.teacher(), config),
         _work("judge", models["judge"], workload.judge(), config),
         _work("sealed judge", models["sealed judge"], workload.sealed_judge(), config),
-        _work("student", student, workload.student(), config),
-        _work("policy", student, workload.policy(), config),
+        _work(STUDENT, student, workload.student(), config),
+        _work(POLICY, student, workload.policy(), config),
     )
     trained_rows = config.training.steps * config.knobs.batch_rows * (2 if config.placebo else 1)
     trained_tokens = trained_rows * (ROW_PROMPT_TOKENS + config.synthesis.demonstrations.max_tokens)

@@ -29,7 +29,7 @@ from ethos.synthesis.replay import Replay
 from ethos.synthesis.scenarios import name_families, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
 from ethos.synthesis.types import Cast, Job, Recipe
-from ethos.tasting.language_probe import can_write
+from ethos.tasting.language_probe import can_write, probes_in
 
 Labelled = tuple[tuple[str, ...], list[CalibrationReply]]
 """Questions that a judge may be asked about a clause, and replies of which it is known whether they follow it."""
@@ -56,7 +56,8 @@ async def probe_language(session: Session, base: FrozenStudent) -> None:
     language = session.spec.language
     if language == "en":
         return
-    share = await can_write(base, language)
+    with session.ui.stage("probing the student's language", len(probes_in(language)), "replies") as bar:
+        share = await can_write(base, language, bar.advance)
     if share < 0.5:
         session.warn(
             f"the spec is in {language_name(language)}, and the student answered in it in {share:.0%} of the probes: "

@@ -24,8 +24,15 @@ from ethos.tasting.canaries import (
     measure_canaries,
     screen_families,
 )
-from ethos.tasting.look import adherence_by_clause, choose_scenarios, counts, overall, take_look, to_records
-from ethos.tasting.questions import Question, generate
+from ethos.tasting.look import (
+    ANSWERS_A_READING,
+    choose_scenarios,
+    counts,
+    overall,
+    take_look,
+    to_records,
+)
+from ethos.tasting.questions import Question, generate, screening_questions
 from ethos.tasting.types import BatchSampler, Student
 
 TASTE, SEALED = "taste", "sealed"
@@ -57,9 +64,9 @@ class Taster:
         arm: str,
         step: int,
         purpose: str,
-        advance: Callable[[], None] = lambda: None,
-    ) -> dict[str, float]:
-        """One look; `conversations` None means the scenarios' prompts as they are. Returns adherence by clause."""
+        advance: Callable[[], None],
+    ) -> None:
+        """One look; `conversations` None means the scenarios' prompts as they are."""
         shown = [s.prompt for s in scenarios] if conversations is None else conversations
         readings = await take_look(
             model, scenarios, shown, self.assessor, self.recitation, self.params, arm, step, advance
@@ -69,11 +76,9 @@ class Taster:
                 f"{found} of {len(readings)} {purpose} probes at step {step} never reached the model"
             )
         self.session.records.add_replies(to_records(readings, "main", purpose))
-        by_clause = adherence_by_clause(readings)
         mean = overall(readings)
         if mean is not None and purpose == TASTE:
             self.session.records.add_metrics("main", step, {"taste.overall": mean})
-        return by_clause
 
     def scenarios_at(self, scenarios: Sequence[Scenario], step: int) -> list[Scenario]:
         """The taste scenarios of the look at a step, by rotation."""
@@ -90,8 +95,8 @@ async def choose_prompting(
     async def make() -> Json:
         scores: dict[Variant, list[float | None]] = {}
         tokens: dict[Variant, int] = {}
-        total = len(VARIANTS) * len(scenarios)
-        with session.ui.stage("tasting the prompted student", total=total, unit="replies") as bar:
+        total = ANSWERS_A_READING * len(VARIANTS) * len(scenarios)
+        with session.ui.stage("tasting the prompted student", total, "answers") as bar:
             for variant in VARIANTS:
                 prompted = prompts_for(variant, scenarios, session.spec, count_tokens, frame_tokens)
                 readings = await take_look(
@@ -122,8 +127,9 @@ async def canary_questions(session: Session, base: BatchSampler) -> list[Questio
     count = session.config.tasting.questions
 
     async def make() -> Json:
-        with session.ui.stage("choosing the canary's questions"):
-            choice = await screen_families(base, session.config.scenario_seed)
+        seed = session.config.scenario_seed
+        with session.ui.stage("choosing the canary's questions", len(screening_questions(seed)), "answers") as bar:
+            choice = await screen_families(base, seed, bar.advance)
         if choice.warning:
             session.warn(choice.warning)
         return list(choice.families)
@@ -138,20 +144,30 @@ async def read_canaries(
     """The whole canary of one model, kept as a stage."""
 
     async def make() -> Json:
-        with session.ui.stage(f"reading canaries ({name})"):
-            reading = await measure_canaries(model, questions, canary_texts(), canary_prompts())
+        texts, prompts = canary_texts(), canary_prompts()
+        total = len(questions) + len(texts) + len(prompts)
+        with session.ui.stage(f"reading canaries ({name})", total, "answers") as bar:
+            reading = await measure_canaries(model, questions, texts, prompts, bar.advance)
         session.records.add_metrics("main", step, reading.metrics())
         return reading.to_dict()
 
     return CanaryReading.from_dict(await session.once(f"canary {name}", [q.id for q in questions], make))
 
 
-async def glance_at_canaries(session: Session, model: Student, questions: Sequence[Question], step: int) -> None:
-    """The canary at a look: the first questions and prompts; the whole is read before and after training."""
-    prompts = canary_prompts()[:LOOK_PROMPTS]
-    reading = await measure_canaries(model, questions[:LOOK_QUESTIONS], canary_texts(), prompts)
-    found = {f"look.{name}": value for name, value in reading.metrics().items()}
-    session.records.add_metrics("main", step, found)
+async def taste(
+    taster: Taster, model: Student, pool: Sequence[Scenario], questions: Sequence[Question], arm: str, step: int
+) -> None:
+    """A look, and a glance at the canaries: the first questions and prompts.
+
+    The whole canary is read before and after training.
+    """
+    session, scenarios = taster.session, taster.scenarios_at(pool, step)
+    asked, prompts, texts = questions[:LOOK_QUESTIONS], canary_prompts()[:LOOK_PROMPTS], canary_texts()
+    total = ANSWERS_A_READING * len(scenarios) + len(asked) + len(prompts) + len(texts)
+    with session.ui.stage(f"tasting at step {step}", total, "answers") as bar:
+        await taster.look(model, scenarios, None, arm, step, TASTE, bar.advance)
+        reading = await measure_canaries(model, asked, texts, prompts, bar.advance)
+    session.records.add_metrics("main", step, {f"look.{name}": value for name, value in reading.metrics().items()})
 
 
 async def read_sealed(
@@ -182,7 +198,8 @@ async def read_sealed(
                     evidence={"pool": pool_digest, "scenarios": len(scenarios)},
                 )
             )
-        with session.ui.stage("reading sealed scenarios", total=len(arms) * len(scenarios), unit="replies") as bar:
+        total = ANSWERS_A_READING * len(arms) * len(scenarios)
+        with session.ui.stage("reading sealed scenarios", total, "answers") as bar:
             for arm, (model, conversations) in arms.items():
                 await taster.look(model, scenarios, conversations, arm, step, SEALED, bar.advance)
         return count_reading(cache_directory(), pool_digest, entry.hash, session.config.name)

@@ -76,7 +76,7 @@ def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
             for e in session.journal.entries()
         ),
         cost=tuple(
-            inputs.RoleCost(role, total.calls, total.cached, total.tokens, total.seconds, total.usd)
+            inputs.RoleCost(role, total.calls, total.cached, total.tokens, total.usd)
             for role, total in session.ledger.totals().items()
         ),
         seconds=session.stages.seconds(),

@@ -22,7 +22,7 @@ from ethos.store.cache import ResponseCache, cache_directory
 from ethos.store.canonical import digest
 from ethos.store.config import RunConfig
 from ethos.store.journal import Journal
-from ethos.store.ledger import Ledger, Totals
+from ethos.store.ledger import UNBUDGETED, Ledger, Totals
 from ethos.store.records import Records
 from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import Stages, State, Status
@@ -53,9 +53,8 @@ class Session:
             return found.payload
         self.stages.begin(name, inputs_digest)
         self.report_status("running", name)
-        payload = await make()
-        self.stages.finish(name, payload)
-        return payload
+        self.stages.finish(name, await make())
+        return self.stages.payload(name)  # as a later sitting reads it: keys in the same order
 
     def warn(self, text: str) -> None:
         """Warns whoever watches, and whoever reads the report."""
@@ -100,7 +99,7 @@ def open_session(
             stages, ledger = Stages(database), Ledger(database)
             _require_same(stages, "spec", spec.digest, run)
             _require_same(stages, "calibration", digest([asdict(reply) for reply in labelled]), run)
-            spent = sum((total for role, total in ledger.totals().items() if role != "student"), Totals())
+            spent = sum((total for role, total in ledger.totals().items() if role not in UNBUDGETED), Totals())
             budget = Budget(config.budget, tokens=spent.tokens, usd=spent.usd, minutes=stages.seconds() / 60)
             journal = Journal(database, config.name, config.knobs)
             session = Session(

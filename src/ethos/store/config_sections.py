@@ -96,7 +96,12 @@ class ModelsConfig(Section):
     @property
     def names(self) -> tuple[str, ...]:
         """Every model that plays a part, once."""
-        return tuple(dict.fromkeys((self.student, self.teacher, self.judge, self.sealed_judge or self.judge)))
+        return tuple(dict.fromkeys((self.student, *self.helpers)))
+
+    @property
+    def helpers(self) -> tuple[str, ...]:
+        """Every model beside the student, once; the student itself if it plays another part too."""
+        return tuple(dict.fromkeys((self.teacher, self.judge, self.sealed_judge or self.judge)))
 
     def endpoint(self, name: str) -> EndpointConfig:
         """Limits and price of one model."""

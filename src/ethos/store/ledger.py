@@ -8,31 +8,33 @@ from dataclasses import astuple, dataclass
 from ethos.store.canonical import utc_now
 from ethos.store.database import Database
 
+STUDENT, POLICY = "student", "policy"  # roles: before training, and while and after it
+UNBUDGETED = (STUDENT, POLICY)
+"""Roles that no budget counts: whoever trains a model runs it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
     """One call, made or answered from the cache. A cached one says what it would have cost in tokens."""
 
-    role: str  # teacher, judge, student, …
+    role: str  # teacher, judge, student, policy, …
     model: str  # as the user wrote it
     purpose: str
     prompt_tokens: int
     completion_tokens: int
     cached: bool
-    seconds: float
     usd: float
-    key: str  # in the response cache
+    key: str  # in the response cache; empty where the answer isn't in it
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over calls. Tokens, seconds and money are of the calls made; cached ones are only counted."""
+    """Sums over calls. Tokens and money are of the calls made; cached ones are only counted."""
 
     calls: int = 0
     cached: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    seconds: float = 0.0
     usd: float = 0.0
 
     @property
@@ -55,13 +57,13 @@ class Ledger:
         created = utc_now()
         rows = [(*astuple(call), created) for call in calls]
         with self._database.transaction(durable=False) as connection:
-            connection.executemany("INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany("INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def totals(self) -> dict[str, Totals]:
         """By role."""
         rows = self._database.query(
             "SELECT role, count(*), sum(cached), sum(prompt_tokens * (1 - cached)),"
-            " sum(completion_tokens * (1 - cached)), sum(seconds * (1 - cached)), sum(usd * (1 - cached))"
+            " sum(completion_tokens * (1 - cached)), sum(usd * (1 - cached))"
             " FROM calls GROUP BY role ORDER BY role"
         )
         return {row["role"]: Totals(*tuple(row)[1:]) for row in rows}

@@ -127,8 +127,7 @@ CREATE TABLE calls (
     prompt_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL,
     cached INTEGER NOT NULL,
-    seconds REAL NOT NULL,
     usd REAL NOT NULL,
-    key TEXT NOT NULL,      -- in the response cache
+    key TEXT NOT NULL,      -- in the response cache; empty where the answer isn't in it
     created TEXT NOT NULL
 );

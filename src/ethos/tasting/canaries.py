@@ -10,13 +10,13 @@ import asyncio
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ethos.models.types import SamplingParams
+from ethos.models.types import SamplingParams, TokenLogprobs
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import sentences, words
 from ethos.statistics.perplexity import PassageLoss
@@ -70,17 +70,21 @@ class CanaryReading:
         return cls(dict(data["questions"]), passages, dict(data["refusals"]), data["reply_words"])
 
 
-async def screen_families(model: BatchSampler, seed: int) -> FamilyChoice:
+async def screen_families(model: BatchSampler, seed: int, advance: Callable[[], None] = lambda: None) -> FamilyChoice:
     """Asks the screening questions, and chooses the families that the canary asks this model and its children."""
     screening = screening_questions(seed)
     results: defaultdict[str, list[bool]] = defaultdict(list)
-    for question, answer in zip(screening, await _answers(model, screening), strict=True):
+    for question, answer in zip(screening, await _answers(model, screening, advance), strict=True):
         results[question.family].append(is_right(question, answer))
     return choose_families(results)
 
 
 async def measure_canaries(
-    model: Student, questions: Sequence[Question], texts: Mapping[str, str], prompts: Sequence[str]
+    model: Student,
+    questions: Sequence[Question],
+    texts: Mapping[str, str],
+    prompts: Sequence[str],
+    advance: Callable[[], None] = lambda: None,
 ) -> CanaryReading:
     """One reading of a model.
 
@@ -89,11 +93,18 @@ async def measure_canaries(
         questions: what `generate` gave, of the families that its base was screened for.
         texts: passage id -> plain text, as `canary_texts` gives them.
         prompts: harmless requests, as `canary_prompts` gives them.
+        advance: called after each question, each request and each text.
     """
-    answers = await _answers(model, questions)
-    samples = await model.sample_batch([Conversation.user(prompt) for prompt in prompts], REPLY_PARAMS)
-    replies = [sample.text for [sample] in samples]
-    losses = await asyncio.gather(*(model.score_text(text) for text in texts.values()))
+
+    async def loss_of(text: str) -> TokenLogprobs:
+        scored = await model.score_text(text)
+        advance()
+        return scored
+
+    answers = await _answers(model, questions, advance)
+    asked = [Conversation.user(prompt) for prompt in prompts]
+    replies = [sample.text for [sample] in await model.sample_batch(asked, REPLY_PARAMS, advance=advance)]
+    losses = await asyncio.gather(*map(loss_of, texts.values()))
     return CanaryReading(
         questions={q.id: is_right(q, answer) for q, answer in zip(questions, answers, strict=True)},
         passages={
@@ -127,9 +138,9 @@ def canary_prompts() -> tuple[str, ...]:
     return _plain_prompts()[-_CANARY_PROMPTS:]
 
 
-async def _answers(model: BatchSampler, questions: Sequence[Question]) -> list[str]:
-    samples = await model.sample_batch([Conversation.user(question.prompt) for question in questions], ANSWER_PARAMS)
-    return [sample.text for [sample] in samples]
+async def _answers(model: BatchSampler, questions: Sequence[Question], advance: Callable[[], None]) -> list[str]:
+    asked = [Conversation.user(question.prompt) for question in questions]
+    return [sample.text for [sample] in await model.sample_batch(asked, ANSWER_PARAMS, advance=advance)]
 
 
 def _share(outcomes: Mapping[str, float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 
 from ethos.models.types import SamplingParams
@@ -12,17 +13,18 @@ from ethos.tasting.types import BatchSampler
 PROBE_PARAMS = SamplingParams(max_tokens=64, temperature=0.0)
 
 
-async def can_write(model: BatchSampler, language: str) -> float:
-    """The share of replies to three plain prompts that are in the language (ISO 639-1) they were asked for in.
+async def can_write(model: BatchSampler, language: str, advance: Callable[[], None] = lambda: None) -> float:
+    """The share of replies to `probes_in` a language (ISO 639-1) that are in it.
 
-    The prompts are in that language where `probes/` has a file, else in English with the request to answer in it. It
-    tells languages apart and says nothing about how well one is written; an empty reply is in none.
+    It tells languages apart and says nothing about how well one is written; an empty reply is in none.
     """
-    samples = await model.sample_batch([Conversation.user(prompt) for prompt in _prompts(language)], PROBE_PARAMS)
+    asked = [Conversation.user(prompt) for prompt in probes_in(language)]
+    samples = await model.sample_batch(asked, PROBE_PARAMS, advance=advance)
     return sum(detect_language(sample.text) == language for [sample] in samples) / len(samples)
 
 
-def _prompts(language: str) -> list[str]:
+def probes_in(language: str) -> list[str]:
+    """Three plain prompts, in that language where `probes/` has a file, else in English and asking to answer in it."""
     folder = files(__package__).joinpath("probes")
     file = folder.joinpath(f"{language}.txt")
     text = (file if file.is_file() else folder.joinpath("other.txt")).read_text(encoding="utf-8")

@@ -21,6 +21,7 @@ from ethos.store.records import Reply
 from ethos.tasting.types import BatchSampler
 
 RECITATION, NOT_REACHED = "recitation", "not reached"  # who gave the verdicts that say so
+ANSWERS_A_READING = 2  # the reply, and what is found out about it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,8 @@ async def take_look(
 ) -> list[Reading]:
     """One reading a scenario, in order. `conversations` are what the arm is shown of each: see `arms.py`.
 
-    All replies are there before the first is assessed; judges are then asked at once, and `advance` is called after
-    each reading. A prompt that is too long for the model gives a reading without a reply.
+    All replies are there before the first is assessed; judges are then asked at once. `advance` is called as each reply
+    ends, and again as it has been assessed. A prompt that is too long for the model gives a reading without a reply.
     """
 
     async def read(scenario: Scenario, sample: Sample | PromptTooLong) -> Reading:
@@ -83,7 +84,7 @@ async def take_look(
         advance()
         return reading
 
-    samples = await _samples(model, conversations, params)
+    samples = await _samples(model, conversations, params, advance)
     return list(await asyncio.gather(*(read(*pair) for pair in zip(scenarios, samples, strict=True))))
 
 
@@ -144,23 +145,28 @@ def to_records(readings: Iterable[Reading], branch: str, purpose: str) -> list[R
 
 
 async def _samples(
-    model: BatchSampler, conversations: Sequence[Conversation], params: SamplingParams
+    model: BatchSampler, conversations: Sequence[Conversation], params: SamplingParams, advance: Callable[[], None]
 ) -> list[Sample | PromptTooLong]:
     """A sample each. If one of them is too long for the model, they go one by one, to find which."""
+    waiting = iter(conversations)
+
+    def ended() -> None:  # a batch that failed may go on beside those that are asked again
+        if next(waiting, None) is not None:
+            advance()
+
+    async def one(conversation: Conversation) -> Sample | PromptTooLong:
+        try:
+            [[sample]] = await model.sample_batch([conversation], params)
+        except PromptTooLong as error:
+            return error
+        finally:
+            ended()
+        return sample
+
     try:
-        return [sample for [sample] in await model.sample_batch(conversations, params)]
+        return [sample for [sample] in await model.sample_batch(conversations, params, advance=ended)]
     except PromptTooLong:
-        return [await _sample_or_error(model, conversation, params) for conversation in conversations]
-
-
-async def _sample_or_error(
-    model: BatchSampler, conversation: Conversation, params: SamplingParams
-) -> Sample | PromptTooLong:
-    try:
-        [[sample]] = await model.sample_batch([conversation], params)
-    except PromptTooLong as error:
-        return error
-    return sample
+        return [await one(conversation) for conversation in conversations]
 
 
 async def _read(

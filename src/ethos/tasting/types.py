@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ethos.models.types import Sample, SamplingParams, TokenLogprobs
@@ -13,9 +13,13 @@ class BatchSampler(Protocol):
     """Answers conversations as a closed batch, so that a look doesn't depend on what else is computed."""
 
     async def sample_batch(
-        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int] = (0,)
+        self,
+        prompts: Sequence[Conversation],
+        params: SamplingParams,
+        draws: Sequence[int] = (0,),
+        advance: Callable[[], None] = lambda: None,
     ) -> list[list[Sample]]:
-        """For each prompt one sample a draw, in order."""
+        """For each prompt one sample a draw, in order; `advance` is called as each prompt's samples are there."""
         ...
 
 
