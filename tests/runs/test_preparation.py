@@ -64,7 +64,13 @@ class Speaker:
         self.answer = answer
         self.asked: list[str] = []
 
-    async def sample_batch(self, prompts: Sequence[Conversation], params: Any) -> list[list[Sample]]:
+    async def sample_batch(
+        self,
+        prompts: Sequence[Conversation],
+        params: Any,
+        draws: Sequence[int] = (0,),
+        advance: Callable[[], None] = lambda: None,
+    ) -> list[list[Sample]]:
         self.asked += [prompt.last_user for prompt in prompts]
         return [[Sample(self.answer(prompt.last_user), "stop", Usage(1, 1), 0)] for prompt in prompts]
 
