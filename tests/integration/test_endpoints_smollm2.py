@@ -14,7 +14,7 @@ from endpoint_server import EndpointServer, answered
 from ethos.models.catalogue import ANTHROPIC_KEY, ANTHROPIC_URL, OPENAI_KEY, resolve
 from ethos.models.endpoints import AnthropicEndpoint, Endpoint, OpenAIEndpoint
 from ethos.models.engine import Engine
-from ethos.models.loading import load
+from ethos.models.loading import Loaded, load
 from ethos.models.templates import ChatTemplate
 from ethos.models.types import Sample, SamplingParams, TokenLogprobs
 from ethos.models.worker import compute_worker
@@ -49,14 +49,23 @@ class Greedy:
 
 
 @pytest.fixture(scope="module")
-def engine(smollm2: Path) -> Engine:
-    loaded = load(smollm2)
+def loaded(smollm2: Path) -> Loaded:
+    return load(smollm2)
+
+
+def engine_on(loaded: Loaded) -> Engine:
     return Engine("smollm2", "smollm2", loaded, ChatTemplate(loaded.tokenizer, None), compute_worker(1))
 
 
 @pytest.fixture(scope="module")
-def server(engine: Engine) -> Iterator[EndpointServer]:
-    with EndpointServer(Greedy(engine), words=WORDS) as running:
+def engine(loaded: Loaded) -> Engine:
+    return engine_on(loaded)
+
+
+@pytest.fixture(scope="module")
+def server(loaded: Loaded) -> Iterator[EndpointServer]:
+    """Over an engine of its own, as an engine serves one event loop."""
+    with EndpointServer(Greedy(engine_on(loaded)), words=WORDS) as running:
         yield running
 
 

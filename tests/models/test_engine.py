@@ -201,3 +201,19 @@ def test_changed_weights_are_used_at_once_and_named() -> None:
     assert tokens_of(after) != tokens_of(before)
     fresh = asyncio.run(tiny.engine(made, forward=engine.forward).sample(HELLO, PARAMS))
     assert tokens_of(after) == tokens_of(fresh)
+
+
+def test_an_engine_at_work_for_one_event_loop_is_refused_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = tiny.engine(tiny.loaded())
+
+    async def two_loops() -> None:
+        gate = asyncio.Event()
+        monkeypatch.setattr(engine.worker, "gate", gate)
+        waiting = asyncio.create_task(engine.sample(HELLO, PARAMS))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await asyncio.to_thread(asyncio.run, engine.sample(HELLO, PARAMS))
+        gate.set()
+        assert len(await waiting) == 1
+
+    asyncio.run(two_loops())

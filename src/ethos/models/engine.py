@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -56,7 +56,8 @@ class _ScoreRequest:
 class Engine:
     """Answers and scores conversations with one loaded model.
 
-    A policy's engine is given the policy's own `forward`, since that is what training updates.
+    A policy's engine is given the policy's own `forward`, since that is what training updates. An engine serves one
+    event loop at a time.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class Engine:
         if not replies:
             return []
         self._require_room(len(prompt), max(len(reply) for reply in replies))
-        request = _ScoreRequest(prompt, replies, asyncio.get_running_loop().create_future())
+        request = _ScoreRequest(prompt, replies, self._new_future())
         self._scores.append(request)
         self._start()
         return await request.future
@@ -155,7 +156,7 @@ class Engine:
             )
         digest = prompt.digest()
         group = [Running(tokens, params, noise_key(params.seed, digest, draw), draw) for draw in draws]
-        return _SampleRequest(group, len(group), asyncio.get_running_loop().create_future())
+        return _SampleRequest(group, len(group), self._new_future())
 
     def _submit(self, requests: Sequence[_SampleRequest]) -> None:
         for request in requests:
@@ -196,6 +197,13 @@ class Engine:
     def _start(self) -> None:
         if self._pump is None or self._pump.done():
             self._pump = asyncio.get_running_loop().create_task(self._run())
+
+    def _new_future(self) -> asyncio.Future[Any]:
+        """For a request of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if self._pump is not None and not self._pump.done() and self._pump.get_loop() is not loop:
+            raise RuntimeError(f"{self.name}: is at work for another event loop; give each an engine of its own")
+        return loop.create_future()
 
     async def _run(self) -> None:
         """Ticks until nothing is left. A failure reaches everyone who waits."""
