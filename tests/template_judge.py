@@ -40,13 +40,14 @@ class TemplateJudge:
     name: str = "template-judge"
     fingerprint: str = "template-judge"
     asked: list[Asked] = field(default_factory=list)
+    count_tokens: Callable[[Conversation], int] = lambda prompt: 1
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
         """As `Sampler`: the likelier answer."""
         asked = self._read(prompt)
         fields = load_wording(asked.wording, asked.language).fields
         text = fields["yes"] if self._odds(asked) > 0.5 else fields["no"]
-        return [Sample(text, "stop", Usage(1, 1), draw) for draw in draws]
+        return [Sample(text, "stop", Usage(self.count_tokens(prompt), 1), draw) for draw in draws]
 
     async def score(self, prompt: Conversation, replies: Sequence[str]) -> list[TokenLogprobs]:
         """As `Scorer`, of single words; those that are neither of the two answers have nearly no probability."""

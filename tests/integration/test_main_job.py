@@ -223,11 +223,15 @@ def job(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Iterator[Job
     cache.mkdir()
     (cache / "models").symlink_to(cache_directory() / "models")
     template = ChatTemplate(AutoTokenizer.from_pretrained(smollm2, local_files_only=True), None)
+
+    def count_tokens(prompt: Conversation) -> int:
+        return len(template.prompt(prompt))
+
     teacher = TellingTeacher(
-        count_tokens=lambda prompt: len(template.prompt(prompt)),
+        count_tokens=count_tokens,
         answers={**ANSWERS, "demonstration": reply_with_or_without_a_reason},
     )
-    judge = TemplateJudge({REASON: gives_a_reason})
+    judge = TemplateJudge({REASON: gives_a_reason}, count_tokens=count_tokens)
     with (
         pytest.MonkeyPatch.context() as patch,
         EndpointServer(teacher, key=KEY, words=("Yes", "No")) as server,
