@@ -56,5 +56,11 @@ def test_of_equal_cuts_the_one_in_the_widest_gap_is_taken() -> None:
     assert best_cut([0.10, 0.9], [0.09, 0.11]) == pytest.approx((0.11 + 0.9) / 2)
 
 
+def test_no_cut_parts_scores_that_only_noise_tells_apart() -> None:
+    tie = 0.7772998
+    cut = best_cut([tie + 1e-9, 0.8, 0.9], [tie, tie - 1e-9, 0.6])
+    assert (tie + 1e-9 >= cut) is (tie - 1e-9 >= cut)
+
+
 def test_a_cut_exists_where_all_scores_are_the_same() -> None:
     assert best_cut([0.5], [0.5, 0.5]) == 0.5

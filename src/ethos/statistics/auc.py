@@ -12,6 +12,8 @@ from scipy.stats import rankdata
 
 from ethos.statistics.proportions import Z_95
 
+_DECIMALS = 4  # of scores that are told apart
+
 
 @dataclass(frozen=True, slots=True)
 class Auc:
@@ -53,11 +55,12 @@ def best_cut(scores_good: Sequence[float], scores_bad: Sequence[float]) -> float
     """The cut with the best balanced accuracy, a score at or above it passing.
 
     Cuts lie midway between neighbouring scores, so between the classes where they are separable; of equally
-    good ones, that in the widest gap is taken. Raises ValueError if a class is empty.
+    good ones, that in the widest gap is taken. Scores that agree to four decimals are one: a cut between them would
+    part equal odds by the noise of their computation. Raises ValueError if a class is empty.
     """
     if not scores_good or not scores_bad:
         raise ValueError("a cut needs good and bad replies")
-    good, bad = np.asarray(scores_good, dtype=float), np.asarray(scores_bad, dtype=float)
+    good, bad = np.round(scores_good, _DECIMALS), np.round(scores_bad, _DECIMALS)
     distinct = np.unique(np.concatenate([good, bad]))
     if len(distinct) == 1:
         return float(distinct[0])
