@@ -89,7 +89,7 @@ def test_the_bar_counts_rows_as_the_base_writes_and_ends_full(
     session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where what the base wrote is too little."""
-    monkeypatch.setattr("ethos.runs.placebo._MOST_DRAWS", 1)
+    monkeypatch.setattr("ethos.runs.placebo.MOST_DRAWS", 1)
     counted: list[int] = []
 
     class Counting(QuietProgress):
@@ -106,8 +106,8 @@ def test_the_bar_counts_rows_as_the_base_writes_and_ends_full(
 def test_a_base_that_writes_too_little_is_told_of(
     session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ethos.runs.placebo._MOST_DRAWS", 1)
-    monkeypatch.setattr("ethos.runs.placebo._SUBJECTS", ("bread",))
+    monkeypatch.setattr("ethos.runs.placebo.MOST_DRAWS", 1)
+    monkeypatch.setattr("ethos.runs.placebo.SUBJECTS", ("bread",))
     shadows(session, policy_of(folder, session.config), Base())
     [warning] = session.stages.notices("warning")
     assert warning.startswith("the base wrote too little for a placebo: its documents are shorter")

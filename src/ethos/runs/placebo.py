@@ -18,6 +18,7 @@ from ethos.errors import EthosError
 from ethos.models.types import Sample, SamplingParams
 from ethos.progress import Bar
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
+from ethos.runs.placebo_draws import MOST_DRAWS, PAGE_TOKENS, SUBJECTS
 from ethos.runs.preparation import load_rows
 from ethos.runs.session import Session
 from ethos.runs.training import Prepared, Trainer, prepare_rows
@@ -34,19 +35,6 @@ from ethos.training.policy import Policy
 
 _OWN = Lineage(recipe="placebo", capability_source="the base's own replies")
 _TEXT = Lineage(recipe="placebo", capability_source="the base's own text on unrelated subjects")
-_SUBJECTS = (
-    "the sea",
-    "a market",
-    "an old bridge",
-    "the moon",
-    "a garden in spring",
-    "trains",
-    "bread",
-    "a small town",
-)
-_PAGE_TOKENS = 128
-_MOST_DRAWS = 32  # of each prompt
-
 PLACEBO = "placebo"  # the branch, and the arm
 
 _Fits = Callable[[Sequence[TokenRow], Sequence[int]], bool]
@@ -121,9 +109,9 @@ async def _drawn(
     for.
     """
     chat = name == "demonstrations"
-    texts = replay_prompts() if chat else [f"Write a page about {subject}." for subject in _SUBJECTS]
+    texts = replay_prompts() if chat else [f"Write a page about {subject}." for subject in SUBJECTS]
     prompts, as_row, fits = [Conversation.user(text) for text in texts], _as_reply if chat else _as_page, _FIT[name][0]
-    most_tokens = max(*sizes, session.config.tasting.max_tokens) if chat else _PAGE_TOKENS
+    most_tokens = max(*sizes, session.config.tasting.max_tokens) if chat else PAGE_TOKENS
     params = SamplingParams(most_tokens, temperature=0.8, seed=session.config.seed)
     rows: dict[str, Row] = {}
     tokens: dict[str, list[TokenRow]] = {}
@@ -142,7 +130,7 @@ async def _drawn(
             count(row)
         return row, whole
 
-    for draw in range(_MOST_DRAWS):
+    for draw in range(MOST_DRAWS):
         made = [found for found in await asyncio.gather(*(drawn(prompt, draw) for prompt in prompts)) if found]
         kept = [row for row, whole in made if whole]
         if not kept:

@@ -26,6 +26,7 @@ from ethos.runs.expected import (
     text_tokens,
     verdicts,
 )
+from ethos.runs.placebo_draws import MOST_DRAWS, PAGE_TOKENS, SUBJECTS
 from ethos.runs.reading import LOOK_PROMPTS, LOOK_QUESTIONS
 from ethos.spec.conversation import Conversation
 from ethos.spec.frame import frame
@@ -49,7 +50,6 @@ _TYPICAL_REPLY, _TYPICAL_PROBE = 1 / 2, 3 / 4  # of the longest: of the teacher,
 _COMPUTED_CASE, _COMPUTED_VERDICT = 50, 100
 _FRESH_MESSAGE, _FRESH_REPLY, _FRESH_DOCUMENT = 60, 80, 100  # tokens of a prompt that no other shares
 _PROBES = 3  # of a language
-_PAGES, _PAGE_TOKENS, _MOST_PLACEBO_DRAWS = 8, 128, 32  # as in `placebo.py`, which can't be imported without torch
 
 
 @dataclass(frozen=True)
@@ -295,11 +295,11 @@ class Workload:
         rows = self.prompts("train") * settings.demonstrations.kept + settings.demonstrations.replay_rows
         documents = settings.documents.count * settings.documents.max_tokens
         documents += text_tokens(self.spec.text) * settings.documents.spec_text
-        draws = min(_MOST_PLACEBO_DRAWS, -(-rows // prompts))
-        pages = min(_MOST_PLACEBO_DRAWS, -(-documents // (_PAGES * _PAGE_TOKENS)))
-        longest = settings.demonstrations.max_tokens
-        yield self._answers(draws * prompts, _MESSAGE, longest, _MOST_PLACEBO_DRAWS * prompts)
-        yield self._answers(pages * _PAGES, _MESSAGE[:30], _PAGE_TOKENS, _MOST_PLACEBO_DRAWS * _PAGES)
+        draws = min(MOST_DRAWS, -(-rows // prompts))
+        pages = min(MOST_DRAWS, -(-documents // (len(SUBJECTS) * PAGE_TOKENS)))
+        longest = max(settings.demonstrations.max_tokens, self.config.tasting.max_tokens)
+        yield self._answers(draws * prompts, _MESSAGE, longest, MOST_DRAWS * prompts)
+        yield self._answers(pages * len(SUBJECTS), _MESSAGE[:30], PAGE_TOKENS, MOST_DRAWS * len(SUBJECTS))
 
     @cached_property
     def _frames(self) -> dict[str, Frame]:
