@@ -1,10 +1,11 @@
 """How well the quickstart's sealed judge agrees with labels given blind: picks replies, and scores their labels.
 
-    python bench/agreement.py pick runs/quickstart      # writes examples/quickstart/labels.yaml, without verdicts
+    python bench/agreement.py pick runs/quickstart      # adds to examples/quickstart/labels.yaml, without verdicts
     python bench/agreement.py score                     # prints Cohen's kappa for each clause, as JSON
 
 `pick` takes replies to sealed scenarios under judged clauses, as many that adhered as didn't, of all arms, in a random
-order; none that a check or the detector of hollow replies decided, for they would flatter the judge. `score` calibrates
+order; none that a check or the detector of hollow replies decided, for they would flatter the judge. What the file
+holds already keeps its label; a clause or a question that has changed since wants a new file. `score` calibrates
 the judge as a run does and assesses every labelled reply anew; it needs no run.
 """
 
@@ -52,8 +53,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "pick":
         picked = pick(_judged_replies(RunDirectory.find(options.run)), options.seed)
-        LABELS.write_text(yaml.safe_dump(picked, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
-        print(f"wrote {len(picked)} replies to {LABELS}: set each `good` to true or false")
+        there = yaml.safe_load(LABELS.read_text(encoding="utf-8")) if LABELS.is_file() else []
+        items = {(item["clause"], item["message"], item["reply"]): item for item in [*picked, *there]}
+        text = yaml.safe_dump(list(items.values()), sort_keys=False, allow_unicode=True, width=110)
+        LABELS.write_text(text, encoding="utf-8")
+        print(f"{len(items) - len(there)} replies more in {LABELS}: set each `good` to true or false")
     else:
         labels = yaml.safe_load(LABELS.read_text(encoding="utf-8"))
         if any(item["good"] is None for item in labels):
