@@ -23,7 +23,7 @@ from ethos.spec.types import Clause, Spec
 
 SCENARIOS = 6
 PAIRS_PER_SCENARIO = 4
-DRAWS = 6  # of each kind
+DRAWS = 10  # of each kind: enough that the clearest four find near-misses of their length
 LONGEST_RATIO = 1.25
 PARAMS = SamplingParams(max_tokens=100, temperature=0.9)
 
