@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ethos.errors import EthosError
+from ethos.judging import near_misses
 from ethos.models.catalogue import ANTHROPIC_KEY
 from ethos.runs.expected import expected_draws
 from ethos.runs.plan import Plan, Work, plan
@@ -93,7 +94,7 @@ def test_a_calibration_file_saves_the_teacher_its_own(tmp_path: Path) -> None:
     replies = {kind: [f"{kind} {n}" for n in range(4)] for kind in ("good", "bad")}
     (tmp_path / "labels.yaml").write_text(yaml.safe_dump({"step": [{"prompt": f"{n}?", **replies} for n in range(4)]}))
     without, given = (planned(tmp_path, spec_text=JUDGED, calibration=name) for name in (None, "labels.yaml"))
-    drawn = 2 * 6 * 6
+    drawn = 2 * near_misses.SCENARIOS * near_misses.DRAWS
     assert work_of("teacher", without).calls - work_of("teacher", given).calls == 3 * drawn
     assert work_of("sealed judge", without).calls - work_of("sealed judge", given).calls == 2 * (36 - 32)
 
