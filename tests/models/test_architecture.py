@@ -52,6 +52,30 @@ def test_adapters_count_as_in_peft(shape: str) -> None:
 
 
 @torch.no_grad()
+def test_one_output_a_row_is_the_projections_own_with_bias_and_adapters() -> None:
+    adapted = with_adapters(tiny.model("qwen2"))
+    projections = list(CausalForward(adapted).projections())
+    assert any(p.bias_O is not None and p.adapters for p in projections)
+    for projection in projections:
+        x_NE = torch.randn(30, projection.weight_OE.shape[1], generator=torch.Generator().manual_seed(3))
+        outputs_N = torch.arange(30) % projection.weight_OE.shape[0]
+        whole_N = projection(x_NE).gather(1, outputs_N[:, None]).squeeze(1)
+        torch.testing.assert_close(projection.one_output(x_NE, outputs_N), whole_N, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_log_probabilities_in_bf16_keep_differences_that_its_logits_round_away() -> None:
+    forward = CausalForward(tiny.model().bfloat16())
+    hidden_NE = 40 * torch.randn(64, 1, forward.embedding_VE.shape[1], dtype=torch.bfloat16).expand(-1, 2, -1)
+    exact_N2 = torch.einsum("nte,te->nt", hidden_NE.float(), forward.head.weight_OE[[5, 6]].float())
+    found_N2 = torch.stack([forward.logprobs(hidden_NE[:, i], torch.full((64,), 5 + i)) for i in (0, 1)], dim=1)
+    kept = (found_N2 < 0).all(dim=1)
+    assert kept.sum() > 32
+    torch.testing.assert_close(found_N2.diff()[kept], exact_N2.diff()[kept], atol=1e-3, rtol=0)
+    assert (forward.logits(hidden_NE[:, 0])[:, 5:7].diff() - exact_N2.diff()).abs().max() > 0.02
+
+
+@torch.no_grad()
 def test_positions_past_the_table_of_angles_extend_it() -> None:
     model = tiny.model()
     forward = CausalForward(model)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ethos.errors import EthosError
+from ethos.models import loading
 from ethos.models.loading import compute_device, compute_dtype, load
 from models import tiny
 
@@ -37,6 +38,20 @@ def test_precision_is_overruled_by_the_user() -> None:
     assert compute_dtype("fp32") == torch.float32
     assert compute_dtype("bf16") == torch.bfloat16
     assert compute_dtype() in (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="decides on the CPU")
+@pytest.mark.parametrize(
+    ("native", "bf16_seconds", "expected"),
+    [(True, 0.25, torch.bfloat16), (True, 1.7, torch.float32), (False, 0.25, torch.float32)],
+)
+def test_bf16_is_taken_where_the_cpu_has_it_and_is_no_slower_in_it(
+    monkeypatch: pytest.MonkeyPatch, native: bool, bf16_seconds: float, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    monkeypatch.setattr(loading, "_product_seconds", {torch.bfloat16: bf16_seconds, torch.float32: 1.0}.__getitem__)
+    monkeypatch.setattr(loading, "_cpu_gains_from_bf16", loading._cpu_gains_from_bf16.__wrapped__)
+    assert compute_dtype() == expected
 
 
 def test_every_token_that_config_or_tokenizer_names_ends_a_reply(directory: Path) -> None:

@@ -97,7 +97,7 @@ class Decoding:
             starts.append(slot)
             slot += len(group)
         self._cache.reserve(slot, self._longest(max(group[0].limit for group in groups)))
-        last_BV = self._prefill([group[0].prompt for group in groups], starts)
+        last_BE = self._prefill([group[0].prompt for group in groups], starts)
         rows: list[int] = []
         for row, (group, start) in enumerate(zip(groups, starts, strict=True)):
             for offset in range(1, len(group)):
@@ -105,7 +105,7 @@ class Decoding:
             rows.extend([row] * len(group))
         joined = [running for group in groups for running in group]
         self.running.extend(joined)
-        return self._take_tokens(joined, last_BV[rows])
+        return self._take_tokens(joined, self.forward.logits(last_BE)[rows])
 
     @torch.no_grad()
     def step(self) -> list[Running]:
@@ -130,15 +130,15 @@ class Decoding:
         longest = max(len(prompt) + len(reply) for prompt, replies in tasks for reply in replies)
         self._cache.reserve(base + len(tasks), self._longest(longest))
         prompts = [prompt for prompt, _ in tasks]
-        first_BV = self._prefill(prompts, list(range(base, base + len(tasks)))).log_softmax(dim=-1)
+        last_BE = self._prefill(prompts, list(range(base, base + len(tasks))))
         results: list[list[TokenLogprobs]] = [[] for _ in tasks]
         for turn in range(max(len(replies) for _, replies in tasks)):
             asked = [row for row, (_, replies) in enumerate(tasks) if turn < len(replies)]
             replies = [tasks[row][1][turn] for row in asked]
             rests = self._rests(replies, [base + row for row in asked], [len(prompts[row]) for row in asked])
-            for row, reply, rest in zip(asked, replies, rests, strict=True):
-                logprobs = (float(first_BV[row, reply[0]]), *rest)
-                results[row].append(TokenLogprobs(tuple(int(t) for t in reply), logprobs))
+            firsts = self._logprobs(last_BE[asked], np.array([reply[0] for reply in replies]))
+            for row, reply, first, rest in zip(asked, replies, firsts, rests, strict=True):
+                results[row].append(TokenLogprobs(tuple(int(t) for t in reply), (first, *rest)))
         return results
 
     def _rests(self, replies: Sequence[np.ndarray], slots: Sequence[int], past: Sequence[int]) -> list[list[float]]:
@@ -165,9 +165,8 @@ class Decoding:
     def _logprobs(self, hidden_NE: Tensor, targets: np.ndarray) -> list[float]:
         found: list[float] = []
         for start in range(0, len(targets), _LOGIT_ROWS):
-            logits_NV = self.forward.logits(hidden_NE[start : start + _LOGIT_ROWS])
-            wanted = torch.from_numpy(targets[start : start + _LOGIT_ROWS]).to(logits_NV.device)[:, None]
-            found += (logits_NV.gather(1, wanted).squeeze(1) - logits_NV.logsumexp(dim=-1)).tolist()
+            wanted_N = torch.from_numpy(targets[start : start + _LOGIT_ROWS]).to(hidden_NE.device)
+            found += self.forward.logprobs(hidden_NE[start : start + _LOGIT_ROWS], wanted_N).tolist()
         return found
 
     def _pack(self) -> None:
@@ -176,11 +175,11 @@ class Decoding:
             self._packed = True
 
     def _prefill(self, prompts: Sequence[np.ndarray], slots: Sequence[int]) -> Tensor:
-        """Fills slots with prompts; logits after each prompt's last token, shape [B, V].
+        """Fills slots with prompts; hidden states of each prompt's last token, shape [B, E].
 
         Of several prompts with a long common beginning, one goes first and the others take up from its prefix.
         """
-        logits_BV = torch.empty(len(prompts), self.forward.vocabulary, device=self.forward.device)
+        last: dict[int, Tensor] = {}
         waiting = list(range(len(prompts)))
         while waiting:
             batch: list[int] = []
@@ -204,11 +203,11 @@ class Decoding:
             news = [prompts[index][start:] for index, start in zip(batch, past, strict=True)]
             hidden_NE = self._extend(news, [slots[index] for index in batch], past)
             ends = np.cumsum([len(new) for new in news]) - 1
-            logits_BV[batch] = self.forward.logits(hidden_NE[torch.from_numpy(ends).to(hidden_NE.device)])
+            last.update(zip(batch, hidden_NE[torch.from_numpy(ends).to(hidden_NE.device)], strict=True))
             for index in batch:
                 self._prefixes.add(Prefix(prompts[index], *self._cache.read(slots[index], len(prompts[index]))))
             waiting = deferred
-        return logits_BV
+        return torch.stack([last[index] for index in range(len(prompts))])
 
     def _extend(self, news: Sequence[np.ndarray], slots: list[int], past: list[int]) -> Tensor:
         """Runs new tokens of several sequences after what their slots hold; hidden states, flat, shape [N, E]."""
