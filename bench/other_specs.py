@@ -3,7 +3,7 @@
     python bench/other_specs.py [--runs-dir runs] [SPEC.md …]
 
 Small pools and ten steps: it is asked how many clauses can be measured and yield rows, not how well a student learns.
-Without names it takes the four of tests/fixtures/specs. A run that is through is read back.
+Without names it takes the five of tests/fixtures/specs. A run that is through is read back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from ethos.store.rows import DemonstrationRow, DocumentRow
 
 ROOT = Path(__file__).resolve().parent.parent
 SPECS = [
-    ROOT / "tests" / "fixtures" / "specs" / f"{name}.md" for name in ("prose_en", "setext_en", "french", "chinese")
+    ROOT / "tests" / "fixtures" / "specs" / f"{name}.md"
+    for name in ("prose_en", "setext_en", "numbered_en", "french", "chinese")
 ]
 PAGE = ROOT / "docs" / "results" / "other-specs.md"
 CONFIG: dict[str, Any] = {
@@ -96,9 +97,9 @@ def page(found: Sequence[dict[str, Any]]) -> str:
     lines = [
         "# Other specs, through the whole job",
         "",
-        "Prose alone, other headings, French, Chinese: specs that went through as they are, not a word changed for it,",
-        f"at small sizes ({CONFIG['max_clauses']} clauses with {CONFIG['scenarios']['train_per_clause']} train prompts,"
-        f" {CONFIG['training']['steps']} steps). Demonstrations are those that show the clause, contrasts left out.",
+        "Prose alone, other headings, numbered rules, French, Chinese: specs that went through as they are, not a word",
+        f"changed for it, at small sizes ({CONFIG['max_clauses']} clauses with"
+        f" {CONFIG['scenarios']['train_per_clause']} train prompts, {CONFIG['training']['steps']} steps). Demonstrations are those that show the clause, contrasts left out.",
         "Teacher and judge are the embedded 1.5B model. Made by `python bench/other_specs.py`.",
         "",
         "| spec | clauses | measurable, with rows | rows | in the spec's own language |",

@@ -1,5 +1,6 @@
 """A GGUF file of one random layer, written here: what is tested is the mechanics, against the library's own reading."""
 
+import errno
 from pathlib import Path
 
 import gguf
@@ -122,6 +123,20 @@ def test_a_damaged_file_is_one_sentence_and_leaves_nothing(content: bytes, tiny_
     damaged.write_bytes(tiny_gguf.read_bytes()[:20_000] if content == b"half" else content)
     with pytest.raises(EthosError, match=r"damaged\.gguf: can't be read as a GGUF model"):
         convert_gguf(damaged, tmp_path / "models" / "damaged")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_full_disk_is_not_blamed_on_the_file(
+    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import PreTrainedModel
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", full)
+    with pytest.raises(EthosError, match=r"models/tiny: can't be written \(.*No space left.*ETHOS_CACHE"):
+        convert_gguf(tiny_gguf, tmp_path / "models" / "tiny")
     assert list((tmp_path / "models").iterdir()) == []
 
 

@@ -265,7 +265,13 @@ def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "language", "sections", "clauses"),
-    [("prose_en", "en", 4, 14), ("setext_en", "en", 5, 17), ("french", "fr", 4, 13), ("chinese", "zh", 4, 14)],
+    [
+        ("prose_en", "en", 4, 14),
+        ("setext_en", "en", 5, 17),
+        ("numbered_en", "en", 5, 12),
+        ("french", "fr", 4, 13),
+        ("chinese", "zh", 4, 14),
+    ],
 )
 def test_prose_that_nobody_wrote_for_us_becomes_clauses(name: str, language: str, sections: int, clauses: int) -> None:
     spec = parse_spec(SPECS / f"{name}.md")

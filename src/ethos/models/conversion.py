@@ -47,15 +47,20 @@ def convert_gguf(gguf: Path, directory: Path) -> None:
     """Writes `directory` (config, tokenizer, chat template, bf16 safetensors) by rename: whole or absent.
 
     The caller holds a lock on `directory`. Peak memory is under twice the weights in bf16.
-    Raises EthosError if the file isn't a model that `transformers` reads.
+    Raises EthosError if the file isn't a model that `transformers` reads, or if there is no room for the directory.
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    from safetensors import SafetensorError
+
     unfinished = directory.with_name(f".{directory.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
     try:
+        unfinished.mkdir(parents=True)
         _write_model(gguf, unfinished)
         os.replace(unfinished, directory)
+    except (OSError, SafetensorError) as error:
+        raise EthosError(
+            f"{directory}: can't be written ({error}); make room there, or let ETHOS_CACHE name another folder"
+        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -73,6 +78,8 @@ def _write_model(gguf: Path, directory: Path) -> None:
             quantization_config=GgufConfig(dequantize=True),  # a model left in its blocks refuses to be saved
         )
     except (ValueError, KeyError, IndexError, OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not the file's
+            raise
         reason = " ".join(str(error).split())[:200]
         raise EthosError(
             f"{gguf}: can't be read as a GGUF model ({reason}); "
