@@ -99,7 +99,8 @@ def page(found: Sequence[dict[str, Any]]) -> str:
         "",
         "Prose alone, other headings, numbered rules, French, Chinese: specs that went through as they are, not a word",
         f"changed for it, at small sizes ({CONFIG['max_clauses']} clauses with"
-        f" {CONFIG['scenarios']['train_per_clause']} train prompts, {CONFIG['training']['steps']} steps). Demonstrations are those that show the clause, contrasts left out.",
+        f" {CONFIG['scenarios']['train_per_clause']} train prompts, {CONFIG['training']['steps']} steps).",
+        "Demonstrations are those that show the clause, contrasts left out.",
         "Teacher and judge are the embedded 1.5B model. Made by `python bench/other_specs.py`.",
         "",
         "| spec | clauses | measurable, with rows | rows | in the spec's own language |",
