@@ -99,7 +99,10 @@ class Plan:
         lines.append(f"disk: up to {_gib(self.disk_bytes)}, nearly all of it checkpoints")
         if self.download_bytes:
             lines.append(f"weights to fetch, if they aren't here yet: {_gib(self.download_bytes)}")
-        lines.append(f"time: about {_minutes(self.seconds)} of local compute, once the weights are here")
+        lines.append(
+            f"time: about {_minutes(self.seconds)} of local compute at {GFLOPS_PER_CORE:.0f} GFLOP/s a core, "
+            "once the weights are here"
+        )
         return lines
 
 
