@@ -1,14 +1,18 @@
-"""The quickstart over several seeds, each with a placebo arm; prints JSON and writes docs/results/quickstart.md.
+"""The quickstart over several seeds, each with a placebo arm; prints JSON and writes docs/results/quickstart.*.
 
     python bench/quickstart_seeds.py [--seeds 0 1 2] [--runs-dir runs]
 
-A seed whose run is through is read back, so the command can be stopped and repeated.
+Figures go into quickstart.json, and of all that it holds the page is made, so seeds may be measured at different times
+and on different machines; those of another spec, calibration or config are dropped. A seed whose run is through is
+read back, so the command can be stopped and repeated.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +24,8 @@ from finished_run import report_of
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "examples" / "quickstart" / "config.yaml"
 PAGE = ROOT / "docs" / "results" / "quickstart.md"
+FIGURES = PAGE.with_suffix(".json")
+KEPT = ("models", "overall", "placebo", "clauses", "canaries", "rows", "rejected", "cost")  # of a report
 
 
 def main() -> None:
@@ -28,12 +34,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     options = parser.parse_args()
-    reports = {seed: _report_of(seed, options.runs_dir) for seed in options.seeds}
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page(reports), encoding="utf-8")
-    print(
-        json.dumps({"machine": platform.platform(), "seeds": {s: r["overall"] for s, r in reports.items()}}, indent=1)
-    )
+    inputs = _inputs()
+    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
+    figures = {seed: found for seed, found in figures.items() if found["inputs"] == inputs}
+    for seed in options.seeds:
+        report = _report_of(seed, options.runs_dir)
+        machine = f"{platform.machine()}, {os.cpu_count()} cores"
+        figures[str(seed)] = {"inputs": inputs, "machine": machine, **{name: report[name] for name in KEPT}}
+        figures = dict(sorted(figures.items(), key=lambda item: int(item[0])))
+        FIGURES.parent.mkdir(parents=True, exist_ok=True)
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        PAGE.write_text(page(figures), encoding="utf-8")
+    print(json.dumps({seed: {"machine": f["machine"], **f["overall"]} for seed, f in figures.items()}, indent=1))
+
+
+def _inputs() -> str:
+    """The digest of what a run is made of, its seed left out."""
+    config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    texts = [CONFIG.read_bytes(), *((CONFIG.parent / config[field]).read_bytes() for field in ("spec", "calibration"))]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()
 
 
 def _report_of(seed: int, runs_dir: Path) -> dict[str, Any]:
@@ -44,13 +63,13 @@ def _report_of(seed: int, runs_dir: Path) -> dict[str, Any]:
     return report_of(config, runs_dir)
 
 
-def page(reports: Mapping[int, Mapping[str, Any]]) -> str:
+def page(reports: Mapping[str, Mapping[str, Any]]) -> str:
     """The results as Markdown: a line a seed and group of clauses, then the clauses, then what it cost."""
     lines = [
         "# The quickstart, measured",
         "",
-        f"Seeds {', '.join(map(str, reports))}, sealed scenarios, 95% intervals paired by prompt, topics resampled.",
-        "Made by `python bench/quickstart_seeds.py`, which goes on where it was stopped.",
+        f"Seeds {', '.join(reports)}, sealed scenarios, 95% intervals paired by prompt, topics resampled.",
+        "Made by `python bench/quickstart_seeds.py`; all figures are in [quickstart.json](quickstart.json).",
         "",
         "| seed | clauses | base | prompted | trained | trained - base | trained - prompted | trained - placebo |",
         "|---|---|---|---|---|---|---|---|",
@@ -60,7 +79,7 @@ def page(reports: Mapping[int, Mapping[str, Any]]) -> str:
             figures = report["overall"] if group == "all" else report["overall"][group]
             over_prompted = _difference(figures["over_prompted"])
             over_placebo = _difference(report["placebo"]) if group == "all" else ""
-            cells = [str(seed), group, *(_share(figures[arm]) for arm in ("base", "prompted", "trained"))]
+            cells = [seed, group, *(_share(figures[arm]) for arm in ("base", "prompted", "trained"))]
             lines.append(_row([*cells, _difference(figures), over_prompted, over_placebo]))
     tokens = [(seed, report["placebo"]["loss_tokens"]) for seed, report in reports.items()]
     told = "; ".join(f"{t['trained']:,} and {t['placebo']:,} with seed {seed}" for seed, t in tokens)
@@ -73,13 +92,13 @@ def page(reports: Mapping[int, Mapping[str, Any]]) -> str:
     for seed, report in reports.items():
         for clause in report["clauses"]:
             shares = [_share(clause[name]) for name in ("auc", "base", "prompted", "trained")]
-            lines.append(_row([str(seed), clause["id"], *shares, _difference(clause), str(clause["n"])]))
+            lines.append(_row([seed, clause["id"], *shares, _difference(clause), str(clause["n"])]))
     lines += ["", "| seed | canary | base | trained | change |", "|---|---|---|---|---|"]
     for seed, report in reports.items():
         for name, canary in report["canaries"].items():
             change = f"× {canary['ratio']:.2f} {_interval(canary)}" if "ratio" in canary else ""
             change = _difference(canary) if "difference" in canary else change
-            lines.append(_row([str(seed), name, f"{canary['base']:.2f}", f"{canary['trained']:.2f}", change]))
+            lines.append(_row([seed, name, f"{canary['base']:.2f}", f"{canary['trained']:.2f}", change]))
     return "\n".join(lines) + "\n"
 
 
