@@ -1,14 +1,17 @@
-"""Specs that nobody tuned anything for, through the whole job; prints JSON and writes docs/results/other-specs.md.
+"""Specs that nobody tuned anything for, through the whole job; prints JSON and writes docs/results/other-specs.*.
 
     python bench/other_specs.py [--runs-dir runs] [SPEC.md …]
 
 Small pools and ten steps: it is asked how many clauses can be measured and yield rows, not how well a student learns.
-Without names it takes the five of tests/fixtures/specs. A run that is through is read back.
+Without names it takes the five of tests/fixtures/specs. A run that is through is read back. Figures go into
+other-specs.json, and of all that it holds the page is made, so specs may be measured one by one; those of a text or of
+sizes that have changed since are dropped.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -23,11 +26,10 @@ from ethos.store.parquet_rows import read_rows
 from ethos.store.rows import DemonstrationRow, DocumentRow
 
 ROOT = Path(__file__).resolve().parent.parent
-SPECS = [
-    ROOT / "tests" / "fixtures" / "specs" / f"{name}.md"
-    for name in ("prose_en", "setext_en", "numbered_en", "french", "chinese")
-]
+SPECS = ROOT / "tests" / "fixtures" / "specs"
+NAMES = ("prose_en.md", "setext_en.md", "numbered_en.md", "french.md", "chinese.md")
 PAGE = ROOT / "docs" / "results" / "other-specs.md"
+FIGURES = PAGE.with_suffix(".json")
 CONFIG: dict[str, Any] = {
     "max_clauses": 8,
     "scenarios": {
@@ -51,13 +53,22 @@ CONFIG: dict[str, Any] = {
 def main() -> None:
     """Runs what is missing, then writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("specs", type=Path, nargs="*", default=SPECS)
+    parser.add_argument("specs", type=Path, nargs="*", default=[SPECS / name for name in NAMES])
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     options = parser.parse_args()
-    found = [measure(spec.resolve(), options.runs_dir) for spec in options.specs]
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page(found), encoding="utf-8")
-    print(json.dumps(found, indent=1, ensure_ascii=False))
+    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
+    figures = {s: figures[s] for s in NAMES if figures.get(s, {}).get("inputs") == _inputs(SPECS / s)}
+    for spec in options.specs:
+        figures[spec.name] = {"inputs": _inputs(spec), **measure(spec.resolve(), options.runs_dir)}
+        FIGURES.parent.mkdir(parents=True, exist_ok=True)
+        FIGURES.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        PAGE.write_text(page(list(figures.values())), encoding="utf-8")
+    print(json.dumps(figures, indent=1, ensure_ascii=False))
+
+
+def _inputs(spec: Path) -> str:
+    """The digest of a spec's text and of the sizes it is run with."""
+    return hashlib.sha256(spec.read_bytes() + json.dumps(CONFIG).encode()).hexdigest()
 
 
 def measure(spec: Path, runs_dir: Path) -> dict[str, Any]:
