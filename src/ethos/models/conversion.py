@@ -78,8 +78,6 @@ def _write_model(gguf: Path, directory: Path) -> None:
             quantization_config=GgufConfig(dequantize=True),  # a model left in its blocks refuses to be saved
         )
     except (ValueError, KeyError, IndexError, OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the system's, not the file's
-            raise
         reason = " ".join(str(error).split())[:200]
         raise EthosError(
             f"{gguf}: can't be read as a GGUF model ({reason}); "
