@@ -47,7 +47,7 @@ class Changing:
 
 def drawn(policy: Changing, session: Session, prompts: list[Conversation], step: int = 4, **where: Any) -> list[Any]:
     recorded = RecordedPolicy(policy, session, "main", step, where.get("purpose", "taste"))  # type: ignore[arg-type]
-    return asyncio.run(recorded.sample_batch(prompts, PARAMS, where.get("draws", (0,))))
+    return asyncio.run(recorded.sample_batch(prompts, where.get("params", PARAMS), where.get("draws", (0,))))
 
 
 def test_what_was_answered_once_is_read_back(session: Session) -> None:
@@ -72,13 +72,14 @@ def test_a_prompt_that_comes_twice_is_sampled_once(session: Session) -> None:
     assert policy.asked == [(HELLO,)]
 
 
-def test_another_step_purpose_or_draw_is_another_sample(session: Session) -> None:
+def test_another_step_purpose_draw_or_length_is_another_sample(session: Session) -> None:
     policy = Changing()
     drawn(policy, session, [HELLO])
     drawn(policy, session, [HELLO], step=5)
     drawn(policy, session, [HELLO], purpose="sealed")
     drawn(policy, session, [HELLO], draws=(1,))
-    assert len(policy.asked) == 4
+    drawn(policy, session, [HELLO], params=SamplingParams(max_tokens=16))
+    assert len(policy.asked) == 5
 
 
 def test_each_prompt_counts_once_whether_it_was_answered_before_comes_twice_or_is_new(session: Session) -> None:

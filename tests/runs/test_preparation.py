@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from endpoint_server import EndpointServer
+from ethos.judging.adherence import Assessor
 from ethos.judging.calibration import Calibration
 from ethos.judging.clause_reading import ClauseReading
 from ethos.judging.labelled import CalibrationReply
@@ -25,9 +26,11 @@ from ethos.runs.preparation import (
     as_read,
     calibrated_judge,
     labelled_replies,
+    load_rows,
     missing_rows,
     probe_language,
     read_clauses,
+    rows_of,
     sources_of,
     warn_of_unreadable,
 )
@@ -37,7 +40,7 @@ from ethos.spec.parse import parse_text
 from ethos.spec.scenarios import Family, Scenario
 from ethos.store.config_sections import ModelsConfig, SynthesisConfig
 from ethos.store.rows import DemonstrationRow, Lineage
-from ethos.synthesis.types import Job
+from ethos.synthesis.types import Cast, Job
 from template_judge import WORDS, TemplateJudge
 from template_teacher import ANSWERS, TemplateTeacher
 
@@ -104,6 +107,24 @@ def test_a_contrast_is_no_demonstration_of_its_clause() -> None:
 def test_nothing_is_said_where_nothing_is_missing() -> None:
     rows = [row(recipe, id_) for recipe in ("documents", "demonstrations", "replay") for id_ in ("name", "short")]
     assert missing_rows(job(), rows) == []
+
+
+def test_no_row_holds_a_prompt_that_is_held_out(session: Session) -> None:
+    settings = SynthesisConfig.model_validate(
+        {"documents": {"count": 4, "spec_text": True}, "demonstrations": {"replay_rows": 0}}
+    )
+    work, cast = replace(job(), scenarios=(), config=settings), Cast(TemplateTeacher(), teacher(), Assessor(SPEC))
+
+    def texts(held_out: Sequence[str]) -> list[str]:
+        files = asyncio.run(rows_of(session, work, cast, (), held_out, "a"))
+        return [row.text for row in load_rows(session, files)]
+
+    spec_text = "It says its name."
+    *_, last = texts([])
+    remaining = texts([" ".join(last.split()[:9]), spec_text])
+    assert last not in remaining
+    assert any(spec_text in text for text in remaining)
+    assert work.rejected == {"documents: holds a prompt that is tasted or sealed": 1}
 
 
 class Moody:

@@ -77,7 +77,7 @@ def test_a_look_taken_again_takes_the_place_of_the_first(records: Records) -> No
 
 def test_samples_are_read_instead_of_drawn_again(records: Records) -> None:
     first = PolicySample(
-        branch="main", step=3, purpose="rollout", prompt_digest="d", draw=0, payload={"text": "a", "ids": [1, 2]}
+        branch="main", step=3, purpose="rollout", asked_digest="d", draw=0, payload={"text": "a", "ids": [1, 2]}
     )
     records.add_samples([first, replace(first, draw=1), replace(first, step=4)])
     records.add_samples([replace(first, payload={"text": "another"})])

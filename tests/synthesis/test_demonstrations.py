@@ -73,6 +73,22 @@ def test_examples_with_a_message_stand_before_the_scenarios_as_turns(
     assert "- Wren it is." in system.content
 
 
+FRENCH = "Je suis Wren, une assistante, et je réponds volontiers à toutes les questions sur les oiseaux de la mer."
+
+
+def test_a_reply_in_a_language_that_neither_spec_nor_message_is_in_is_not_kept(
+    job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    work = job([scenario("name")])
+    assert made(Demonstrations(), work, teacher_saying(*[FRENCH] * 3)) == []
+    assert work.rejected["name: in another language"] == 3
+
+
+def test_a_reply_in_the_language_of_its_message_is_kept(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
+    french = scenario("name", "Bonjour, comment vous appelez-vous, et qui vous a faite ?")
+    assert len(made(Demonstrations(), job([french]), teacher_saying(*[FRENCH] * 3))) == 1
+
+
 def test_more_is_drawn_while_nothing_passes(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
     bad = "Someone keeps the lantern in the shed."
     teacher = teacher_saying(bad, bad, bad, GOOD, bad, bad)

@@ -83,7 +83,7 @@ def test_whole_sentences_leave_out_the_last(text: str, expected: str) -> None:
 
 
 def test_a_plain_document_has_no_fault() -> None:
-    assert fault(WHOLE) is None
+    assert fault(WHOLE, "en") is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_plain_document_has_no_fault() -> None:
     ],
 )
 def test_a_fault_is_named(text: str, expected: str) -> None:
-    assert fault(text) == expected
+    assert fault(text, "en") == expected
 
 
 def test_a_document_with_a_fault_is_counted_and_not_kept(job: MakeJob, made: Made) -> None:
@@ -115,7 +115,11 @@ def test_a_chinese_document_is_measured_in_characters() -> None:
     text = (
         "雷恩坐在港口，一个水手问它去灯塔的路。它说出小路、大门和涨潮的时间，也坦白从没走过那条路，请他再问岸边的渔夫。"
     )
-    assert fault(text) is None
+    assert fault(text, "zh") is None
+
+
+def test_a_document_in_another_language_than_the_spec_is_not_kept() -> None:
+    assert fault(WHOLE, "fr") == "in another language"
 
 
 def test_a_spec_without_a_preamble_has_a_row_a_clause(wren: Spec, job: MakeJob) -> None:

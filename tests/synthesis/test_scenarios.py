@@ -32,7 +32,7 @@ def written(
     spec: Spec, teacher: TemplateTeacher, seed: int = 0, pools: Any = POOLS, taken: Sequence[str] = ()
 ) -> list[Scenario]:
     async def both() -> list[Scenario]:
-        families = await name_families(spec, spec.clauses, CONFIG, seed, teacher, pools, lambda: None)
+        families = await name_families(spec, spec.clauses, CONFIG, seed, teacher, pools, lambda: None, taken)
         return await write_scenarios(spec, families, CONFIG, seed, teacher, lambda: None, taken)
 
     return asyncio.run(both())
@@ -267,3 +267,10 @@ def test_an_unclear_answer_speaks_neither_for_a_message_nor_for_a_contrast(
     teacher = TemplateTeacher()
     teacher.answers["case"] = lambda prompt, noise: answer
     assert asyncio.run(odds_of_case(teacher, wren.clause("name"), "Who are you?")) == odds
+
+
+def test_no_contrast_comes_close_to_a_taken_text(wren: Spec) -> None:
+    taken = [s.prompt.last_user for s in written(wren, TemplateTeacher()) if s.family.contrast]
+    again = [s.prompt.last_user for s in written(wren, TemplateTeacher(), taken=taken) if s.family.contrast]
+    assert len(again) == len(taken)
+    assert not set(taken) & set(again)

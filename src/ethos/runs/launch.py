@@ -58,7 +58,7 @@ from ethos.store.stages import State
 from ethos.synthesis.sizes import chosen_clauses
 from ethos.synthesis.types import Cast, Job
 from ethos.tasting.arms import prompts_for
-from ethos.tasting.canaries import CanaryReading, replay_prompts
+from ethos.tasting.canaries import CanaryReading, replay_prompts, texts_kept_apart
 from ethos.tasting.questions import Question
 from ethos.training.policy import Policy
 
@@ -190,7 +190,8 @@ class _Job:
         readings = await read_clauses(session, self.clauses, teacher)
         session = replace(session, spec=as_read(session.spec, readings))
         clauses = tuple(session.spec.clause(clause.id) for clause in self.clauses)
-        scenarios = await scenarios_of(session, clauses, teacher, ("train", "taste", "sealed"), replay_prompts())
+        apart = (*texts_kept_apart(), *dict.fromkeys(reply.scenario for reply in session.labelled))
+        scenarios = await scenarios_of(session, clauses, teacher, ("train", "taste", "sealed"), apart)
         labelled = await labelled_replies(session, clauses, readings, scenarios, teacher)
         judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=False)
         sealed_judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=True)
@@ -203,7 +204,8 @@ class _Job:
         inputs: list[Any] = [digest([s.id for s in asked]), config.synthesis.model_dump(mode="json"), config.seed]
         inputs += [teacher.fingerprint, [c.to_dict() for c in judge.calibrations.values()]]
         cast = Cast(teacher, base, judge.assessor(session.spec, case_reader=teacher))
-        files = await rows_of(session, job, cast, replay_prompts(), inputs)
+        held_out = [s.prompt.last_user for s in scenarios if s.family.pool != "train"]
+        files = await rows_of(session, job, cast, replay_prompts(), held_out, inputs)
         rows = load_rows(session, files)
         for warning in missing_rows(job, rows):
             session.warn(warning)

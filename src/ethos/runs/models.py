@@ -26,6 +26,7 @@ from ethos.models.worker import Worker, compute_worker
 from ethos.progress import Progress
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
+from ethos.store.canonical import digest
 from ethos.store.config_sections import EndpointConfig, ModelsConfig, TrainingConfig
 from ethos.store.ledger import POLICY, STUDENT, ModelCall
 from ethos.store.records import PolicySample
@@ -85,7 +86,8 @@ class RecordedPolicy:
     ) -> list[list[Sample]]:
         """As `BatchSampler`."""
         known = self._session.records.samples(*self._where)
-        missing = [p for p in dict.fromkeys(prompts) if any((p.digest(), draw) not in known for draw in draws)]
+        asked = {prompt: digest([prompt.digest(), params.to_dict()]) for prompt in prompts}
+        missing = [prompt for prompt in asked if any((asked[prompt], draw) not in known for draw in draws)]
         for _ in range(len(prompts) - len(missing)):
             advance()
         if missing:
@@ -95,7 +97,7 @@ class RecordedPolicy:
                     branch=self._where[0],
                     step=self._where[1],
                     purpose=self._where[2],
-                    prompt_digest=prompt.digest(),
+                    asked_digest=asked[prompt],
                     draw=sample.draw,
                     payload=asdict(sample),
                 )
@@ -104,8 +106,8 @@ class RecordedPolicy:
             ]
             self._session.records.add_samples(new)
             self._enter([sample.usage for samples in made for sample in samples])
-            known |= {(sample.prompt_digest, sample.draw): dict(sample.payload) for sample in new}
-        return [[_sample(known[prompt.digest(), draw]) for draw in draws] for prompt in prompts]
+            known |= {(sample.asked_digest, sample.draw): dict(sample.payload) for sample in new}
+        return [[_sample(known[asked[prompt], draw]) for draw in draws] for prompt in prompts]
 
     async def score_text(self, text: str) -> TokenLogprobs:
         """Log-probabilities of the tokens of a text after its first."""

@@ -24,7 +24,8 @@ from ethos.spec.types import Clause, Json, Spec
 from ethos.store.parquet_rows import read_rows, write_rows
 from ethos.store.rows import DemonstrationRow, DocumentRow, Row
 from ethos.synthesis.demonstrations import Demonstrations
-from ethos.synthesis.documents import Documents
+from ethos.synthesis.documents import SPEC_TEXT, Documents
+from ethos.synthesis.nearness import HeldOut
 from ethos.synthesis.replay import Replay
 from ethos.synthesis.scenarios import name_families, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
@@ -104,7 +105,7 @@ async def scenarios_of(
         total = sum(plan.prompts[pool] + plan.contrasts.get(pool, 0) for plan in plans for pool in pools)
         spec, settings, seed = session.spec, config.scenarios, config.scenario_seed
         with session.ui.stage("naming subjects", total=len(clauses), unit="clauses") as bar:
-            families = await name_families(spec, clauses, settings, seed, teacher, pools, bar.advance)
+            families = await name_families(spec, clauses, settings, seed, teacher, pools, bar.advance, taken_texts)
         with session.ui.stage("writing scenarios", total=total, unit="prompts") as bar:
             written = await write_scenarios(spec, families, settings, seed, teacher, bar.advance, taken_texts)
         if missing := total - len(written):
@@ -222,9 +223,12 @@ async def labelled_replies(
 
 
 async def rows_of(
-    session: Session, job: Job, cast: Cast, replay_prompts: Sequence[str], inputs: Json
+    session: Session, job: Job, cast: Cast, replay_prompts: Sequence[str], held_out: Sequence[str], inputs: Json
 ) -> dict[str, str]:
-    """Names of row files by kind, written now or read back. What was rejected is counted by reason."""
+    """Names of row files by kind, written now or read back. What was rejected is counted by reason.
+
+    No row that the teacher wrote holds a prompt of `held_out`.
+    """
     recipes: list[Recipe] = [Documents(), Demonstrations(), Replay(replay_prompts)]
 
     async def written(recipe: Recipe) -> list[Row]:
@@ -234,7 +238,7 @@ async def rows_of(
     async def make() -> Json:
         # all at once: the last draws of one recipe leave slots of the engine that another fills
         written_rows = await asyncio.gather(*(written(recipe) for recipe in recipes if recipe.size(job)))
-        made = [row for rows in written_rows for row in rows]
+        made = _apart([row for rows in written_rows for row in rows], held_out, job.rejected)
         session.stages.set_counts("rows", dict(job.rejected))
         files: dict[str, Json] = {}
         for kind in (DocumentRow, DemonstrationRow):
@@ -243,8 +247,20 @@ async def rows_of(
                 files[kind.kind] = write_rows(session.run, kind.kind, rows)[0].name
         return files
 
-    files: dict[str, str] = await session.once("rows", inputs, make)
+    files: dict[str, str] = await session.once("rows", [inputs, list(held_out)], make)
     return files
+
+
+def _apart(rows: Sequence[Row], held_out: Sequence[str], rejected: Counter[str]) -> list[Row]:
+    """The rows without a held-out prompt in them; the spec's own text stays as it is."""
+    prompts = HeldOut(held_out)
+    kept = []
+    for row in rows:
+        if row.lineage.recipe != SPEC_TEXT and prompts.stands_in(row.text):
+            rejected[f"{row.lineage.recipe}: holds a prompt that is tasted or sealed"] += 1
+        else:
+            kept.append(row)
+    return kept
 
 
 def load_rows(session: Session, files: Mapping[str, str]) -> list[Row]:

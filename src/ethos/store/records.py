@@ -44,7 +44,7 @@ class PolicySample:
     branch: str
     step: int
     purpose: str
-    prompt_digest: str
+    asked_digest: str  # of the prompt and the sampling parameters
     draw: int
     payload: Mapping[str, Any]
 
@@ -112,19 +112,17 @@ class Records:
 
     def add_samples(self, samples: Iterable[PolicySample]) -> None:
         """Writes draws of the policy in one transaction; the first writing of a draw stays."""
-        rows = [
-            (s.branch, s.step, s.purpose, s.prompt_digest, s.draw, canonical_json(dict(s.payload))) for s in samples
-        ]
+        rows = [(s.branch, s.step, s.purpose, s.asked_digest, s.draw, canonical_json(dict(s.payload))) for s in samples]
         with self._database.transaction(durable=True) as connection:
             connection.executemany("INSERT OR IGNORE INTO samples VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def samples(self, branch: str, step: int, purpose: str) -> dict[tuple[str, int], dict[str, Any]]:
-        """What was drawn already, by (prompt digest, draw): a resumed run samples only the rest."""
+        """What was drawn already, by (digest of what was asked, draw): a resumed run samples only the rest."""
         rows = self._database.query(
             "SELECT * FROM samples WHERE branch = ? AND step = ? AND purpose = ? ORDER BY rowid",
             (branch, step, purpose),
         )
-        return {(row["prompt_digest"], row["draw"]): json.loads(row["payload"]) for row in rows}
+        return {(row["asked_digest"], row["draw"]): json.loads(row["payload"]) for row in rows}
 
     def add_batch(self, branch: str, step: int, record: Mapping[str, Any]) -> None:
         """Commits a step's batch record, on the disk before the step may train. A step has one, for ever."""

@@ -56,6 +56,11 @@ class DemonstrationRow:
     lineage: Lineage
 
     @property
+    def text(self) -> str:
+        """All that is said."""
+        return "\n\n".join(message.content for message in self.conversation.messages)
+
+    @property
     def id(self) -> str:
         """Content hash, lineage apart."""
         return _row_id(self.kind, self.conversation.canonical())

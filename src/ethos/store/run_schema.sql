@@ -67,10 +67,10 @@ CREATE TABLE samples (
     branch TEXT NOT NULL REFERENCES branches (name),
     step INTEGER NOT NULL,
     purpose TEXT NOT NULL,
-    prompt_digest TEXT NOT NULL,
+    asked_digest TEXT NOT NULL,  -- of the prompt and the sampling parameters
     draw INTEGER NOT NULL,
     payload TEXT NOT NULL,  -- JSON
-    PRIMARY KEY (branch, step, purpose, prompt_digest, draw)
+    PRIMARY KEY (branch, step, purpose, asked_digest, draw)
 );
 
 CREATE TABLE batches (

@@ -1,8 +1,8 @@
 """`demonstrations`: the teacher answers train scenarios with the frame in its prompt; the row carries no frame.
 
-A few draws a scenario, and more while fewer pass than are to be kept. Checks come before the judge, as they are
-free; of those that pass, the ones with the best odds are kept, the shortest where there are none. Contrast scenarios
-give rows in which the clause is not applied.
+A few draws a scenario, and more while fewer pass than are to be kept. A reply is in the spec's language or in its
+message's. Checks come before the judge, as they are free; of those that pass, the ones with the best odds are kept, the
+shortest where there are none. Contrast scenarios give rows in which the clause is not applied.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ethos.judging.types import Verdict
 from ethos.models.types import Sample, SamplingParams
 from ethos.spec.conversation import Conversation, Message
 from ethos.spec.frame import frame
-from ethos.spec.language import language_name
+from ethos.spec.language import UNKNOWN, detect_language, language_name
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause, Frame
 from ethos.store.rows import DemonstrationRow, Lineage, Row
-from ethos.synthesis.types import REFUSED, Cast, Job, in_order, wording
+from ethos.synthesis.types import ANOTHER_LANGUAGE, REFUSED, Cast, Job, in_order, wording
 
 _COPIED_WORDS = 10  # a run of so many words of an example or of the spec's prose; a name and its title are fewer
 _EXAMPLES = 4  # shown to the teacher
@@ -57,6 +57,7 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
     asked = demonstration_prompt(job, clause, shown, scenario)
     examples = Recitation("\n\n".join(e.reply for e in (*clause.good, *clause.bad)), _COPIED_WORDS)
+    languages = {job.spec.language, detect_language(scenario.prompt.last_user), UNKNOWN}
     samples: list[Sample] = []
     passing: list[tuple[float, Sample, tuple[Verdict, ...]]] = []
     while len({sample.text for _, sample, _ in passing}) < settings.kept and len(samples) < settings.max_draws:
@@ -66,6 +67,9 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
         for sample in drawn:
             if sample.finish_reason != "stop":
                 job.rejected[REFUSED if sample.refusal else "cut off"] += 1
+                continue
+            if detect_language(sample.text) not in languages:
+                job.rejected[f"{clause.id}: {ANOTHER_LANGUAGE}"] += 1
                 continue
             if examples.found(sample.text) or spec_text.found(sample.text):
                 job.rejected[f"{clause.id}: copies the spec"] += 1

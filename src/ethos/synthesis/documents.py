@@ -12,10 +12,13 @@ from collections.abc import AsyncIterator, Callable
 from ethos.models.types import SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.frame import frame
-from ethos.spec.language import language_name, sentences, words
+from ethos.spec.language import UNKNOWN, detect_language, language_name, sentences, words
 from ethos.spec.types import Clause, Frame
 from ethos.store.rows import DocumentRow, Lineage, Row
-from ethos.synthesis.types import REFUSED, Cast, Job, in_order, lines_of, wording
+from ethos.synthesis.types import ANOTHER_LANGUAGE, REFUSED, Cast, Job, in_order, lines_of, wording
+
+SPEC_TEXT = "spec_text"
+"""The recipe of rows that are the spec's own text."""
 
 _FEWEST_WORDS = 40
 _META = re.compile(
@@ -56,13 +59,13 @@ def spec_rows(job: Job) -> list[DocumentRow]:
     """The spec's own text: the preamble, and each clause with its heading and its reasons."""
     rows = []
     if job.spec.preamble:
-        lineage = Lineage("spec_text", tuple(c.id for c in job.clauses), tuple(c.digest for c in job.clauses))
+        lineage = Lineage(SPEC_TEXT, tuple(c.id for c in job.clauses), tuple(c.digest for c in job.clauses))
         rows.append(DocumentRow(f"{job.spec.name}\n\n{job.spec.preamble}", job.spec.name, lineage))
     for clause in job.spec.clauses:
         text = "\n\n".join(
             part for part in (clause.heading[-1] if clause.heading else "", clause.text, clause.reason) if part
         )
-        lineage = Lineage("spec_text", (clause.id,), (clause.digest,))
+        lineage = Lineage(SPEC_TEXT, (clause.id,), (clause.digest,))
         rows.append(DocumentRow(text, clause.heading[-1] if clause.heading else clause.id, lineage))
     return rows
 
@@ -74,7 +77,7 @@ async def _document(job: Job, cast: Cast, clause: Clause, form: str, index: int)
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
     [sample] = await cast.teacher.sample(asked, params, (index,))
     text = sample.text if sample.finish_reason == "stop" else whole_sentences(sample.text)
-    reason = REFUSED if sample.refusal else fault(text)
+    reason = REFUSED if sample.refusal else fault(text, job.spec.language)
     if reason is not None:
         job.rejected[f"document: {reason}"] += 1
         return None
@@ -109,12 +112,14 @@ def whole_sentences(text: str) -> str:
     return text[: text.rindex(pieces[-1])].rstrip() if len(pieces) > 1 else ""
 
 
-def fault(text: str) -> str | None:
-    """Why a document can't be trained on, or None."""
+def fault(text: str, language: str) -> str | None:
+    """Why a document of a spec in that language can't be trained on, or None."""
     if len(words(text)) < _FEWEST_WORDS:
         return "too short"
     if _META.search(text):
         return "placeholder or talk about itself"
+    if detect_language(text) not in {language, UNKNOWN}:
+        return ANOTHER_LANGUAGE
     spoken = [word.casefold() for word in words(text)]
     runs = list(zip(*(spoken[start:] for start in range(5)), strict=False))
     return "repeats itself" if len(set(runs)) < 0.8 * len(runs) else None

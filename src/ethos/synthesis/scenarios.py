@@ -21,6 +21,7 @@ from ethos.spec.language import language_name, words
 from ethos.spec.scenarios import POOLS, Family, Pool, Scenario, deal_topics, families_of_pool
 from ethos.spec.types import Clause, Spec
 from ethos.store.config_sections import ScenariosConfig
+from ethos.synthesis.nearness import Taken
 from ethos.synthesis.sizes import contexts_of, plan_scenarios
 from ethos.synthesis.subjects import name_contrasts, name_subjects
 from ethos.synthesis.types import few_shot, in_order
@@ -53,8 +54,12 @@ async def name_families(
     teacher: Sampler,
     pools: Sequence[Pool],
     advance: Callable[[], None],
+    taken_texts: Sequence[str] = (),
 ) -> list[Family]:
     """What the scenarios of these pools will be about, in a fixed order; `advance` is called after each clause.
+
+    Of two topics with the same content words one is taken. No contrast comes close to another, to one of `taken_texts`
+    or to the spec's own examples.
 
     Raises EthosError if the teacher can't find enough subjects.
     """
@@ -67,7 +72,8 @@ async def name_families(
 
     needed = {clause_id: sum(plan.contrasts.values()) for clause_id, plan in plans.items()}
     contrasts, subjects = await asyncio.gather(
-        name_contrasts(spec, needed, seed, teacher), asyncio.gather(*map(subjects_of, clauses))
+        name_contrasts(spec, needed, seed, teacher, _taken(spec, taken_texts)),
+        asyncio.gather(*map(subjects_of, clauses)),
     )
     families: list[Family] = []
     for clause, topics in zip(clauses, subjects, strict=True):
@@ -94,13 +100,13 @@ async def write_scenarios(
 ) -> list[Scenario]:
     """A scenario for each family, in their order; `advance` is called for each one written.
 
-    None comes close to one of `taken_texts`: prompts that rows are made of elsewhere.
+    None comes close to another, to one of `taken_texts` (prompts that rows, canaries or calibrations are made of
+    elsewhere), or to the spec's own examples.
 
     Raises EthosError if the teacher keeps writing messages that can't be used.
     """
     forms = {context.name: context.instruction for context in config.contexts}
-    given = [example for clause in spec.clauses for example in (*clause.good, *clause.bad)]
-    taken = _Taken({*taken_texts, *(text for e in given for text in (e.message, e.reply) if text)})
+    taken = _taken(spec, taken_texts)
     writer = _Writer(spec, forms, config.temperature, seed, teacher)
     scenarios: dict[Family, Scenario] = {}
     written: dict[Family, list[_Message]] = {family: [] for family in families}
@@ -121,6 +127,12 @@ async def write_scenarios(
             "name a stronger teacher, or add `when:` to the clauses"
         )
     return [scenarios[family] for family in families if family in scenarios]
+
+
+def _taken(spec: Spec, texts: Sequence[str]) -> Taken:
+    """These texts, and the spec's own examples."""
+    given = [example for clause in spec.clauses for example in (*clause.good, *clause.bad)]
+    return Taken([*texts, *(text for example in given for text in (example.message, example.reply) if text)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,24 +186,3 @@ def _unquoted(text: str) -> str:
     """Without the quotation marks around the whole of it."""
     is_quoted = len(text) > 1 and (text[0], text[-1]) in {('"', '"'), ("“", "”")} and not set(text[1:-1]) & set('"“”')
     return text[1:-1].strip() if is_quoted else text
-
-
-class _Taken:
-    """Messages that there are already, by their runs of words: a new one must not share a long run with any."""
-
-    run_words = 8
-
-    def __init__(self, texts: set[str]) -> None:
-        self._runs: set[tuple[str, ...]] = set()
-        for text in texts:
-            self.add(text)
-
-    def add(self, text: str) -> bool:
-        """Whether the text is new; if so it counts as taken from now on."""
-        spoken = [word.casefold() for word in words(text)]
-        size = min(self.run_words, len(spoken))
-        runs = {tuple(spoken[start : start + size]) for start in range(len(spoken) - size + 1)}
-        if runs & self._runs:
-            return False
-        self._runs |= runs
-        return True

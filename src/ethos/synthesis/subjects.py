@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 
 from ethos.errors import EthosError
 from ethos.judging.cases import case_of, odds_of_case
@@ -17,6 +18,7 @@ from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name, words
 from ethos.spec.types import Clause, Spec
+from ethos.synthesis.nearness import Taken, topic_key
 from ethos.synthesis.types import few_shot
 
 LINES_A_LIST = 10
@@ -38,7 +40,8 @@ async def name_subjects(spec: Spec, clause: Clause, needed: int, seed: int, teac
         {"count": str(LINES_A_LIST), "case": case_of(clause), "language": language_name(spec.language)}
     )
     params = SamplingParams(SUBJECT_TOKENS * LINES_A_LIST, temperature=0.9, top_p=0.95, seed=seed)
-    found = await _listed(teacher, asked, params, needed, _is_phrase, LISTS_AT_FIRST, MOST_LISTS)
+    key = partial(topic_key, language=spec.language)
+    found = await _listed(teacher, asked, params, needed, _is_phrase, key, LISTS_AT_FIRST, MOST_LISTS)
     if len(found) < needed:
         raise EthosError(
             f"clause {clause.id}: the teacher {teacher.name} named {len(found)} distinct subjects, and {needed} "
@@ -47,8 +50,12 @@ async def name_subjects(spec: Spec, clause: Clause, needed: int, seed: int, teac
     return found[: max(needed, 4 * LINES_A_LIST)]
 
 
-async def name_contrasts(spec: Spec, needed: Mapping[str, int], seed: int, teacher: Sampler) -> dict[str, list[str]]:
-    """For each clause id as many messages as `needed` says in which the clause is not called for, all distinct.
+async def name_contrasts(
+    spec: Spec, needed: Mapping[str, int], seed: int, teacher: Sampler, taken: Taken
+) -> dict[str, list[str]]:
+    """For each clause id as many messages as `needed` says in which the clause is not called for.
+
+    None is close to another, or to one of `taken`, which they are added to.
 
     Raises EthosError if the teacher can't find so many.
     """
@@ -59,7 +66,11 @@ async def name_contrasts(spec: Spec, needed: Mapping[str, int], seed: int, teach
     asked = few_shot("plain_questions").fill({"count": str(LINES_A_LIST), "language": language_name(spec.language)})
     params = SamplingParams(QUESTION_TOKENS * LINES_A_LIST, temperature=0.9, top_p=0.95, seed=seed)
     lists = -(-wanted // LINES_A_LIST)
-    questions = await _listed(teacher, asked, params, wanted, _is_plain_question, lists, LISTS_TRIED * lists)
+
+    def usable(text: str) -> bool:
+        return _is_plain_question(text) and taken.add(text)
+
+    questions = await _listed(teacher, asked, params, wanted, usable, str.casefold, lists, LISTS_TRIED * lists)
 
     candidates = _share_out(questions, clauses, needed)
     for clause in clauses:
@@ -86,11 +97,12 @@ async def _listed(
     params: SamplingParams,
     needed: int,
     usable: Callable[[str], bool],
+    key: Callable[[str], Hashable],
     lists: int,
     most_lists: int,
 ) -> list[str]:
-    """Distinct lines of numbered lists, in the order of the draws; twice as many lists each time, to `most_lists`."""
-    found: dict[str, str] = {}
+    """Lines of numbered lists with distinct keys, by draw; twice as many lists each time, to `most_lists`."""
+    found: dict[Hashable, str] = {}
     drawn = 0
     while len(found) < needed and drawn < most_lists:
         draws = range(drawn, min(max(lists, 2 * drawn), drawn + _LISTS_AT_ONCE, most_lists))
@@ -101,7 +113,7 @@ async def _listed(
                 match = _NUMBERED.match(line)
                 if match and usable(match.group(1)):
                     text = match.group(1).strip('*_"“” ').rstrip(".")
-                    found.setdefault(text.casefold(), text)
+                    found.setdefault(key(text), text)
     return list(found.values())
 
 

@@ -23,6 +23,7 @@ R = TypeVar("R")
 
 PROMPTS = Path(__file__).with_name("prompts")
 REFUSED = "refused by the endpoint"
+ANOTHER_LANGUAGE = "in another language"
 """Why something was not kept, for `Job.rejected`."""
 
 _AT_ONCE = 128

@@ -20,7 +20,14 @@ from ethos.models.types import SamplingParams, TokenLogprobs
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import sentences, words
 from ethos.statistics.perplexity import PassageLoss
-from ethos.tasting.questions import FamilyChoice, Question, choose_families, is_right, screening_questions
+from ethos.tasting.questions import (
+    FamilyChoice,
+    Question,
+    choose_families,
+    every_question,
+    is_right,
+    screening_questions,
+)
 from ethos.tasting.types import BatchSampler, Student
 
 ANSWER_PARAMS = SamplingParams(max_tokens=16, temperature=0.0)
@@ -131,6 +138,11 @@ def canary_texts() -> dict[str, str]:
 def replay_prompts() -> tuple[str, ...]:
     """All plain prompts but the last 40: for rows against forgetting."""
     return _plain_prompts()[:-_CANARY_PROMPTS]
+
+
+def texts_kept_apart() -> tuple[str, ...]:
+    """What no scenario may come close to: the prompts of replay, and all that the canary may ask with any seed."""
+    return (*replay_prompts(), *canary_prompts(), *(question.prompt for question in every_question()))
 
 
 def canary_prompts() -> tuple[str, ...]:

@@ -60,6 +60,11 @@ def screening_questions(seed: int) -> list[Question]:
     return [question for family in FAMILIES for question in _shuffled(family, seed)[:SCREENING_PER_FAMILY]]
 
 
+def every_question() -> list[Question]:
+    """The questions of all families, whatever the seed."""
+    return [question for family in FAMILIES for question in _questions_of(family)]
+
+
 def generate(count: int, seed: int, families: Sequence[str] | None = None) -> list[Question]:
     """`count` questions taken from the families in turn; by default from all of them.
 

@@ -1,0 +1,69 @@
+"""Which texts are taken for the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from ethos.synthesis.nearness import HeldOut, Taken, topic_key
+
+EGG = "How do I boil an egg?"
+
+
+@pytest.mark.parametrize(
+    ("there", "new"),
+    [
+        (EGG, EGG),
+        (EGG, "how do i boil an egg"),
+        (EGG, "Hello there, how do I boil an egg? Thanks a lot, Ben"),
+        ("Hello there, how do I boil an egg? Thanks a lot, Ben", EGG),
+        ("Who are you?", "who are you"),
+        ("Who am I?", "Hello, who am I?"),
+        ("Hello, who am I?", "Who am I?"),
+        ("Comment puis-je cuire un oeuf ?", "Bonjour, comment puis-je cuire un oeuf ? Merci, Luc"),
+        ("怎样煮鸡蛋？", "你好，怎样煮鸡蛋？"),
+        ("We meet at the old mill on the hill by eight.", "Do we meet at the old mill on the big hill?"),
+    ],
+)
+def test_a_text_that_comes_close_to_one_there_is_refused(there: str, new: str) -> None:
+    taken = Taken([there])
+    assert not taken.add(new)
+
+
+@pytest.mark.parametrize(
+    ("there", "new"),
+    [
+        (EGG, "How do I boil a potato?"),
+        ("What is the capital of Egypt?", "What is the capital of Spain?"),
+        ("Who are you?", "Who are you to say that?"),  # function words alone are compared as a whole
+        ("I lost my keys", "I lost my wallet on the train"),
+        ("怎样煮鸡蛋？", "怎样修自行车？"),
+    ],
+)
+def test_a_text_about_something_else_is_new_once(there: str, new: str) -> None:
+    taken = Taken([there])
+    assert taken.add(new)
+    assert not taken.add(new)
+
+
+@pytest.mark.parametrize(("one", "other"), [("cold", "a cold"), ("flu", "Flu"), ("the flu", "flu")])
+def test_topics_that_differ_in_function_words_are_one(one: str, other: str) -> None:
+    assert topic_key(one, "en") == topic_key(other, "en")
+
+
+def test_topics_that_differ_in_a_content_word_are_two() -> None:
+    assert topic_key("a birthday party", "en") != topic_key("a garden party", "en")
+    assert topic_key("who is it", "en") != topic_key("what is it", "en")  # nothing but function words
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ('A reader came in and asked: "How do I boil an egg?" Marlow smiled.', True),
+        ("She wrote that her old dog had died last week and that the house was quiet.", True),
+        ("She wrote that her old dog had died, and that the house was quiet.", False),
+        ("How do I boil eggs?", False),
+    ],
+)
+def test_a_row_holds_a_prompt_in_whole_or_eight_words_of_it(text: str, held: bool) -> None:
+    prompts = [EGG, "Hello, her old dog had died last week and that is sad, what can I say?"]
+    assert HeldOut(prompts).stands_in(text) == held
