@@ -72,6 +72,7 @@ def test_a_wrong_usage_ends_with_2(ethos: Ethos, arguments: list[str]) -> None:
         ["journal", "broken", "--json"],
         ["pause", "broken", "--why", "x"],
         ["report", "broken"],
+        ["report", "empty"],
     ],
     ids=" ".join,
 )
@@ -80,6 +81,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_1(ethos: Ethos, folder: Path, a
     broken = RunDirectory.create(folder / "runs" / "broken", "name: [\n")
     broken.database_path.write_bytes(b"no database")
     broken.report_json.write_text("{")
+    RunDirectory.create(folder / "runs" / "empty", "name: empty\nspec: spec.md\n").report_json.write_text("{}")
     ended = ethos(*arguments)
     assert ended.code == 1
     assert [line.startswith("error: ") for line in ended.err.splitlines()].index(True) == ended.err.count("\n") - 1
@@ -100,6 +102,8 @@ def test_a_mistake_is_one_sentence_and_exit_code_1(ethos: Ethos, folder: Path, a
         (b"name: wren\nspec: s.md\nknobs: {lr: 3}\n", "knobs.lr"),
         (b"name: wren\nspec: s.md\nsynthesis: {demonstrations: {draws: 8}}\n", "raise max_draws, or lower draws"),
         (b"name: wren\nspec: nowhere.md\n", "nowhere.md"),
+        (b'name: wren\nspec: "s\\0.md"\n', "spec: holds a NUL"),
+        (b"name: wren\nspec: " + b"[" * 3000, "nested too deeply"),
     ],
 )
 @pytest.mark.parametrize("flags", [[], ["--dry-run"]])

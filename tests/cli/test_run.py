@@ -1,27 +1,16 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import yaml
 from tests.cli.conftest import CONFIG, HEAVY, Ethos, imported_by
 
+from ethos.report.report import build_report
 from ethos.store.run_directory import RunDirectory
+from example_report import build_example
 
-FIGURES = {"base": 0.1, "prompted": 0.4, "trained": 0.8, "difference": 0.7, "interval": [0.6, 0.8], "n": 20}
-REPORT: dict[str, Any] = {
-    "clauses": [{"id": "brevity", "measurable": True, **FIGURES}],
-    "overall": {
-        **FIGURES,
-        **dict.fromkeys(("checked", "judged", "in_context", "out_of_context"), FIGURES),
-        "over_prompted": {"difference": 0.4, "interval": [0.3, 0.5]},
-    },
-    "placebo": None,
-    "canaries": {},
-    "failures": [],
-    "warnings": ["the judge of the sealed pool chose training rows as well"],
-}
+REPORT = build_report(build_example())
 SPEC = """\
 # Wren
 
@@ -47,10 +36,10 @@ def test_report_shows_table_paths_and_how_to_talk_to_the_student(ethos: Ethos, s
     stopped_run.report_json.write_text(json.dumps(REPORT))
     ended = ethos("report", "wren")
     assert ended.code == 0, ended.err
-    assert "+0.70 [+0.60, +0.80]" in ended.out
+    assert f"{REPORT['overall']['difference']:+.2f} [" in ended.out
     for path in ("runs/wren/report.html", "runs/wren/report.json"):
         assert f"\n{path}\n" in ended.out
-    assert "warning: the judge of the sealed pool" in ended.out
+    assert all(f"warning: {warning.split()[0]}" in ended.out for warning in REPORT["warnings"])
     assert ended.out.endswith("\ntalk to it: ethos chat runs/wren\n")
 
 

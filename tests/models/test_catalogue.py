@@ -32,7 +32,7 @@ def test_an_embedded_model_is_known_before_it_is_fetched(tmp_path: Path) -> None
     assert entry.download_bytes == 98_362_432
     assert entry.shape is not None
     assert entry.shape.parameters == 134_515_008
-    assert entry.shape.kv_bytes_per_token() == 2 * 30 * 3 * 64 * 2
+    assert entry.shape.kv_bytes_per_token(2) == 2 * 30 * 3 * 64 * 2
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -87,6 +87,10 @@ def test_a_directory_is_sized_from_its_files(tmp_path: Path, tiny_directory: Pat
         ("openai:https://example.org/v1#m", OPENAI_KEY),
         ("anthropic:claude", ANTHROPIC_KEY),
         ("anthropic:", "anthropic:MODEL"),
+        ("openai:https://[bad/v1#m", "openai:BASE_URL#MODEL"),
+        ("openai:https://example.org:99999/v1#m", "openai:BASE_URL#MODEL"),
+        ("~nobody-here/model", "anthropic:MODEL"),
+        ("m" * 5000, "anthropic:MODEL"),
     ],
 )
 def test_a_name_that_cannot_work_is_one_sentence_with_the_mend(name: str, says: str, tmp_path: Path) -> None:
@@ -97,11 +101,29 @@ def test_a_name_that_cannot_work_is_one_sentence_with_the_mend(name: str, says: 
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("url", ["https://u:sesame@example.org/v1", "https://example.org/v1?api_key=sesame"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://u:sesame@example.org/v1",
+        "https://example.org/v1?api_key=sesame",
+        "htps://u:sesame@example.org/v1",
+        "https://u:sesame@[bad/v1",
+        "https://u:ses/ame@example.org/v1",
+    ],
+)
 def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str, tmp_path: Path) -> None:
     with pytest.raises(EthosError, match=OPENAI_KEY) as raised:
         resolve(f"openai:{url}#m", tmp_path)
+    assert "ame@" not in str(raised.value)
     assert "sesame" not in str(raised.value)
+    with pytest.raises(EthosError, match="anthropic:MODEL") as raised:
+        resolve(f"{url}#m", tmp_path)  # the form was forgotten
+    assert "sesame" not in str(raised.value)
+
+
+def test_a_name_with_a_nul_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(EthosError, match=r"can't be a path .*anthropic:MODEL"):
+        resolve("a\0b", tmp_path)
 
 
 def test_a_directory_without_a_config_is_refused(tmp_path: Path) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from ethos.errors import EthosError
 from ethos.models.cached import CachedModel
+from ethos.models.loading import Precision
 from ethos.models.types import Sample, SamplingParams, Usage
-from ethos.progress import Bar
-from ethos.runs.models import FrozenStudent, RecordedPolicy
+from ethos.progress import Bar, QuietProgress
+from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
+from ethos.store.config_sections import ModelsConfig, TrainingConfig
 from ethos.store.ledger import Totals
 
 PARAMS = SamplingParams()
@@ -112,3 +118,33 @@ def test_a_text_is_scored_by_the_base_once(session: Session, monkeypatch: pytest
     assert session.ledger.totals() == {
         "student": Totals(calls=2, cached=1, prompt_tokens=1, completion_tokens=len(" text"))
     }
+
+
+def shelf(folder: Path, precision: Precision = "auto") -> ModelShelf:
+    return ModelShelf(ModelsConfig(student="tiny", teacher="tiny", judge="tiny"), folder, QuietProgress(), precision)
+
+
+def test_weights_that_changed_after_the_launch_are_refused(session: Session, folder: Path, tiny: Path) -> None:
+    asyncio.run(shelf(folder).keep_to_launch(session))
+    asyncio.run(shelf(folder).keep_to_launch(session))
+    (folder / "tiny").unlink()
+    shutil.copytree(tiny, folder / "tiny")
+    (folder / "tiny" / "generation_config.json").write_text('{"eos_token_id": 1}')
+    with pytest.raises(EthosError, match=r"the weights of tiny changed after this run was launched.*another name"):
+        asyncio.run(shelf(folder).keep_to_launch(session))
+
+
+def test_a_run_goes_on_in_the_precision_that_it_began_in(
+    session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def found(precision: Precision = "auto") -> tuple[torch.dtype, torch.dtype, torch.dtype]:
+        here = shelf(folder, precision)
+        await here.keep_to_launch(session)
+        policy = await here.policy(TrainingConfig(precision=precision), None, 0)
+        base, helper = await here.base_student(session), await here.engine("tiny")
+        return base.engine.loaded.model.dtype, policy.model.dtype, helper.loaded.model.dtype
+
+    for here in (torch.bfloat16, torch.float32):  # a second sitting, on a machine that is slow in bf16
+        monkeypatch.setattr("ethos.runs.models.compute_dtype", lambda here=here: here)
+        assert asyncio.run(found()) == (torch.bfloat16, torch.bfloat16, torch.bfloat16)
+    assert asyncio.run(found("fp32")) == (torch.float32, torch.float32, torch.bfloat16)

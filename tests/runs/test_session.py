@@ -51,7 +51,7 @@ def test_a_spec_that_has_changed_is_refused(folder: Path) -> None:
         pass
     change(folder / "spec.md", "ten words", "eleven words")
     with (
-        pytest.raises(EthosError, match=r"the spec has changed since this run was launched.*give the run another name"),
+        pytest.raises(EthosError, match=r"the spec changed after this run was launched.*give the run another name"),
         session_in(folder),
     ):
         pass
@@ -67,7 +67,7 @@ def test_a_calibration_that_has_changed_is_refused(folder: Path) -> None:
         assert session.labelled == (reply,)
     other = replace(reply, good=False)
     refused = open_session(config, spec, folder / "runs", QuietProgress(), [other])
-    with pytest.raises(EthosError, match="the calibration has changed since this run was launched"), refused:
+    with pytest.raises(EthosError, match="the calibration changed after this run was launched"), refused:
         pass
 
 

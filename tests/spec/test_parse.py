@@ -148,6 +148,20 @@ def test_blocks_under_equal_headings_are_refused_until_one_has_an_id() -> None:
     assert [c.id for c in parse(first).clauses] == ["email-tone", "tone"]
 
 
+def test_a_headings_id_is_that_of_its_first_statement_and_begins_those_of_the_others() -> None:
+    text = "# Order\n\n## Tone {#tone}\n\nBe very warm.\n\nBe rather brief.\n"
+    assert [c.id for c in parse(text).clauses] == ["tone", "tone-" + parse(text).clauses[1].id[-6:]]
+    assert error_of(f"{text}\n## Manner {{#tone}}\n\nBe very calm.\n").startswith(
+        "spec.md:11: the id 'tone' is taken by the clause in line 5"
+    )
+
+
+def test_a_titles_id_makes_no_clause_of_the_preamble() -> None:
+    assert [c.text for c in parse("# Fern {#fern}\n\nFern is a plant.\n\n## A\n\nIt is kind.\n").clauses] == [
+        "It is kind."
+    ]
+
+
 def test_paragraphs_whose_short_digests_are_equal_are_refused() -> None:
     """Neither is given a longer one: the other's coming or going would change it."""
     one, other = "Fern keeps 245 pots.", "Fern keeps 2099 pots."
@@ -186,7 +200,8 @@ def added_section(draw: st.DrawFn) -> tuple[str, str | None]:
     )
     block = draw(st.booleans())
     title = f"{'#' * draw(st.integers(2, 4))} {heading}" + (f" {{#{mark}}}" if mark else "")
-    return f"{title}\n\n{said}\n\n" + "```ethos\n```\n\n" * block, (mark or slug(heading)) if block else None
+    given_id = (mark or slug(heading)) if block else mark
+    return f"{title}\n\n{said}\n\n" + "```ethos\n```\n\n" * block, given_id
 
 
 @given(st.lists(added_section(), max_size=3), st.lists(added_section(), max_size=3))

@@ -103,6 +103,14 @@ def test_a_fault_is_named(text: str, expected: str) -> None:
     assert fault(text, "en") == expected
 
 
+@pytest.mark.parametrize(
+    ("talk", "language"),
+    [("[Votre nom]", "fr"), ("Ce document montre la règle.", "fr"), ("[您的姓名]", "zh"), ("字数：120", "zh")],
+)
+def test_talk_of_itself_is_known_in_other_languages(talk: str, language: str) -> None:
+    assert fault(f"{WHOLE} {talk}", language) == "placeholder or talk about itself"
+
+
 def test_a_document_with_a_fault_is_counted_and_not_kept(job: MakeJob, made: Made) -> None:
     teacher = TemplateTeacher()
     teacher.answers["document"] = lambda prompt, noise: f"{WHOLE} Yours, [Your Name]"

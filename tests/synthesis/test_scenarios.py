@@ -19,7 +19,7 @@ from ethos.spec.language import words
 from ethos.spec.scenarios import POOLS, Scenario
 from ethos.spec.types import Example, Spec
 from ethos.store.config_sections import ScenariosConfig
-from ethos.synthesis.scenarios import clean_message, name_families, write_scenarios
+from ethos.synthesis.scenarios import name_families, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
 from template_teacher import TemplateTeacher, message, phrase
 
@@ -182,36 +182,6 @@ def test_a_contrast_is_a_question_without_a_word_of_the_clauses_case(wren: Spec)
     assert len(contrasts) == 2 * 2 * 3
     assert all(s.prompt.last_user.endswith("?") for s in contrasts)
     assert not any("problem" in s.prompt.last_user for s in contrasts if s.clause_id == "step")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Where is the key?", "Where is the key?"),
-        ('  "Where is the key?"  ', "Where is the key?"),
-        ("“Where is the key?”", "Where is the key?"),
-        ("Subject: Where is the key?", "Where is the key?"),
-        ("Message: Hello,\nwhere is the key?\nRuth", "Hello,\nwhere is the key?\nRuth"),
-        ("", None),
-        ("   ", None),
-        ("Hello there", None),
-        ("word " * 81, None),
-        ("Dear [Your Name], where is the key?", None),
-        ("Where is {topic}, please?", None),
-        ("Where is it?<|im_end|>", None),
-        ("Who writes: someone with a key", None),
-        ("As an AI, I have no keys at all.", None),
-        ("I'm sorry to hear about your key.", None),
-        ("How can I help you with your key?", None),
-        ("Could you provide more details about the key?", None),
-    ],
-)
-def test_cleaning_takes_off_labels_and_refuses_what_no_person_would_write(text: str, expected: str | None) -> None:
-    assert clean_message(text) == expected
-
-
-def test_cleaning_keeps_what_is_said_within_quotation_marks() -> None:
-    assert clean_message('My aunt says "it fell". Where is it?') == 'My aunt says "it fell". Where is it?'
 
 
 def test_of_several_messages_the_likeliest_case_of_its_clause_is_taken(wren: Spec) -> None:

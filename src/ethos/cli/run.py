@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,9 +42,11 @@ def show_plan(config: Path) -> None:
 
 def show_report(name: str) -> None:
     """Prints the report of a run that is finished."""
+    from ethos.report.writing import read_report
+
     run = find_run(name)
     try:
-        report = json.loads(run.report_json.read_text(encoding="utf-8"))
+        report = read_report(run.report_json)
     except FileNotFoundError as error:
         raise EthosError(f"{run.path}: has no report yet; it is written when `ethos run` is through") from error
     except ValueError as error:

@@ -95,7 +95,7 @@ class _Scenario(BaseModel):
 def _read(path: Path) -> dict[str, tuple[_Scenario, ...]]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         what = " ".join(str(error).split())
         raise EthosError(f"{path}: can't be read as YAML ({what}); name a file of labelled replies") from error
     try:

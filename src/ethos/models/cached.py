@@ -1,6 +1,7 @@
 """Frozen models through the response cache: nothing is asked twice, every call is in the ledger, and the budget is
-reserved before a call and settled after it. What an endpoint refuses comes back as a sample that says so, and is not
-stored. Samples of the changing policy don't come through here.
+reserved before a call and settled after it. What an endpoint refuses comes back as a sample that says so; a refused
+request is not stored, a reply that was begun and withheld is, for it was paid. Samples of the changing policy don't
+come through here.
 """
 
 from __future__ import annotations
@@ -112,15 +113,18 @@ class CachedSampler(Generic[M]):
             return [_to_store(s) for s in await self.model.sample(prompt, noise, [draws[i] for i in wanted])]
 
         answers = await self._answers(asks, make)
-        return [self._sample(answer, ask.key) for answer, ask in zip(answers, asks, strict=True)]
+        return [self._sample(answer, ask) for answer, ask in zip(answers, asks, strict=True)]
 
-    def _sample(self, answer: Mapping[str, Any], key: str) -> Sample:
+    def _sample(self, answer: Mapping[str, Any], ask: _Ask) -> Sample:
         """A stored answer as a sample: an endpoint reads its own again, the rest is as it was written."""
         usage = Usage(**answer["usage"])
         if "raw" in answer and isinstance(self.model, Endpoint):
-            return replace(self.model.read(answer["raw"], answer["draw"]), usage=usage, raw=None, call=key)
+            sample = replace(self.model.read(answer["raw"], answer["draw"]), usage=usage, raw=None, call=ask.key)
+            if sample.refusal:
+                self._refusals.refuse(ask.settings, RequestRefused(sample.refusal))
+            return sample
         given: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in answer.items()}
-        return Sample(**{**given, "usage": usage, "call": key})
+        return Sample(**{**given, "usage": usage, "call": ask.key})
 
     def _ask(
         self,

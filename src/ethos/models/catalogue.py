@@ -31,6 +31,9 @@ FORMS = (
 """What a name may look like, for messages."""
 
 
+_SECRET = re.compile(r"(?<=//)[^#]*@|\?[^#]*")  # `user:password@` and `?key=value` of a URL
+
+
 @dataclass(frozen=True, slots=True)
 class HubModel:
     """A repository on the Hugging Face hub. Without a revision: its main branch."""
@@ -136,18 +139,24 @@ def _embedded(name: str, wanted: str) -> Entry:
 def _hub(name: str, rest: str) -> Entry:
     found = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", rest)
     if found is None:
-        raise EthosError(f"{name}: not a repository of the hub; write hf:ORG/NAME or hf:ORG/NAME@REVISION")
+        shown = _without_secrets(name)
+        raise EthosError(f"{shown}: not a repository of the hub; write hf:ORG/NAME or hf:ORG/NAME@REVISION")
     return Entry(name, "local", HubModel(found[1], found[2]))
 
 
 def _openai(name: str, rest: str) -> Entry:
     base_url, _, model = rest.partition("#")
-    url = urlsplit(base_url)
-    if url.scheme not in {"http", "https"} or not url.hostname or not model:
+    if _SECRET.search(name):
+        raise EthosError(
+            f"{_without_secrets(name)}: holds a secret in its URL; leave the URL bare and put the key into {OPENAI_KEY}"
+        )
+    try:
+        url = urlsplit(base_url)
+        is_web = url.scheme in {"http", "https"} and bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:  # an address in brackets that is none, or a port out of range
+        is_web = False
+    if not is_web or not model:
         raise EthosError(f"{name}: not an endpoint; write openai:BASE_URL#MODEL, as openai:http://localhost:8000/v1#m")
-    if url.username or url.password or url.query:
-        shown = f"openai:{url.scheme}://{url.hostname}…#{model}"
-        raise EthosError(f"{shown}: holds a secret in its URL; leave the URL bare and put the key into {OPENAI_KEY}")
     source = Remote(model, base_url.rstrip("/"))
     if not source.is_loopback:
         _require_key(name, OPENAI_KEY)
@@ -155,12 +164,23 @@ def _openai(name: str, rest: str) -> Entry:
 
 
 def _path(name: str, base: Path) -> Entry:
-    path = (base / Path(name).expanduser()).resolve()
-    if path.is_file() and path.suffix == ".gguf":
+    shown = _without_secrets(name)
+    try:
+        path = (base / Path(name).expanduser()).resolve()
+        is_file, is_directory = path.is_file(), path.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, or the home of somebody unknown
+        raise EthosError(f"{shown!r}: can't be a path ({error}); write {FORMS}") from error
+    if is_file and path.suffix == ".gguf":
         return Entry(name, "local", GgufFile(path))
-    if path.is_dir():
+    if is_directory:
         return Entry(name, "local", Directory(path), read_shape(path))
-    raise EthosError(f"{name}: not a model's name, and no directory or .gguf file at {path}; write {FORMS}")
+    where = f" at {path}" if shown == name else ""
+    raise EthosError(f"{shown}: not a model's name, and no directory or .gguf file{where}; write {FORMS}")
+
+
+def _without_secrets(name: str) -> str:
+    """The name as it may be shown: what a URL says of a user, and what it asks with, is left out."""
+    return _SECRET.sub("…", name)
 
 
 def _require_key(name: str, variable: str) -> None:

@@ -30,7 +30,7 @@ class Shape:
         """Memory of the weights; 2 bytes a number in bf16, 4 in fp32."""
         return self.parameters * bytes_per_number
 
-    def kv_bytes_per_token(self, bytes_per_number: int = 2) -> int:
+    def kv_bytes_per_token(self, bytes_per_number: int) -> int:
         """Memory of one token's keys and values over all layers."""
         return 2 * self.layers * self.kv_heads * self.head_width * bytes_per_number
 

@@ -175,7 +175,7 @@ class ReportInputs:
     journal: tuple[JournalEntry, ...]
     cost: tuple[RoleCost, ...]
     seconds: float  # wall time of the run
-    rows: Mapping[str, int]  # kind -> rows trained on
+    rows: Mapping[str, int]  # kind -> rows there were to train on
     sources: Mapping[str, int]  # clause id (with ", contrast" where it does not apply) or capability source -> rows
     rejected: Mapping[str, int]  # reason -> replies or rows
     loss_tokens: Mapping[str, int] = field(default_factory=dict)  # arm that was trained -> tokens that carried loss

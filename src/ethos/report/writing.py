@@ -1,4 +1,4 @@
-"""Writing a report to a run's folder: checked against its schema first, then each file renamed into place."""
+"""A report in a run's folder: checked against its schema, written by renaming into place, and read again."""
 
 from __future__ import annotations
 
@@ -22,12 +22,27 @@ def write_report(report: Mapping[str, Any], run_dir: Path) -> tuple[Path, Path]:
 
     from ethos.report.html import render_html
 
-    Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(report)
+    Draft202012Validator(_schema()).validate(report)
     html_path, json_path = run_dir / "report.html", run_dir / "report.json"
     text = json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     write_atomically(html_path, _encoded(render_html(report)))
     write_atomically(json_path, _encoded(text))
     return html_path, json_path
+
+
+def read_report(json_path: Path) -> dict[str, Any]:
+    """A report that was written. Raises FileNotFoundError, and ValueError for a file that holds none."""
+    from jsonschema import Draft202012Validator
+
+    report: dict[str, Any] = json.loads(json_path.read_text(encoding="utf-8"))
+    if not Draft202012Validator(_schema()).is_valid(report):
+        raise ValueError(f"{json_path}: not what report.schema.json describes")
+    return report
+
+
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return schema
 
 
 def _encoded(text: str) -> bytes:

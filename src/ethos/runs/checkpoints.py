@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ethos.errors import EthosError
-from ethos.store.files import file_digest, write_atomically
+from ethos.store.files import file_digest, flush, write_atomically
 from ethos.training.policy import Policy
 
 _MANIFEST = "manifest.json"
@@ -33,10 +33,13 @@ def save_checkpoint(policy: Policy, folder: Path, step: int, state: Mapping[str,
     shutil.rmtree(partial, ignore_errors=True)
     _require_room(folder, policy.state_bytes, step)
     policy.save(partial, {"step": step, **state})
+    for path in partial.iterdir():
+        flush(path)
     hashes = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
     write_atomically(partial / _MANIFEST, json.dumps(hashes, indent=1).encode())
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
+    flush(folder)
     for old in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(checkpoint_path(folder, old))
 

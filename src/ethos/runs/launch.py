@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from ethos.judging.labelled import load_calibration
 from ethos.judging.recitation import recitation_of
 from ethos.progress import Progress
 from ethos.report.report import build_report
-from ethos.report.writing import write_report
+from ethos.report.writing import read_report, write_report
 from ethos.runs.controls import Controls, next_step
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.placebo import PLACEBO, train_placebo
@@ -82,7 +81,7 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
     clauses = chosen_clauses(config, spec)
     config.pool_floor(clauses)
     require_checks(spec)
-    shelf = ModelShelf(config.models, config_path.resolve().parent, ui)
+    shelf = ModelShelf(config.models, config_path.resolve().parent, ui, config.training.precision)
     with open_session(config, spec, runs_dir, ui, load_calibration(config.calibration, spec)) as session:
         if (done := _finished(session)) is not None:
             return done
@@ -105,7 +104,7 @@ def _finished(session: Session) -> RunOutcome | None:
     if status is None or status.state != "done" or not run_dir.report_json.exists():
         return None
     try:
-        report = json.loads(run_dir.report_json.read_text(encoding="utf-8"))
+        report = read_report(run_dir.report_json)
     except ValueError:
         session.ui.warn(f"{run_dir.report_json}: the file is damaged; the report is written anew")
         return None
@@ -182,6 +181,7 @@ class _Job:
         """From the spec to rows."""
         session, config = self.session, self.session.config
         await asyncio.to_thread(self.shelf.fetch)
+        await self.shelf.keep_to_launch(session)
         await self.shelf.load(config.system_message)
         base = await self.shelf.base_student(session)
         teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ethos.models.cached import (
     CachedModel,
     CachedSampler,
@@ -17,7 +19,7 @@ from ethos.models.cached import (
 from ethos.models.catalogue import Entry, require_weights, resolve
 from ethos.models.endpoints import Endpoint, Limits, RetryPolicy, open_endpoint
 from ethos.models.engine import Engine
-from ethos.models.loading import load
+from ethos.models.loading import Precision, compute_dtype, load
 from ethos.models.local import fingerprint, local_directory
 from ethos.models.refusals import Refusals
 from ethos.models.templates import ChatTemplate
@@ -149,13 +151,17 @@ def _retries(settings: EndpointConfig) -> RetryPolicy:
 class ModelShelf:
     """Loads what the config names, on demand."""
 
-    def __init__(self, config: ModelsConfig, base: Path, ui: Progress) -> None:
-        """Paths among the names are relative to `base`. Raises EthosError for a name that means nothing."""
-        self._config, self._ui = config, ui
+    def __init__(self, config: ModelsConfig, base: Path, ui: Progress, precision: Precision = "auto") -> None:
+        """Paths among the names are relative to `base`; `precision` is the student's.
+
+        Raises EthosError for a name that means nothing.
+        """
+        self._config, self._ui, self._precision = config, ui, precision
+        self._auto: Precision = "auto"
         self.worker: Worker = compute_worker(config.threads)
         self.entries: dict[str, Entry] = {name: resolve(name, base) for name in config.names}
         require_weights(self.entries[config.student], "models.student")
-        self._engines: dict[tuple[str, str | None], Engine] = {}
+        self._engines: dict[tuple[str, str | None, Precision], Engine] = {}
         self._endpoints: dict[str, Endpoint] = {}
 
     def fetch(self) -> None:
@@ -164,18 +170,32 @@ class ModelShelf:
             if entry.kind == "local":
                 local_directory(entry, self._ui)
 
-    async def engine(self, name: str, system_message: str | None = TEMPLATE) -> Engine:
-        """An in-process model, loaded once for each choice of system message."""
-        key = (name, system_message)
+    async def keep_to_launch(self, session: Session) -> None:
+        """Sees to it that a run goes on with the weights and the precision that it began with.
+
+        Raises EthosError if the weights that a name stands for are others now.
+        """
+        for name, entry in self.entries.items():
+            if entry.kind == "local":
+                session.require_same(f"weights of {name}", await asyncio.to_thread(self._fingerprint, entry))
+
+        async def find() -> str:
+            return "bf16" if await self.worker.run(compute_dtype) == torch.bfloat16 else "fp32"
+
+        self._auto = await session.once("what precision `auto` is", [], find)
+
+    async def engine(self, name: str, system_message: str | None = TEMPLATE, precision: Precision = "auto") -> Engine:
+        """An in-process model, loaded once for each choice of system message and precision."""
+        key = (name, system_message, self._auto if precision == "auto" else precision)
         if key not in self._engines:
-            self._engines[key] = await self.worker.run(self._load, self.entries[name], system_message)
+            self._engines[key] = await self.worker.run(self._load, self.entries[name], *key[1:])
         return self._engines[key]
 
     async def load(self, system_message: str | None) -> None:
         """Loads all local models that don't change."""
         others = [name for name in self._config.helpers if self.entries[name].kind == "local"]
         with self._ui.stage("loading models", 1 + len(others), "models") as bar:
-            await self.engine(self._config.student, system_message)
+            await self.engine(self._config.student, system_message, self._precision)
             bar.advance()
             for name in others:
                 await self.engine(name)
@@ -193,13 +213,16 @@ class ModelShelf:
         return cached(model, session.cache, session.ledger, role, session.budget, price, refusals)
 
     async def base_student(self, session: Session) -> FrozenStudent:
-        """The student before training, as it answers under the run's choice of system message."""
-        engine = await self.engine(session.config.models.student, session.config.system_message)
+        """The student before training, as it answers under the run's choice of system message and precision."""
+        engine = await self.engine(session.config.models.student, session.config.system_message, self._precision)
         return FrozenStudent(engine, CachedModel(engine, session.cache, session.ledger, STUDENT))
 
-    def _load(self, entry: Entry, system_message: str | None) -> Engine:
+    def _fingerprint(self, entry: Entry) -> str:
+        return fingerprint(entry, local_directory(entry, self._ui))
+
+    def _load(self, entry: Entry, system_message: str | None, precision: Precision) -> Engine:
         directory = local_directory(entry, self._ui)
-        loaded = load(directory)
+        loaded = load(directory, precision)
         template = ChatTemplate(loaded.tokenizer, system_message)
         identity = f"{fingerprint(entry, directory)}/{loaded.model.dtype}/{system_message}"
         return Engine(entry.name, identity, loaded, template, self.worker)
@@ -212,6 +235,8 @@ class ModelShelf:
     async def policy(self, config: TrainingConfig, system_message: str | None, seed: int) -> Policy:
         """The student, ready to train: a copy of its own."""
         directory = local_directory(self.entries[self._config.student], self._ui)
+        if config.precision == "auto":
+            config = config.model_copy(update={"precision": self._auto})
         with self._ui.stage("loading the student to train", 1, "models") as bar:
             policy = await self.worker.run(load_policy, directory, config, system_message, seed)
             bar.advance()

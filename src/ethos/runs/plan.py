@@ -30,6 +30,7 @@ SAVED_BYTES_PER_PARAMETER = 12  # fp32 master, two moments
 EXPORTED_BYTES_PER_PARAMETER = 4  # at most: bf16 where the CPU has it
 FROZEN_BYTES_PER_PARAMETER = 4  # bf16 weight, and its packed copy
 KV_TOKENS = 96 * 1024  # the most that the slots of an engine hold
+KV_BYTES_PER_NUMBER = 4  # at most: only a trial, which needs torch, tells whether this machine computes in bf16
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
 ROW_PROMPT_TOKENS = 80  # of a trained row, before the reply
@@ -101,7 +102,7 @@ class Plan:
             lines.append(f"weights to fetch, if they aren't here yet: {_gib(self.download_bytes)}")
         lines.append(
             f"time: about {_minutes(self.seconds)} of local compute at {GFLOPS_PER_CORE:.0f} GFLOP/s a core, "
-            "once the weights are here"
+            "once the weights are here; where bf16 isn't fast, two to three times as long"
         )
         return lines
 
@@ -157,7 +158,9 @@ def _seconds(entry: Entry, tokens: int, config: RunConfig) -> float:
 def _memory(config: RunConfig, entries: Mapping[str, Entry]) -> int:
     local = {name: entry for name, entry in entries.items() if entry.kind == "local"}
     frozen = sum(_parameters(entry) * FROZEN_BYTES_PER_PARAMETER for entry in local.values())
-    cache = sum(e.shape.kv_bytes_per_token() * KV_TOKENS for e in local.values() if e.shape is not None)
+    cache = sum(
+        e.shape.kv_bytes_per_token(KV_BYTES_PER_NUMBER) * KV_TOKENS for e in local.values() if e.shape is not None
+    )
     student = _parameters(entries[config.models.student])
     trained = student * (TRAINING_BYTES_PER_PARAMETER if config.training.method == "full" else 3)
     return frozen + cache + trained

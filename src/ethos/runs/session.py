@@ -56,6 +56,18 @@ class Session:
         self.stages.finish(name, await make())
         return self.stages.payload(name)  # as a later sitting reads it: keys in the same order
 
+    def require_same(self, what: str, content: str) -> None:
+        """Keeps what the run was launched with. Raises EthosError if it is another in a later sitting."""
+        launched = self.stages.payload(what)
+        if launched is None:
+            self.stages.begin(what, content)
+            self.stages.finish(what, content)
+        elif launched != content:
+            raise EthosError(
+                f"{self.run.path}: the {what} changed after this run was launched, and a run keeps to what it was "
+                "launched with; give the run another name in its config"
+            )
+
     def warn(self, text: str) -> None:
         """Warns whoever watches, and whoever reads the report."""
         self.ui.warn(text)
@@ -97,8 +109,6 @@ def open_session(
         cache = ResponseCache(cache_directory())
         try:
             stages, ledger = Stages(database), Ledger(database)
-            _require_same(stages, "spec", spec.digest, run)
-            _require_same(stages, "calibration", digest([asdict(reply) for reply in labelled]), run)
             spent = sum((total for role, total in ledger.totals().items() if role not in UNBUDGETED), Totals())
             budget = Budget(config.budget, tokens=spent.tokens, usd=spent.usd, minutes=stages.seconds() / 60)
             journal = Journal(database, config.name, config.knobs)
@@ -116,6 +126,8 @@ def open_session(
                 asyncio.Event(),
                 tuple(labelled),
             )
+            session.require_same("spec", spec.digest)
+            session.require_same("calibration", digest([asdict(reply) for reply in labelled]))
             ui.on_update = partial(session.report_status, "running")
             session.gate.set()
             stages.begin_sitting()
@@ -123,15 +135,3 @@ def open_session(
         finally:
             cache.close()
             database.close()
-
-
-def _require_same(stages: Stages, what: str, content: str, run: RunDirectory) -> None:
-    launched = stages.payload(what)
-    if launched is None:
-        stages.begin(what, content)
-        stages.finish(what, content)
-    elif launched != content:
-        raise EthosError(
-            f"{run.path}: the {what} has changed since this run was launched, and a run keeps to what it was launched "
-            "with; give the run another name in its config"
-        )

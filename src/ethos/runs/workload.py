@@ -37,6 +37,7 @@ from ethos.store.config import RunConfig
 from ethos.synthesis import scenarios, subjects
 from ethos.synthesis.demonstrations import demonstration_prompt
 from ethos.synthesis.documents import document_prompt
+from ethos.synthesis.messages import LONGEST_MESSAGE_TOKENS
 from ethos.synthesis.sizes import ScenarioPlan, plan_scenarios
 from ethos.synthesis.types import Job, few_shot
 from ethos.tasting.arms import VARIANTS, Variant, prompt_for
@@ -184,7 +185,7 @@ class Workload:
         most = 1 + (scenarios.MESSAGE_TRIES - 1) * scenarios.DRAWS_A_RETRY
         count = messages * expected_draws(1, scenarios.DRAWS_A_RETRY, most, 1)
         computed = _FRESH_MESSAGE + _MESSAGE_TOKENS
-        longest = scenarios.LONGEST_MESSAGE_TOKENS
+        longest = LONGEST_MESSAGE_TOKENS
         yield Calls(count, messages * most, prompt_tokens(asked), _MESSAGE_TOKENS, longest, computed)
         yield self._cases(clause, count, messages * most)
 

@@ -60,8 +60,7 @@ def parse_text(text: str, name: str, path: Path) -> Spec:
     drafts = [
         draft
         for section in document.sections
-        for draft in _drafts(section, path)
-        if draft.explicit or not any(section is each for each in preambles)
+        for draft in _drafts(section, path, is_preamble=any(section is each for each in preambles))
     ]
     clauses = tuple(_finished(draft) for draft in _named(drafts, path))
     if not clauses:
@@ -105,23 +104,27 @@ def _preamble_sections(sections: tuple[Section, ...]) -> list[Section]:
     return []
 
 
-def _drafts(section: Section, path: Path) -> list[_Draft]:
+def _drafts(section: Section, path: Path, is_preamble: bool) -> list[_Draft]:
+    """The clauses of a section. A heading's `{#id}` is its first passage's; of a preamble only marked ones are."""
     if section.block is not None:
         return [_declared(section, read_block(section.block.yaml, str(path), section.block.line), path)]
     prefix = section.mark or slug(section.headings[-1] if section.headings else "")
-    return [
-        _Draft(
-            section,
-            passage.whole,
-            reason="",
-            line=passage.line,
-            id=passage.mark or f"{prefix}-{_digest(passage.whole)[:6]}",
-            explicit=passage.mark is not None,
-            declaration=Declaration(),
-        )
-        for passage in section.passages
-        if passage.mark is not None or _says_something(passage.whole)
-    ]
+    drafts = []
+    for place, passage in enumerate(section.passages):
+        mark = passage.mark or (section.mark if place == 0 and not is_preamble else None)
+        if mark is not None or (not is_preamble and _says_something(passage.whole)):
+            drafts.append(
+                _Draft(
+                    section,
+                    passage.whole,
+                    reason="",
+                    line=passage.line,
+                    id=mark or f"{prefix}-{_digest(passage.whole)[:6]}",
+                    explicit=mark is not None,
+                    declaration=Declaration(),
+                )
+            )
+    return drafts
 
 
 def _declared(section: Section, declaration: Declaration, path: Path) -> _Draft:

@@ -15,6 +15,7 @@ from ethos.spec.types import Clause
 from ethos.store.config_sections import (
     REMOTE,
     BudgetConfig,
+    FilePath,
     Knobs,
     ModelsConfig,
     ScenariosConfig,
@@ -29,7 +30,7 @@ class RunConfig(Section):
     """A run as launched."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    spec: Path
+    spec: FilePath
     """The spec, relative to the config file."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of everything but scenarios: sampling, mixture, initial adapters."""
@@ -51,7 +52,7 @@ class RunConfig(Section):
     tasting: TastingConfig = TastingConfig()
     budget: BudgetConfig = BudgetConfig()
     knobs: Knobs = Knobs()
-    calibration: Path | None = None
+    calibration: FilePath | None = None
     """Labelled replies for calibrating the judge, relative to the config file; None: the teacher writes them."""
 
     @model_validator(mode="after")
@@ -87,6 +88,8 @@ def load_config(path: Path) -> RunConfig:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # a date that doesn't exist is a ValueError
         raise EthosError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend that line") from error
+    except RecursionError as error:
+        raise EthosError(f"{path}: nested too deeply for a run's config; see docs/config.md for its form") from error
     if not isinstance(data, dict):
         raise EthosError(f"{path}: holds no fields; a run needs at least `name:` and `spec:`")
     try:

@@ -7,9 +7,10 @@ liveness on the field itself. What is in force at a step is the launch value and
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ethos.spec.scenarios import Context, Pool
 
@@ -19,6 +20,15 @@ REMOTE = ("openai:", "anthropic:")
 Liveness = Literal["live", "next-sample"]
 ObjectiveName = Literal["documents", "demonstrations"]
 OBJECTIVES: tuple[ObjectiveName, ...] = ("documents", "demonstrations")
+
+
+def _without_nul(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("holds a NUL character, which no path can; name the file")
+    return path
+
+
+FilePath = Annotated[Path, AfterValidator(_without_nul)]
 
 
 class Section(BaseModel):

@@ -6,7 +6,6 @@ are cut off, hold a placeholder or speak of being written are not kept.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable
 
 from ethos.models.types import SamplingParams
@@ -15,17 +14,12 @@ from ethos.spec.frame import frame
 from ethos.spec.language import UNKNOWN, detect_language, language_name, sentences, words
 from ethos.spec.types import Clause, Frame
 from ethos.store.rows import DocumentRow, Lineage, Row
-from ethos.synthesis.types import ANOTHER_LANGUAGE, REFUSED, Cast, Job, in_order, lines_of, wording
+from ethos.synthesis.types import ANOTHER_LANGUAGE, REFUSED, Cast, Job, in_order, lines_of, patterns_of, wording
 
 SPEC_TEXT = "spec_text"
 """The recipe of rows that are the spec's own text."""
 
 _FEWEST_WORDS = 40
-_META = re.compile(
-    r"\[(?:your |insert |name)[^\]]*\]|\{\{|lorem ipsum|as an ai language model|word count|this document (?:is|shows)"
-    r"|the assistant's rule|\bplaceholder\b",
-    re.IGNORECASE,
-)
 
 
 class Documents:
@@ -116,7 +110,7 @@ def fault(text: str, language: str) -> str | None:
     """Why a document of a spec in that language can't be trained on, or None."""
     if len(words(text)) < _FEWEST_WORDS:
         return "too short"
-    if _META.search(text):
+    if patterns_of("meta").search(text):
         return "placeholder or talk about itself"
     if detect_language(text) not in {language, UNKNOWN}:
         return ANOTHER_LANGUAGE

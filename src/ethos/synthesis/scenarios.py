@@ -8,7 +8,6 @@ several, the one is taken that the teacher itself most takes for a case of its c
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +16,11 @@ from ethos.errors import EthosError
 from ethos.judging.cases import CLEARLY_A_CASE, case_of, odds_of_case
 from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
-from ethos.spec.language import language_name, words
+from ethos.spec.language import language_name
 from ethos.spec.scenarios import POOLS, Family, Pool, Scenario, deal_topics, families_of_pool
 from ethos.spec.types import Clause, Spec
 from ethos.store.config_sections import ScenariosConfig
+from ethos.synthesis.messages import LONGEST_MESSAGE_TOKENS, clean_message
 from ethos.synthesis.nearness import Taken
 from ethos.synthesis.sizes import contexts_of, plan_scenarios
 from ethos.synthesis.subjects import name_contrasts, name_subjects
@@ -28,22 +28,7 @@ from ethos.synthesis.types import few_shot, in_order
 
 MESSAGE_TRIES = 4
 DRAWS_A_RETRY = 2
-_LONGEST_MESSAGE_WORDS = 80
 _ANY_TOPIC = "anything"  # stands for that of a message which the spec gives
-LONGEST_MESSAGE_TOKENS = 120
-_OPEN_SLOT = re.compile(
-    r"\[[A-Za-z ']{2,30}\]|\{\{?\w+\}?\}|<\||^(?:form|situation|who writes):", re.IGNORECASE | re.MULTILINE
-)
-_ANSWER = re.compile(  # how an assistant opens, and not the person who writes to it
-    r"\bas an ai\b|\bi can(?:no|')t assist\b|\b(?:happy|glad|here) to (?:help|assist)\b|\bfeel free\b|\bassist you\b"
-    r"|^(?:sure|certainly|of course)\b|\bi can help\b"
-    r"|\b(?:i am|i'm) (?:an? |your |just an? )?(?:ai|artificial intelligence|virtual|computer program)\b"
-    r"|\blarge language model\b"
-    r"|\brephrase\b|\bi (?:can't|cannot|don't) understand what you\b"
-    r"|\bsorry to hear\b|\bhow can i (?:help|assist)\b|\bprovide (?:me with )?more (?:details|information|context)\b",
-    re.IGNORECASE,
-)
-_LABEL = re.compile(r"^(?:subject|message|email|text|post)\s*:\s*", re.IGNORECASE)
 
 
 async def name_families(
@@ -172,17 +157,3 @@ class _Writer:
         texts = list(dict.fromkeys(text for text in cleaned if text is not None))
         odds = await asyncio.gather(*(odds_of_case(self.teacher, clause, text) for text in texts))
         return family, [_Message(*pair) for pair in zip(texts, odds, strict=True)]
-
-
-def clean_message(text: str) -> str | None:
-    """The message without labels and quotation marks; None if it is empty, too long, open, or an answer."""
-    text = _LABEL.sub("", _unquoted(text.strip())).strip()
-    if not text or len(words(text)) > _LONGEST_MESSAGE_WORDS or len(words(text)) < 3:
-        return None
-    return None if _OPEN_SLOT.search(text) or _ANSWER.search(text) else text
-
-
-def _unquoted(text: str) -> str:
-    """Without the quotation marks around the whole of it."""
-    is_quoted = len(text) > 1 and (text[0], text[-1]) in {('"', '"'), ("“", "”")} and not set(text[1:-1]) & set('"“”')
-    return text[1:-1].strip() if is_quoted else text

@@ -6,8 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
+
+import regex
 
 from ethos.judging.adherence import Assessor
 from ethos.judging.few_shot import FewShot, load_few_shot
@@ -78,6 +81,13 @@ def few_shot(name: str) -> FewShot:
 def lines_of(name: str) -> tuple[str, ...]:
     """A data file of this room: its lines that are not empty."""
     return tuple(line for line in (PROMPTS / name).read_text(encoding="utf-8").splitlines() if line.strip())
+
+
+@cache
+def patterns_of(name: str) -> regex.Pattern[str]:
+    """The regular expressions of the files `<name>.<language>.txt` of this room, of all languages: any of them."""
+    lines = [line for path in sorted(PROMPTS.glob(f"{name}.*.txt")) for line in lines_of(path.name)]
+    return regex.compile("|".join(f"(?:{line})" for line in lines), regex.IGNORECASE)
 
 
 async def in_order(work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> AsyncIterator[R]:

@@ -50,12 +50,18 @@ def test_thinking_blocks_are_thinking_and_cached_tokens_are_counted(
     assert (drawn.thinking, drawn.text, drawn.usage) == ("Hm.", "Yes.", Usage(13, 2))
 
 
-def test_a_refusal_without_text_is_an_empty_reply(endpoint: AnthropicEndpoint, server: EndpointServer) -> None:
+def test_a_refusal_is_no_reply(endpoint: AnthropicEndpoint, server: EndpointServer) -> None:
     server.faults.append(
-        says({"content": [], "stop_reason": "refusal", "usage": {"input_tokens": 3, "output_tokens": 0}})
+        says(
+            {
+                "content": [{"type": "text", "text": "It"}],
+                "stop_reason": "refusal",
+                "usage": {"input_tokens": 3, "output_tokens": 0},
+            }
+        )
     )
     (drawn,) = answered(endpoint, endpoint.sample(PROMPT, SamplingParams()))
-    assert (drawn.text, drawn.finish_reason) == ("", "stop")
+    assert (drawn.text, drawn.finish_reason) == ("", "refused")
 
 
 def test_without_a_key_there_is_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from endpoint_server import EndpointServer, fails
+from endpoint_server import EndpointServer, fails, says
 from ethos.errors import EthosError
 from ethos.models.cached import CachedFirstTokenSampler, CachedSampler, cached
 from ethos.models.catalogue import OPENAI_KEY, resolve
@@ -116,6 +116,25 @@ def test_a_refused_draw_says_so_costs_nothing_and_is_not_stored(
     assert [s.finish_reason for s in again] == ["stop", "stop"]
     assert again[1].refusal == ""
     assert ledger.total().calls - ledger.total().cached == 2
+
+
+def test_a_withheld_reply_is_a_refusal_that_is_paid_once_and_noted(
+    server: EndpointServer, cache: ResponseCache, ledger: Ledger
+) -> None:
+    notes: list[str] = []
+    teacher = CachedSampler(endpoint(server), cache, ledger, "teacher", refusals=Refusals(notes.append))
+    withheld = {"choices": [{"message": {"content": "It"}, "finish_reason": "content_filter"}]}
+    server.faults.append(says(withheld))
+
+    async def story() -> list[Sample]:
+        found = [*await teacher.sample(PROMPT, PARAMS), *await teacher.sample(PROMPT, PARAMS)]
+        await teacher.model.close()
+        return found
+
+    assert [(s.text, s.finish_reason) for s in asyncio.run(story())] == [("", "refused")] * 2
+    assert ledger.total().calls - ledger.total().cached == len(server.requests) == 1
+    [note] = notes
+    assert note.endswith("the reply was withheld")
 
 
 @pytest.mark.parametrize(("answered", "stops"), [(0, True), (7, True), (8, False)])

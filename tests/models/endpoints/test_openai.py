@@ -93,17 +93,19 @@ def test_openais_own_models_get_the_new_name_of_the_limit(monkeypatch: pytest.Mo
     assert other._limit(7) == {"max_tokens": 7}
 
 
-def test_a_refusal_is_the_reply(endpoint: OpenAIEndpoint, server: EndpointServer) -> None:
+def test_a_refusal_is_no_reply(endpoint: OpenAIEndpoint, server: EndpointServer) -> None:
     message = {"role": "assistant", "content": None, "refusal": "I won't."}
     server.faults.append(says({"choices": [{"message": message, "finish_reason": "stop"}]}))
     (drawn,) = answered(endpoint, endpoint.sample(PROMPT, SamplingParams()))
-    assert drawn.text == "I won't."
+    assert (drawn.text, drawn.finish_reason) == ("", "refused")
+    assert drawn.refusal.endswith("the reply was withheld: I won't.")
 
 
-def test_a_filtered_reply_is_empty(endpoint: OpenAIEndpoint, server: EndpointServer) -> None:
-    server.faults.append(says({"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}]}))
+@pytest.mark.parametrize("content", [None, "It is kind when it"])
+def test_a_filtered_reply_is_no_reply(endpoint: OpenAIEndpoint, server: EndpointServer, content: str | None) -> None:
+    server.faults.append(says({"choices": [{"message": {"content": content}, "finish_reason": "content_filter"}]}))
     (drawn,) = answered(endpoint, endpoint.sample(PROMPT, SamplingParams()))
-    assert drawn.text == ""
+    assert (drawn.text, drawn.finish_reason) == ("", "refused")
 
 
 def test_reasoning_that_comes_in_a_field_of_its_own_is_thinking(

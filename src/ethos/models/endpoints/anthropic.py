@@ -71,13 +71,16 @@ class AnthropicEndpoint(Endpoint):
     def read(self, body: str, draw: int) -> Sample:
         """The sample that a message holds; text and thinking may be in several blocks."""
         message = _Message.model_validate_json(body)
+        told = message.usage
+        cached_tokens = (told.cache_creation_input_tokens or 0) + (told.cache_read_input_tokens or 0)
+        usage = Usage(told.input_tokens + cached_tokens, told.output_tokens)
         thinking, text = split_thinking("".join(block.text for block in message.content))
-        usage = message.usage
-        cached_tokens = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
+        if message.stop_reason == "refusal":
+            return self._withheld(text, usage, draw, body)
         return Sample(
             text=text,
             finish_reason="length" if message.stop_reason == "max_tokens" else "stop",
-            usage=Usage(usage.input_tokens + cached_tokens, usage.output_tokens),
+            usage=usage,
             draw=draw,
             thinking="".join(block.thinking for block in message.content) or thinking,
             raw=body,

@@ -14,7 +14,7 @@ from ethos.errors import EthosError
 from ethos.models.catalogue import Entry, endpoint_fingerprint
 from ethos.models.endpoints.limits import Limiter, Limits
 from ethos.models.endpoints.retry import CallFailed, RetryPolicy, retry_after_s
-from ethos.models.types import RequestRefused, Sample, SamplingParams
+from ethos.models.types import RequestRefused, Sample, SamplingParams, Usage
 from ethos.spec.conversation import Conversation
 
 _REDACTED = "[key]"
@@ -43,7 +43,7 @@ class Endpoint(ABC):
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
         """One request for each draw: not every server honours a count.
 
-        A reply that was refused or filtered comes back as the endpoint gave it, which may be empty.
+        A reply that was refused or filtered comes back as a refused sample, without the text there may have been.
 
         Raises:
             EndpointFailed: if no usable answer came, after all retries.
@@ -79,6 +79,11 @@ class Endpoint(ABC):
     @abstractmethod
     def read(self, body: str, draw: int) -> Sample:
         """The sample that a body holds: it is read anew each time it comes out of the cache."""
+
+    def _withheld(self, said: str | None, usage: Usage, draw: int, body: str) -> Sample:
+        """A draw that was refused or filtered after it was begun: paid for, and no reply."""
+        what = f": {said[:_QUOTED_CHARACTERS]}" if said else ""
+        return Sample("", "refused", usage, draw, raw=body, refusal=f"{self.name}: the reply was withheld{what}")
 
     @property
     @abstractmethod

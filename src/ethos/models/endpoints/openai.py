@@ -136,7 +136,9 @@ class OpenAIEndpoint(Endpoint):
         completion = _Completion.model_validate_json(body)
         choice, usage = completion.choices[0], completion.usage
         message = choice.message
-        thinking, text = split_thinking(message.content or message.refusal or "")
+        if choice.finish_reason == "content_filter" or (message.refusal and not message.content):
+            return self._withheld(message.refusal, Usage(usage.prompt_tokens, usage.completion_tokens), draw, body)
+        thinking, text = split_thinking(message.content or "")
         return Sample(
             text=text,
             finish_reason="length" if choice.finish_reason == "length" else "stop",
