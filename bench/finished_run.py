@@ -1,11 +1,11 @@
-"""A run of `ethos run` as a command, and its report: what the benches that train have in common."""
+"""A run of `ethos run` as a command, its report, and figures kept beside a page: what the benches that train share."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,3 +20,15 @@ def report_of(config: Mapping[str, Any], runs_dir: Path) -> dict[str, Any]:
     subprocess.run([sys.executable, "-m", "ethos", "run", str(path), "--runs-dir", str(runs_dir)], check=True)
     report: dict[str, Any] = json.loads((runs_dir / config["name"] / "report.json").read_text(encoding="utf-8"))
     return report
+
+
+def kept_figures(path: Path, inputs_of: Callable[[str], str | None]) -> dict[str, Any]:
+    """The figures of earlier calls by name, as far as their inputs' digest is what `inputs_of` tells now."""
+    there: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {name: found for name, found in there.items() if found["inputs"] == inputs_of(name)}
+
+
+def keep_figures(path: Path, figures: Mapping[str, Any]) -> None:
+    """Writes them for the next call."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dict(figures), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from finished_run import report_of
+from finished_run import keep_figures, kept_figures, report_of
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "examples" / "quickstart" / "config.yaml"
@@ -35,15 +35,13 @@ def main() -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"))
     options = parser.parse_args()
     inputs = _inputs()
-    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
-    figures = {seed: found for seed, found in figures.items() if found["inputs"] == inputs}
+    figures = kept_figures(FIGURES, lambda seed: inputs)
     for seed in options.seeds:
         report = _report_of(seed, options.runs_dir)
         machine = f"{platform.machine()}, {os.cpu_count()} cores"
         figures[str(seed)] = {"inputs": inputs, "machine": machine, **{name: report[name] for name in KEPT}}
         figures = dict(sorted(figures.items(), key=lambda item: int(item[0])))
-        FIGURES.parent.mkdir(parents=True, exist_ok=True)
-        FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        keep_figures(FIGURES, figures)
         PAGE.write_text(page(figures), encoding="utf-8")
     print(json.dumps({seed: {"machine": f["machine"], **f["overall"]} for seed, f in figures.items()}, indent=1))
 
