@@ -52,3 +52,11 @@ def test_a_run_that_is_not_trained_yet_has_nobody_to_talk_to(ethos: Ethos, stopp
     ended = ethos("chat", "wren")
     assert ended.code == 1
     assert ended.err.startswith("error: runs/wren")
+
+
+def test_a_name_that_is_too_long_is_one_sentence(ethos: Ethos) -> None:
+    for name in ("m" * 300, f"hf:{'m' * 300}"):
+        ended = ethos("chat", name)
+        assert ended.code == 1
+        assert ended.err.count("\n") == 1
+        assert ended.err.startswith("error: ")

@@ -35,3 +35,17 @@ def test_folders_without_a_config_are_no_runs(folder: Path) -> None:
     assert [run.name for run in all_runs()] == ["wren"]
     with pytest.raises(EthosError):
         find_run("notes")
+
+
+def test_a_name_that_is_too_long_is_one_sentence() -> None:
+    with pytest.raises(EthosError, match=r"mmm: can't be looked at \(File name too long\); name a run in runs/"):
+        find_run("m" * 300)
+
+
+def test_a_run_in_a_folder_that_may_not_be_searched_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    with pytest.raises(EthosError, match=r"runs/wren: can't be looked at \(Permission denied\)"):
+        find_run("wren")

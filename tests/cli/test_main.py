@@ -53,6 +53,7 @@ def test_a_wrong_usage_ends_with_2(ethos: Ethos, arguments: list[str]) -> None:
         ["chat", "openai:nowhere"],
         ["chat", "anthropic:opus"],
         ["status", "nowhere"],
+        ["status", "m" * 300],
         ["journal", "nowhere"],
         ["adjust", "nowhere", "lr=1e-5", "--why", "x"],
         ["pause", "nowhere", "--why", "x"],

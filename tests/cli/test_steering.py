@@ -71,7 +71,7 @@ def test_a_stopped_run_is_paused_and_resumed_before_it_goes_on(ethos: Ethos, sto
 
 def test_a_run_that_has_its_report_cannot_be_paused(ethos: Ethos, stopped_run: RunDirectory) -> None:
     with stopped_run.lock(), stopped_run.open_database() as database:
-        Stages(database).set_status(Status("done", "", STEPS, STEPS, STEPS, "", 1))
+        Stages(database).set_status(Status("done", "", STEPS, STEPS, "", 1))
     ended = ethos("pause", "wren", "--why", "lunch")
     assert ended.code == 1
     assert "has its report, so there is nothing to pause" in ended.err

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from tests.cli.conftest import Ethos
 
@@ -57,10 +59,38 @@ def test_trace_names_the_source_of_a_row_without_a_clause(ethos: Ethos) -> None:
 def test_a_row_that_is_in_no_run_is_one_sentence(ethos: Ethos) -> None:
     ended = ethos("trace", "zzzz")
     assert ended.code == 1
-    assert "none of the 1 runs in runs/ has one row whose id starts with 'zzzz'" in ended.err
+    assert "none of the 1 runs in runs/ has a row whose id starts with 'zzzz'" in ended.err
 
 
 def test_a_start_that_fits_two_rows_is_refused(ethos: Ethos) -> None:
     ended = ethos("trace", "", "--run", "wren")
     assert ended.code == 1
     assert "2 rows start with ''" in ended.err
+
+
+def test_a_row_of_several_runs_is_shown_once_with_all_of_them(ethos: Ethos, folder: Path) -> None:
+    other = RunDirectory.create(folder / "runs" / "tern", "name: tern\n")
+    write_rows(other, "demonstration", [DEMONSTRATION])
+    ended = ethos("trace", DEMONSTRATION.id)
+    assert ended.code == 0, ended.err
+    assert "runs/tern, runs/wren" in ended.out
+    assert ended.out.count("How hot is it?") == 1
+    assert "runs/tern" not in ethos("trace", DEMONSTRATION.id, "--run", "wren").out
+
+
+def test_a_start_that_fits_rows_of_two_runs_is_refused_with_their_ids(ethos: Ethos, folder: Path) -> None:
+    other = RunDirectory.create(folder / "runs" / "tern", "name: tern\n")
+    row = DocumentRow("Tern measures in feet.", "", DOCUMENT.lineage)
+    write_rows(other, "document", [row])
+    ended = ethos("trace", "")
+    assert ended.code == 1
+    ids = ", ".join(sorted([row.id, DOCUMENT.id, DEMONSTRATION.id]))
+    assert f"runs/: 3 rows start with '' ({ids}); give more of the id" in ended.err
+
+
+def test_a_damaged_file_of_rows_is_told_of(ethos: Ethos, stopped_run: RunDirectory) -> None:
+    damaged = stopped_run.rows / "document-000000000000.parquet"
+    damaged.write_bytes(b"PAR1")
+    ended = ethos("trace", DOCUMENT.id)
+    assert ended.code == 1
+    assert f"{damaged.name}: the file of rows is damaged" in ended.err

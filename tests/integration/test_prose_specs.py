@@ -1,4 +1,4 @@
-"""The main job on specs of prose alone, one English and one French, with a random student of a few thousand weights.
+"""The main job on specs of prose alone, in three languages, with a random student of a few thousand weights.
 
 Teacher and judges are functions of their prompts behind real endpoints; the teacher drafts the questions and writes the
 labelled replies. The student's replies are noise, so nothing is learnt here of what it says: of that is
@@ -136,6 +136,30 @@ CASES = [
             questions=("La réponse est-elle bonne ?", "La réponse demande-t-elle quel livre la personne a aimé ?"),
         ),
         lambda reply: "avez-vous aimé" in reply,
+    ),
+    Case(
+        "chinese.md",
+        "zh",
+        "Chinese",
+        "怎么回答-05aa95",
+        ("说话的分寸-460cae", "称呼老人"),
+        Voice(
+            nouns="苹果 白菜 冰箱 草莓 茶壶 窗帘 灯笼 地图 电梯 豆腐 耳机 风筝 钢琴 锅盖 "
+            "海豚 红枣 葫芦 花生 火车 剪刀 饺子 橘子 咖啡 筷子 辣椒 篮球 老虎 镰刀 "
+            "铃铛 柳树 龙虾 轮胎 螺丝 麻雀 馒头 棉袄 蘑菇 牡丹 南瓜 柠檬 农场 皮鞋 "
+            "枇杷 葡萄 企鹅 铅笔 蜻蜓 裙子 沙漠 珊瑚 石榴 柿子 书架 丝绸 松鼠 糖葫芦 "
+            "拖鞋 娃娃 围巾 蜗牛 西瓜 香蕉 熊猫 雪橇 鸭蛋 燕窝 钥匙 银杏 樱桃 邮筒 "
+            "渔网 玉米 月饼 斑马 芝麻 蜘蛛 竹笋 棕榈",
+            topic="{}和{}旁边的{}",
+            message="请问{}为什么会在{}和{}旁边变成{}一样的{}呢？",
+            question="{}和{}之间有没有{}和{}？",
+            following="您说的是哪一个，{}还是{}，请先告诉我{}在不在？",
+            plain="把{}放在{}旁边，然后马上把{}收好就可以了。",
+            sentence="小满有一次对{}讲了{}和{}的故事，还提到了{}。",
+            reading="何时：有人的问题说得不清楚\n问题：{question}",
+            questions=("这条回复好不好？", "这条回复是否只问一个问题来弄清意思？"),
+        ),
+        lambda reply: "哪一个" in reply,
     ),
 ]
 
@@ -287,8 +311,8 @@ def test_another_judge_reads_the_sealed_pool_and_chose_no_row(job: Job) -> None:
 
 def test_a_student_that_cannot_write_the_specs_language_is_warned_of(job: Job) -> None:
     found = [warning for warning in job.report["warnings"] if "the spec is in" in warning]
-    told = "the spec is in French, and the student answered in it in 0% of the probes: it can hardly write it"
-    assert found == ([told] if job.case.language == "fr" else [])
+    told = f"the spec is in {job.case.name}, and the student answered in it in 0% of the probes: it can hardly write it"
+    assert found == ([] if job.case.language == "en" else [told])
 
 
 def test_every_prompt_knows_the_specs_language(job: Job) -> None:

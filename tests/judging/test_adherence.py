@@ -154,4 +154,6 @@ def test_other_clauses_cost_nothing_once_the_rows_own_has_turned_it_down(make, a
 def test_a_checked_clause_is_applied_if_what_it_demands_is_there(make, checks, reply, expected):
     clause = make.clause("c", "…", checks)
     assessor = Assessor(make.spec(clause))
-    assert asyncio.run(assessor.applies_clause(clause, ASKED, reply)) is expected
+    applied, verdicts = asyncio.run(assessor.applies_clause(clause, ASKED, reply))
+    assert applied is expected
+    assert bool(verdicts) == clause.can_be_over_applied

@@ -56,6 +56,7 @@ def test_parts_are_joined_in_order_of_their_number() -> None:
         ("openai:http://localhost:8000/v1/#m", Remote("m", "http://localhost:8000/v1")),
         ("openai:http://127.0.0.1:8000/v1#org/m", Remote("org/m", "http://127.0.0.1:8000/v1")),
         ("openai:http://[::1]:8000/v1#m", Remote("m", "http://[::1]:8000/v1")),
+        ("openai:http://localhost:8000/v1#org/m@main", Remote("org/m@main", "http://localhost:8000/v1")),
     ],
 )
 def test_names_stand_for_sources(name: str, source: object, tmp_path: Path) -> None:
@@ -109,6 +110,8 @@ def test_a_name_that_cannot_work_is_one_sentence_with_the_mend(name: str, says: 
         "htps://u:sesame@example.org/v1",
         "https://u:sesame@[bad/v1",
         "https://u:ses/ame@example.org/v1",
+        "https://u:p#sesame@example.org/v1",
+        "u:sesame@example.org/v1",
     ],
 )
 def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str, tmp_path: Path) -> None:
@@ -116,6 +119,8 @@ def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str, tmp_path: Path)
         resolve(f"openai:{url}#m", tmp_path)
     assert "ame@" not in str(raised.value)
     assert "sesame" not in str(raised.value)
+    if "//" not in url:
+        return  # without form and scheme it can't be told from a path
     with pytest.raises(EthosError, match="anthropic:MODEL") as raised:
         resolve(f"{url}#m", tmp_path)  # the form was forgotten
     assert "sesame" not in str(raised.value)

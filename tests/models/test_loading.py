@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ethos.errors import EthosError
 from ethos.models import loading
@@ -77,3 +78,37 @@ def test_a_directory_that_holds_no_language_model_is_named(directory: Path, brok
         load(directory)
     assert str(directory) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [*tiny.KNOWN, *tiny.UNKNOWN])
+def test_a_model_that_is_whole_is_loaded_whether_or_not_its_head_is_tied(tmp_path: Path, shape: str) -> None:
+    made = tiny.model(shape)
+    made.save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    found = load(tmp_path, "fp32").model.get_output_embeddings().weight
+    assert torch.equal(found, made.get_output_embeddings().weight)
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+def test_weights_that_are_missing_are_refused_and_not_made_up(directory: Path, gone: int) -> None:
+    path = directory / "model.safetensors"
+    left = dict(sorted(load_file(path).items())[gone:])
+    save_file(left, path, {"format": "pt"})
+    more = ", and 1 more" if gone == 2 else ""
+    with pytest.raises(EthosError, match=rf"{directory}: its weights .*\(lm_head.weight is missing{more}.*download"):
+        load(directory)
+
+
+def test_weights_of_another_shape_than_the_config_says_are_refused_by_name(directory: Path) -> None:
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"intermediate_size": 64}))
+    said = r"down_proj.weight has the shape \[32, 48\] where the config asks for \[32, 64\], and 5 more"
+    with pytest.raises(EthosError, match=said):
+        load(directory)
+
+
+def test_a_config_that_no_model_can_have_is_refused(directory: Path) -> None:
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": -3}))
+    with pytest.raises(EthosError, match=r"can't be loaded as a causal language model \(.*negative dimension"):
+        load(directory)

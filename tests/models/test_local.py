@@ -4,14 +4,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import httpx2
+import huggingface_hub
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import are_progress_bars_disabled
 
 from ethos.errors import EthosError
 from ethos.models import local
 from ethos.models.catalogue import Entry, Remote, resolve
 from ethos.models.conversion import converted_fingerprint
 from ethos.models.embedded import EMBEDDED, Weights
-from ethos.progress import Progress
+from ethos.progress import Bar, Progress, QuietProgress
 
 
 @pytest.fixture
@@ -91,3 +95,46 @@ def test_an_embedded_fingerprint_needs_no_file(tmp_path: Path) -> None:
 def test_an_endpoint_has_no_directory() -> None:
     with pytest.raises(EthosError, match="name a local model"):
         local.local_directory(Entry("anthropic:m", "anthropic", Remote("m", None)))
+
+
+class Watched(QuietProgress):
+    """Keeps the bars of the stages that were opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bars: list[Bar] = []
+
+    def _begin(self, bar: Bar) -> None:
+        self.bars.append(bar)
+
+
+def test_fetching_from_the_hub_is_a_stage_and_the_hub_shows_no_bars_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **wanted: str(tmp_path / wanted["revision"]))
+    ui = Watched()
+    assert local.local_directory(resolve("hf:org/name@v1", tmp_path), ui) == tmp_path / "v1"
+    assert [(bar.name, bar.done, bar.total) for bar in ui.bars] == [("fetching hf:org/name@v1 from the hub", 1, 1)]
+    assert are_progress_bars_disabled()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (httpx2.ProxyError("403 Forbidden"), "403 Forbidden"),
+        (httpx2.ReadTimeout(""), "ReadTimeout"),
+        (httpx2.ConnectError("no route\nto host"), "no route to host"),
+        (LocalEntryNotFoundError("no snapshot"), "no snapshot"),
+        (RuntimeError("Data processing error: the transfer broke off"), "Data processing error"),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, Exception) else "",
+)
+def test_a_hub_that_does_not_give_the_weights_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, reason: str
+) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(EthosError, match=rf"hf:org/name: can't be fetched from the hub \({reason}.*; check the name"):
+        local.local_directory(resolve("hf:org/name", tmp_path))

@@ -176,3 +176,13 @@ def test_costs_are_summed_over_roles(report: dict[str, Any]) -> None:
 def test_a_reading_of_an_unknown_clause_is_refused(example: ReportInputs) -> None:
     with pytest.raises(ValueError, match="does not have: elsewhere"):
         build_report(replace(example, readings=(replace(example.readings[0], clause_id="elsewhere"),)))
+
+
+def test_each_clause_is_compared_in_the_contexts_it_was_trained_in_and_in_others(
+    example: ReportInputs, report: dict[str, Any]
+) -> None:
+    for clause in (clause for clause in report["clauses"] if clause["measurable"]):
+        assert clause["in_context"]["n"] + clause["out_of_context"]["n"] == clause["n"]
+    inside = [r for r in example.readings if r.clause_id == "name" and r.in_training_context and not r.contrast]
+    [name] = [clause for clause in report["clauses"] if clause["id"] == "name"]
+    assert name["in_context"]["n"] == len({r.scenario_id for r in inside})

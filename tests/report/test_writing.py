@@ -10,9 +10,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from ethos.errors import EthosError
 from ethos.report.inputs import ReportInputs
 from ethos.report.report import build_report
-from ethos.report.writing import write_report
+from ethos.report.writing import html_of, read_report, write_report
 
 
 def test_both_files_are_written_and_nothing_else(report: dict[str, Any], tmp_path: Path) -> None:
@@ -43,3 +44,27 @@ def test_importing_the_room_loads_no_plotting_library() -> None:
         f"import sys, {modules}; print([m for m in ('matplotlib', 'jinja2', 'jsonschema', 'rich') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_page_that_is_gone_is_rendered_again_and_one_that_is_there_stays(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    html_path, json_path = write_report(report, tmp_path)
+    page = html_path.read_bytes()
+    html_path.unlink()
+    assert html_of(read_report(json_path), tmp_path) == html_path
+    assert html_path.read_bytes() == page
+    html_path.write_text("mine")
+    html_of(report, tmp_path)
+    assert html_path.read_text() == "mine"
+
+
+def test_a_page_that_can_not_be_written_is_one_sentence(
+    report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("ethos.report.writing.write_atomically", full)
+    with pytest.raises(EthosError, match=r"report.html: is gone and can't be written again \(Read-only file system\)"):
+        html_of(report, tmp_path)

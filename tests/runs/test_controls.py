@@ -111,7 +111,7 @@ def test_a_run_that_was_paused_stays_paused_in_the_next_sitting(controls: Contro
 
 
 def test_the_status_says_that_the_run_is_held(controls: Controls) -> None:
-    controls.stages.set_status(Status("running", "writing rows", 3, 9, 0, "", 1))
+    controls.stages.set_status(Status("running", "writing rows", 3, 9, "", 1))
     for kind in ("pause", "resume"):
         ask(controls, kind)  # type: ignore[arg-type]
         controls.take_pending()

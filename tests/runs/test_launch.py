@@ -93,3 +93,13 @@ def test_a_damaged_report_is_written_anew_from_what_the_run_knows(job: Job) -> N
     assert json.loads(written.read_text(encoding="utf-8"))["clauses"] == job.report["clauses"]
     assert outcome.report["clauses"]
     assert len(job.server.requests) == asked
+
+
+def test_a_page_that_is_gone_is_rendered_from_the_report_and_nothing_is_done_again(job: Job) -> None:
+    asked, written = len(job.server.requests), job.folder / "runs" / "wren"
+    page, data = (written / "report.html").read_text(), (written / "report.json").read_bytes()
+    (written / "report.html").unlink()
+    outcome, _ = job.again()
+    assert outcome.html.read_text() == page
+    assert outcome.json.read_bytes() == data
+    assert len(job.server.requests) == asked

@@ -14,9 +14,11 @@ import torch
 
 from ethos.errors import EthosError
 from ethos.models.cached import CachedModel
+from ethos.models.catalogue import Entry
 from ethos.models.loading import Precision
+from ethos.models.local import local_directory
 from ethos.models.types import Sample, SamplingParams, Usage
-from ethos.progress import Bar, QuietProgress
+from ethos.progress import Bar, Progress, QuietProgress
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
@@ -132,6 +134,30 @@ def test_weights_that_changed_after_the_launch_are_refused(session: Session, fol
     (folder / "tiny" / "generation_config.json").write_text('{"eos_token_id": 1}')
     with pytest.raises(EthosError, match=r"the weights of tiny changed after this run was launched.*another name"):
         asyncio.run(shelf(folder).keep_to_launch(session))
+
+
+def test_checking_the_weights_is_a_stage_that_counts_the_local_models(
+    session: Session, folder: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where each lies is asked for once a sitting."""
+    (folder / "other").symlink_to(tiny)
+    bars, asked = list[Bar](), list[str]()
+
+    class Watched(QuietProgress):
+        def _begin(self, bar: Bar) -> None:
+            bars.append(bar)
+
+    def asked_for(entry: Entry, ui: Progress | None = None) -> Path:
+        asked.append(entry.name)
+        return local_directory(entry, ui)
+
+    monkeypatch.setattr("ethos.runs.models.local_directory", asked_for)
+    names = ModelsConfig(student="tiny", teacher="other", judge="openai:http://localhost:1/v1#m")
+    here = ModelShelf(names, folder, Watched())
+    here.fetch()
+    asyncio.run(here.keep_to_launch(session))
+    assert [(bar.name, bar.done, bar.total, bar.unit) for bar in bars] == [("checking weights", 2, 2, "models")]
+    assert sorted(asked) == ["other", "tiny"]
 
 
 def test_a_run_goes_on_in_the_precision_that_it_began_in(

@@ -77,6 +77,14 @@ def test_the_shadows_are_read_back_and_not_drawn_again(session: Session, folder:
     assert base.draws == drawn
 
 
+def test_shadows_whose_file_is_gone_are_written_again(session: Session, folder: Path) -> None:
+    policy = policy_of(folder, session.config)
+    first = shadows(session, policy, Base())
+    for path in session.run.rows.iterdir():
+        path.unlink()
+    assert shadows(session, policy, Base()) == first
+
+
 def test_replies_that_were_cut_off_are_left_out_unless_all_were(session: Session, folder: Path) -> None:
     policy = policy_of(folder, session.config)
     made = shadows(session, policy, Base(cut_off="you"))["demonstrations"]

@@ -15,7 +15,7 @@ from ethos.errors import EthosError
 from ethos.judging import near_misses
 from ethos.models.catalogue import ANTHROPIC_KEY
 from ethos.runs.expected import expected_draws
-from ethos.runs.plan import Plan, Work, plan
+from ethos.runs.plan import Plan, Work, available_memory, plan
 from ethos.store.config import load_config
 from template_teacher import WREN
 
@@ -154,6 +154,21 @@ def test_the_verdict_on_memory_follows_what_there_is(tmp_path: Path) -> None:
     assert (enough.fits, little.fits) == (True, False)
     assert any("which fits" in line for line in enough.lines())
     assert any("does NOT fit: name a smaller model" in line for line in little.lines())
+
+
+def test_memory_that_others_use_or_a_container_may_not_have_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
+    monkeypatch.setattr("ethos.runs.plan._MEMINFO", meminfo)
+    monkeypatch.setattr("ethos.runs.plan._CGROUP_LIMIT", limit)
+    every = available_memory()
+    meminfo.write_text("MemTotal:  9999999 kB\nMemAvailable:    2048 kB\n")
+    assert available_memory() == 2048 * 1024 < every
+    limit.write_text("max\n")
+    assert available_memory() == 2048 * 1024
+    limit.write_text("1048576\n")
+    assert available_memory() == 1048576
 
 
 def test_adapters_need_less_memory_than_full_training(tmp_path: Path) -> None:

@@ -288,3 +288,14 @@ def test_a_student_is_not_probed_in_english(session: Session) -> None:
     asyncio.run(probe_language(replace(session, spec=JUDGED), student))
     assert student.asked == []
     assert warnings(session) == []
+
+
+def test_a_file_of_rows_that_is_gone_is_written_again_under_its_name(session: Session) -> None:
+    settings = SynthesisConfig.model_validate({"documents": {"count": 4}, "demonstrations": {"replay_rows": 0}})
+    work, cast = replace(job(), scenarios=(), config=settings), Cast(TemplateTeacher(), teacher(), Assessor(SPEC))
+    [name] = asyncio.run(rows_of(session, work, cast, (), (), "a")).values()
+    before = load_rows(session, {"document": name})
+    (session.run.rows / name).unlink()
+    files = asyncio.run(rows_of(session, work, cast, (), (), "a"))
+    assert files == {"document": name}
+    assert load_rows(session, files) == before

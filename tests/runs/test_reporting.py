@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from ethos.judging.calibration import Calibration
 from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session
 from ethos.spec.parse import parse_text
 from ethos.tasting.canaries import CanaryReading
+from runs.training_run import session_in
 
 SPEC = parse_text(
     "# House rules\n\n## Short {#short}\n\nIt keeps it short.\n\n```ethos\nchecks: {max_words: 20}\n```\n"
@@ -38,3 +42,20 @@ def test_each_judged_clause_without_a_judge_that_passed_is_unmeasurable_with_the
         ("kind", 0.9, (0.8, 1.0), True, "Is it kind?"),
         ("calm", 0.6, (0.3, 1.0), False, "Is it kind?"),
     ]
+
+
+def test_two_clones_of_a_run_report_one_config(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    canary = CanaryReading({}, {}, {}, 0.0)
+    found = Findings(SPEC.clauses, {}, canary, canary, {"variants": {}, "chosen": "whole"}, 1, {}, {})
+
+    def config_digest(where: Path) -> str:
+        with session_in(where) as session:
+            return report_inputs(session, found).run.config_digest
+
+    clone = tmp_path_factory.mktemp("clone")
+    for name in ("config.yaml", "spec.md"):
+        (clone / name).write_bytes((folder / name).read_bytes())
+    assert config_digest(folder) == config_digest(clone)
+    (clone / "config.yaml").write_text((clone / "config.yaml").read_text().replace("lr: 0.003", "lr: 0.002"))
+    shutil.rmtree(clone / "runs")
+    assert config_digest(folder) != config_digest(clone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,3 +113,43 @@ def test_what_a_stage_leaves_behind_has_one_order_whoever_reads_it(folder: Path)
     with session_in(folder) as session:
         first, again = (asyncio.run(session.once("variants", None, make)) for _ in range(2))
     assert list(first) == list(again)
+
+
+def test_a_stage_counts_as_finished_while_what_it_left_behind_is_there(folder: Path) -> None:
+    made, there = list[str](), {"rows-a"}
+
+    async def make() -> Json:
+        made.append("rows-a")
+        return "rows-a"
+
+    with session_in(folder) as session:
+        for _ in range(2):
+            assert asyncio.run(session.once("rows", None, make, there.__contains__)) == "rows-a"
+        assert len(made) == 1
+        there.clear()
+        assert asyncio.run(session.once("rows", None, make, there.__contains__)) == "rows-a"
+        assert len(made) == 2
+
+
+def test_a_run_goes_on_where_its_folder_was_moved_to(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with session_in(folder) as session:
+        session.records.add_metrics("main", 1, {"lr": 0.5})
+        launched = session.run.config_path.read_bytes()
+    moved = shutil.move(folder, tmp_path_factory.mktemp("elsewhere") / "moved")
+    with session_in(moved) as session:
+        assert session.records.metrics_at("main", 1) == {"lr": 0.5}
+        assert session.config.spec == moved / "spec.md"
+        assert session.run.config_path.read_bytes() == launched
+    change(moved / "config.yaml", "lr: 0.003", "lr: 0.002")
+    with pytest.raises(EthosError, match="exists with another config"), session_in(moved):
+        pass
+
+
+def test_a_spec_that_is_called_otherwise_is_refused_where_its_file_gives_its_name(folder: Path) -> None:
+    for name in ("spec.md", "other.md"):
+        (folder / name).write_text("It answers in at most ten words.\n")
+    with session_in(folder):
+        pass
+    change(folder / "config.yaml", "spec: spec.md", "spec: other.md")
+    with pytest.raises(EthosError, match="the spec changed after this run was launched"), session_in(folder):
+        pass

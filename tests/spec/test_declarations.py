@@ -101,6 +101,8 @@ def test_patterns_match_anywhere_in_any_case() -> None:
         ("checks:\n  language: no", "language takes an ISO 639-1 code such as 'fr', or 'prompt'"),
         ("checks:\n  language: french", "language takes an ISO 639-1 code"),
         ("checks:\n  valid_json: false", "valid_json takes `true`, not False"),
+        ("checks:\n  mine.checks:Since: 2024-01-05", "spec.md:12: mine.checks:Since takes text, numbers, lists and"),
+        ('when: "\\ud83d\\ude00"', "spec.md:10: the `ethos` block escapes a character by halves"),
     ],
 )
 def test_what_cant_be_used_is_named_with_its_line_and_mend(block: str, message: str) -> None:

@@ -116,6 +116,22 @@ def test_what_doesnt_fit_is_cut_after_sentences_then_words(budget: int, text: st
     assert shown.clause_ids == clause_ids
 
 
+def test_what_stands_under_the_same_heading_is_shown_in_full_before_the_rest() -> None:
+    shown = frame(SPEC, [SPEC.clauses[3].id], 1000, count)
+    assert "Fern greets people by name. Once." in shown.text
+    assert SPEC.clauses[4].id in shown.clause_ids
+    assert "- Fern answers in three sentences." in shown.text
+
+
+def test_a_frame_of_a_spec_without_a_title_holds_no_word_that_the_spec_has_not() -> None:
+    untitled = parse_text(
+        "Fern is an AI.\n\n# Name\n\nFern says her name.\n\n# Tone\n\nFern is kind.\n", "f7", Path("f7.md")
+    )
+    shown = frame(untitled, [untitled.clauses[0].id], 1000, count).text
+    assert "Fern is an AI." in shown
+    assert "f7" not in shown
+
+
 def test_several_clauses_share_a_frame() -> None:
     shown = frame(SPEC, [SPEC.clauses[-1].id, "brief"], 27, count)
     assert shown.text.startswith("## Manner\n\nFern greets people by name. Once.\n\n## Brief\n\nFern answers")

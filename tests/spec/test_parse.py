@@ -126,6 +126,19 @@ def test_the_first_of_several_equal_headings_is_no_title() -> None:
     assert spec.name == "spec"
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "titled"),
+    [
+        ("## Wren\n\nWren is an AI.\n\n### Name\n\nWren says its name.\n", "Wren", True),
+        ("Wren is an AI.\n\n# Name\n\nWren says its name.\n\n# Tone\n\nWren is kind.\n", "spec", False),
+        ("Wren is always an AI.\n", "spec", False),
+    ],
+)
+def test_a_spec_is_called_by_its_title_and_only_without_one_by_its_file(text: str, name: str, titled: bool) -> None:
+    spec = parse(text)
+    assert (spec.name, spec.is_titled) == (name, titled)
+
+
 def test_too_few_words_are_no_clause() -> None:
     assert [c.text for c in parse("# A\n\nBe kind.\n\nBe very kind.\n\n要简短\n\n回答要简短。\n").clauses] == [
         "Be very kind.",
@@ -270,7 +283,7 @@ def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
     wide = tmp_path / "wide.md"
     wide.write_text("# Fern\n\nFern is kind.\n", encoding="utf-16")
     for path in (image, wide):
-        with pytest.raises(EthosError, match=r"is not text in UTF-8 \(at byte 0\); save it as UTF-8"):
+        with pytest.raises(EthosError, match=r"md:1: is not text in UTF-8 \(byte 0\); save it as UTF-8"):
             parse_spec(path)
     with pytest.raises(EthosError, match="is a folder; name one Markdown file"):
         parse_spec(tmp_path)

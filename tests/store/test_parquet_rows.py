@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation, Message
-from ethos.store.parquet_rows import read_rows, write_rows
+from ethos.store.parquet_rows import has_rows, read_rows, write_rows
 from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage, Row
 from ethos.store.run_directory import RunDirectory
 
@@ -115,3 +115,10 @@ def test_a_file_of_something_else_is_damaged(run: RunDirectory) -> None:
 def test_a_missing_file_is_an_error(run: RunDirectory) -> None:
     with pytest.raises(EthosError, match="no such file"):
         read_rows(run.rows / "document-abc.parquet")
+
+
+def test_a_run_has_its_rows_as_long_as_every_file_of_them_is_there(run: RunDirectory) -> None:
+    files = {row.kind: write_rows(run, row.kind, [row])[0].name for row in (WREN, CHAT)}
+    assert has_rows(run, files)
+    (run.rows / files["demonstration"]).unlink()
+    assert not has_rows(run, files)

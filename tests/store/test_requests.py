@@ -146,3 +146,12 @@ def test_kills_apply_no_request_twice_and_lose_none(
             given, sequence = read_answer(run, request), journal.sequence_of(request)
             assert given is not None
             assert given.sequence == sequence
+
+
+def test_what_is_no_request_is_answered_with_the_commands_that_file_one(run: RunDirectory, journal: Journal) -> None:
+    run.requests.mkdir()
+    (run.requests / "0-handmade.json").write_text("[]")
+    pending(run, journal)
+    given = read_answer(run, "0-handmade")
+    assert given is not None
+    assert given.message.endswith("file it with `ethos adjust`, `pause` or `resume`")

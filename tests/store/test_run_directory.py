@@ -29,6 +29,22 @@ def test_a_config_is_written_once(tmp_path: Path) -> None:
     assert run.name == "wren"
 
 
+def test_where_the_files_of_a_config_lie_may_change_and_is_kept_as_it_was(tmp_path: Path) -> None:
+    launched = "name: wren\nspec: /here/spec.md\ncalibration: null\n"
+    RunDirectory.create(tmp_path / "wren", launched)
+    again = RunDirectory.create(tmp_path / "wren", "name: wren\nspec: /there/spec.md\ncalibration: /there/c.jsonl\n")
+    assert again.config_path.read_text() == launched
+    with pytest.raises(EthosError, match="another config"):
+        RunDirectory.create(tmp_path / "wren", "name: wren\nspec: /here/spec.md\nseed: 1\n")
+
+
+def test_a_config_that_was_damaged_is_another_config(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "wren", "name: wren\n")
+    run.config_path.write_bytes(b"\xff: [")
+    with pytest.raises(EthosError, match="another config"):
+        RunDirectory.create(tmp_path / "wren", "name: wren\n")
+
+
 def test_a_folder_that_can_not_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EthosError, match="can't be made"):

@@ -15,7 +15,7 @@ from ethos.judging.types import Verdict
 from ethos.spec.conversation import Conversation
 from ethos.spec.frame import frame
 from ethos.spec.scenarios import Scenario
-from ethos.spec.types import Clause, Example, Spec
+from ethos.spec.types import CheckDeclaration, Clause, Example, Spec
 from ethos.store.rows import DemonstrationRow, Row
 from ethos.synthesis.demonstrations import Demonstrations
 from ethos.synthesis.types import Cast, Job
@@ -200,6 +200,33 @@ def test_a_contrast_row_does_not_apply_its_clause(job: MakeJob, scenario: MakeSc
     [row] = made(Demonstrations(), work, teacher_saying(GOOD, plain))
     assert row.conversation.messages[-1].content == plain  # type: ignore[union-attr]
     assert work.rejected == {"name: contrast: applied all the same": 1}
+
+
+def test_a_contrast_row_keeps_the_verdicts_that_say_so(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
+    work = job([scenario("name", contrast=True)], demonstrations={"draws": 1, "max_draws": 1})
+    [row] = made(Demonstrations(), work, teacher_saying("The lantern stands behind the ladder, as far as I know."))
+    assert [verdict["judge"] for verdict in row.lineage.verdicts] == ["check must_match"]  # type: ignore[index,call-overload]
+
+
+def test_a_reply_in_the_language_that_its_clause_asks_for_is_kept(
+    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    clause = replace(wren.clause("name"), checks=(CheckDeclaration("language", "fr", 1),))
+    spec = replace(wren, clauses=tuple(clause if c.id == clause.id else c for c in wren.clauses))
+    teacher = teacher_saying(*[FRENCH] * 3)
+    assert len(made(Demonstrations(), replace(job([scenario("name")]), spec=spec), teacher)) == 1
+    assert "Write in French." in teacher.asked[0][1].messages[0].content
+
+
+def test_a_reply_that_copies_an_example_of_another_clause_is_not_kept(
+    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    said = f"{GOOD[:-1]} and then he walks home along the long harbour wall."
+    other = replace(wren.clause("step"), good=(Example(said),))
+    spec = replace(wren, clauses=tuple(other if c.id == other.id else c for c in wren.clauses))
+    work = replace(job([scenario("name")]), spec=spec)
+    assert made(Demonstrations(), work, teacher_saying(*[said] * 3)) == []
+    assert work.rejected["name: copies the spec"] == 3
 
 
 def test_a_contrast_row_breaks_no_must(job: MakeJob, scenario: MakeScenario, made: Made) -> None:

@@ -37,6 +37,16 @@ def test_the_spec_rows_hold_no_block_of_declarations(job: MakeJob) -> None:
     assert not any("must_match" in row.text or "```" in row.text for row in spec_rows(job()))
 
 
+def test_the_spec_text_alone_is_made_where_no_document_is_asked_for(wren: Spec, job: MakeJob, made: Made) -> None:
+    work = job(documents={"count": 0, "spec_text": True})
+    assert len(made(Documents(), work, TemplateTeacher())) == Documents().size(work) == 1 + len(wren.clauses)
+
+
+def test_only_the_text_of_clauses_that_are_worked_on_is_trained_on(wren: Spec, job: MakeJob) -> None:
+    rows = spec_rows(replace(job(), clauses=wren.clauses[:1]))
+    assert [row.title for row in rows] == [wren.name, wren.clauses[0].heading[-1]]
+
+
 def test_without_the_spec_text_only_the_teachers_documents_are_made(job: MakeJob, made: Made) -> None:
     rows = made(Documents(), job(documents={"count": 3, "spec_text": False}), TemplateTeacher())
     assert [row.lineage.recipe for row in rows] == ["documents"] * 3

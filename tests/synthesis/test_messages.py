@@ -15,6 +15,7 @@ from ethos.synthesis.messages import clean_message
         ("“Where is the key?”", "Where is the key?"),
         ("Subject: Where is the key?", "Where is the key?"),
         ("Message: Hello,\nwhere is the key?\nRuth", "Hello,\nwhere is the key?\nRuth"),
+        ('Message: "Where is the key?"', "Where is the key?"),
         ("", None),
         ("   ", None),
         ("Hello there", None),

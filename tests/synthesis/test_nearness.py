@@ -37,12 +37,24 @@ def test_a_text_that_comes_close_to_one_there_is_refused(there: str, new: str) -
         ("Who are you?", "Who are you to say that?"),  # function words alone are compared as a whole
         ("I lost my keys", "I lost my wallet on the train"),
         ("怎样煮鸡蛋？", "怎样修自行车？"),
+        ("请问钥匙为什么会在书架和月饼旁边？", "请问钥匙为什么会在雪橇和铅笔旁边？"),
+        (
+            "שלום, אני רוצה לדעת איך מכינים עוגת שוקולד טובה בלי ביצים ובלי חלב בבקשה",
+            "היי, הכלב שלי לא אוכל כבר יומיים ואני דואג מאוד, מה כדאי לעשות עכשיו",
+        ),
+        ("우리 강아지가 이틀째 밥을 먹지 않아요", "초콜릿 케이크는 어떻게 만드나요?"),
     ],
 )
 def test_a_text_about_something_else_is_new_once(there: str, new: str) -> None:
     taken = Taken([there])
     assert taken.add(new)
     assert not taken.add(new)
+
+
+def test_all_texts_that_there_are_count_also_those_that_are_close_to_each_other() -> None:
+    near = "Hello there, how do I boil an egg in the big blue pot of my aunt?"
+    taken = Taken([EGG, near])
+    assert not taken.add("Is it true that in the big blue pot of my aunt there is soup?")
 
 
 @pytest.mark.parametrize(("one", "other"), [("cold", "a cold"), ("flu", "Flu"), ("the flu", "flu")])

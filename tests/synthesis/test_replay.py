@@ -39,6 +39,7 @@ def test_a_row_names_its_capability_source_and_no_clause(job: MakeJob, made: Mad
     assert [row.lineage.capability_source for row in rows] == [SOURCE] * 3
     assert not any(row.lineage.clause_ids for row in rows)
     assert [row.lineage.calls for row in rows] == [("c0",)] * 3
+    assert [row.lineage.tokens for row in rows] == [2] * 3
 
 
 def test_rows_come_in_the_order_of_the_prompts(job: MakeJob, made: Made) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Protocol
@@ -75,6 +76,6 @@ def _partner_name(who: str) -> str:
     try:
         return str(find_run(who).path)
     except EthosError:
-        if ":" not in who and not Path(who).exists():
+        if ":" not in who and not os.path.exists(who):
             raise
     return resolve(who, Path.cwd()).name

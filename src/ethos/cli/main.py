@@ -89,7 +89,9 @@ def status(run: Run) -> None:
 @app.command()
 def journal(
     run: Run,
-    verify: Annotated[bool, typer.Option("--verify", help="Check that no entry was altered or removed.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Fail if an entry was altered or put in, or one before the last removed.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with every field.")] = False,
 ) -> None:
     """Show what changed in a run, when, by whom and why."""

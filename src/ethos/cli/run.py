@@ -42,7 +42,7 @@ def show_plan(config: Path) -> None:
 
 def show_report(name: str) -> None:
     """Prints the report of a run that is finished."""
-    from ethos.report.writing import read_report
+    from ethos.report.writing import html_of, read_report
 
     run = find_run(name)
     try:
@@ -51,7 +51,7 @@ def show_report(name: str) -> None:
         raise EthosError(f"{run.path}: has no report yet; it is written when `ethos run` is through") from error
     except ValueError as error:
         raise EthosError(f"{run.report_json}: the file is damaged; `ethos run` again writes it anew") from error
-    _print_report(report, run.path, run.report_html, run.report_json)
+    _print_report(report, run.path, html_of(report, run.path), run.report_json)
 
 
 def _print_report(report: Mapping[str, Any], run_dir: Path, html: Path, json_path: Path) -> None:

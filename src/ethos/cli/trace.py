@@ -12,14 +12,19 @@ from ethos.cli.output import columns, harmless, indented
 from ethos.errors import EthosError
 from ethos.store.rows import DocumentRow, Row
 from ethos.store.run_directory import RunDirectory
-from ethos.store.trace import find_row
+from ethos.store.trace import find_row, find_rows, require_one
 
 
 def show_row(row_id: str, run_name: str | None) -> None:
-    """Prints the row whose id starts so, and its lineage. EthosError if there is none, or more than one."""
-    run, row = _find_anywhere(row_id) if run_name is None else _find_in(find_run(run_name), row_id)
+    """Prints the row whose id starts so, the runs that hold it, and its lineage.
+
+    Raises EthosError if there is none, more than one, or a file of rows is damaged.
+    """
+    runs, row = _find_anywhere(row_id) if run_name is None else _find_in(find_run(run_name), row_id)
     lineage = row.lineage
-    facts = [("row", f"{row.id} ({row.kind})"), ("run", str(run.path)), ("recipe", lineage.recipe)]
+    held = "run" if len(runs) == 1 else "runs"
+    facts = [("row", f"{row.id} ({row.kind})"), (held, ", ".join(str(run.path) for run in runs))]
+    facts.append(("recipe", lineage.recipe))
     digests = zip_longest(lineage.clause_ids, lineage.clause_digests, fillvalue="none")
     facts += [("clause", f"{clause_id} (digest {digest[:12]})") for clause_id, digest in digests]
     if lineage.contrast:
@@ -38,21 +43,21 @@ def show_row(row_id: str, run_name: str | None) -> None:
     typer.echo(f"\n{_content(row)}")
 
 
-def _find_in(run: RunDirectory, row_id: str) -> tuple[RunDirectory, Row]:
-    return run, find_row(run, row_id)
+def _find_in(run: RunDirectory, row_id: str) -> tuple[list[RunDirectory], Row]:
+    return [run], find_row(run, row_id)
 
 
-def _find_anywhere(row_id: str) -> tuple[RunDirectory, Row]:
-    runs = all_runs()
-    for run in runs:
-        try:
-            return _find_in(run, row_id)
-        except EthosError:
-            continue  # not in this one
-    raise EthosError(
-        f"none of the {len(runs)} runs in {RUNS}/ has one row whose id starts with '{row_id}'; "
-        "name the run with --run to see more"
-    )
+def _find_anywhere(row_id: str) -> tuple[list[RunDirectory], Row]:
+    """The runs that hold it, and the row as the first of them has it."""
+    found = {run: find_rows(run, row_id) for run in all_runs()}
+    if not any(found.values()):
+        raise EthosError(
+            f"none of the {len(found)} runs in {RUNS}/ has a row whose id starts with '{row_id}'; "
+            "the ids stand in the files of a run's rows/, and --run names a run that lies elsewhere"
+        )
+    require_one(f"{RUNS}/", {id_ for rows in found.values() for id_ in rows}, row_id)
+    holding = [run for run, rows in found.items() if rows]
+    return holding, next(iter(found[holding[0]].values()))
 
 
 def _content(row: Row) -> str:

@@ -118,18 +118,22 @@ class Assessor:
         """Ids of the `must` clauses that apply to the prompt and are broken by the reply; it belongs to no clause."""
         return tuple(other.clause_id for other in await self._assess_musts(prompt, reply) if _breaks(other))
 
-    async def applies_clause(self, clause: Clause, prompt: Conversation, reply: str) -> bool | None:
+    async def applies_clause(
+        self, clause: Clause, prompt: Conversation, reply: str
+    ) -> tuple[bool | None, tuple[Verdict, ...]]:
         """Whether a reply does what the clause asks, to a message that doesn't call for it; None if unscored.
+
+        And the verdicts that say so.
 
         A checked clause is applied if all its checks pass, even where the reply says nothing else; one that can't be
         over-applied never is.
         """
         if not clause.can_be_over_applied:
-            return False
+            return False, ()
         found = await self.assess(clause, prompt, reply)
         if not clause.judged:
-            return all(check.passed for check in found.checks)
-        return None if found.adherence is None else found.adherence == 1
+            return all(check.passed for check in found.checks), found.verdicts
+        return (None if found.adherence is None else found.adherence == 1), found.verdicts
 
     async def _assess_musts(self, prompt: Conversation, reply: str, without: Sequence[str] = ()) -> list[Assessment]:
         """Of the `must` clauses that bind the reply, except that one which it keeps and may not apply is left out.

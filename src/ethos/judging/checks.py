@@ -77,8 +77,8 @@ def language(argument: Json, prompt: Conversation, reply: str) -> CheckResult:
     Text of fewer than four words, or too mixed to tell, says too little about its language: such a reply
     passes, and after such a prompt any does.
     """
-    wanted = _language_of(prompt.last_user) if argument == "prompt" else argument
-    found = _language_of(reply)
+    wanted = language_of(prompt.last_user) if argument == "prompt" else argument
+    found = language_of(reply)
     return CheckResult(UNKNOWN in (wanted, found) or found == wanted, f"the reply is in {found}, wanted {wanted}")
 
 
@@ -153,7 +153,8 @@ def without_fence(reply: str) -> str:
     return fenced.group(1) if fenced else text
 
 
-def _language_of(text: str) -> str:
+def language_of(text: str) -> str:
+    """As `detect_language`; `und` for fewer than four words, of which it is guessed."""
     return detect_language(text) if len(words(text)) >= SHORTEST_DETECTABLE_WORDS else UNKNOWN
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ethos.judging.few_shot import load_few_shot
 from ethos.models.types import Sampler, SamplingParams
-from ethos.spec.language import sentences
+from ethos.spec.language import QUESTION_MARKS, sentences
 from ethos.spec.types import Clause, Spec
 
 QUESTIONS = 4
@@ -80,5 +80,5 @@ def parse_reading(text: str) -> tuple[str, str] | None:
         return None
     when, question = (part.strip().strip('*_"“” ') for part in match.groups())
     when = when.rstrip(".。") if len(when) <= _LONGEST_CASE_CHARACTERS else ""
-    is_question = question.endswith(("?", "？")) and len(question) <= _LONGEST_QUESTION_CHARACTERS
+    is_question = question.endswith(QUESTION_MARKS) and len(question) <= _LONGEST_QUESTION_CHARACTERS
     return when, question if is_question else ""

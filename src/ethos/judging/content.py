@@ -1,21 +1,26 @@
 """Words that carry content: what a text keeps without function words and fillers, in any language.
 
 Lists for English, French and Chinese stand in `fillers/`. In other languages a word of four letters or more
-counts, and in scripts without case, where words are short or not told apart, each distinct letter does.
+counts (of two in Hangul), and in scripts without spaces between words each distinct letter does.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import regex
 
 from ethos.spec.language import UNKNOWN, detect_language, words
 
 FILLERS = Path(__file__).with_name("fillers")
 LEAST_FUNCTION_WORDS = 0.25  # share by which a text too short for the detector shows its language
-SHORTEST_UNLISTED = 4  # letters, in languages without a list
+SHORTEST_UNLISTED, SHORTEST_HANGUL = 4, 2  # letters, in languages without a list
+_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+_HANGUL = regex.compile(r"\p{Hangul}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +32,28 @@ class Fillers:
 
 
 def content_words(text: str, fillers: Fillers | None) -> set[str]:
-    """Distinct words that carry content, casefolded; of scripts without case, letters; numbers apart."""
+    """Distinct words that carry content, casefolded; of scripts without spaces, letters; numbers apart."""
     plain = text.casefold().replace("’", "'")
     if fillers is not None:
         plain = fillers.phrases.sub(" ", plain)
     found: set[str] = set()
     for part in (part for word in words(plain) for part in word.split("'") if part and not part[0].isdigit()):
-        if not is_cased(part):
+        if not is_spaced(part):
             found.update(part)
-        elif fillers is not None or len(part) >= SHORTEST_UNLISTED:
+        elif fillers is not None or len(part) >= (SHORTEST_HANGUL if _HANGUL.search(part) else SHORTEST_UNLISTED):
             found.add(part)
     return found if fillers is None else found - fillers.single
 
 
-def is_cased(word: str) -> bool:
-    """Whether its script has upper and lower case; Han, kana, Hangul, Arabic and Thai have not."""
-    return word.lower() != word.upper()
+def is_spaced(word: str) -> bool:
+    """Whether its script puts spaces between words; those of Chinese, Japanese, Thai, Lao, Khmer and Burmese don't."""
+    return _UNSPACED.search(word) is None
+
+
+def words_in_a_row(spoken: Sequence[str], count: int) -> int:
+    """How many of a text's words make up `count` words: twice as many where most of them are single letters."""
+    letters = sum(not is_spaced(word) for word in spoken)
+    return 2 * count if 2 * letters > len(spoken) else count
 
 
 def fillers_for(text: str) -> Fillers | None:
@@ -70,5 +81,5 @@ def load_fillers(language: str) -> Fillers | None:
         elif not line.startswith("#"):
             single.update(line.split())
     longest_first = "|".join(map(re.escape, sorted(phrases, key=len, reverse=True)))
-    edge = r"\b" if is_cased(phrases[0]) else ""
-    return Fillers(frozenset(single), re.compile(f"{edge}(?:{longest_first}){edge}"))
+    edge = r"\b" if is_spaced(longest_first) else ""
+    return Fillers(frozenset(single), re.compile(f"{edge}(?:{longest_first}){edge}" if phrases else r"(?!)"))

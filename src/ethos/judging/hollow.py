@@ -14,10 +14,10 @@ from collections.abc import Iterable
 import regex
 
 from ethos.judging.checks import PATTERN_TIMEOUT_S, patterns_of, without_fence
-from ethos.judging.content import content_words, fillers_for, is_cased
+from ethos.judging.content import content_words, fillers_for, is_spaced
 from ethos.spec.conversation import Conversation
 from ethos.spec.declarations import compile_pattern
-from ethos.spec.language import sentences, words
+from ethos.spec.language import QUESTION_MARKS, sentences, words
 from ethos.spec.types import Clause
 
 # How much content a reply needs, and what its parts count for. A new word counts 1.
@@ -29,7 +29,7 @@ CLAUSE_PATTERN = 1.0  # all its matches together
 NEW_NUMBER = 3.0  # "How long is a marathon?" is answered by a number alone
 TERSE_ANSWER = 2.0  # "Canberra.": new words and nothing around them
 QUESTION_BACK = 2.0  # a question with new content is an answer to an unclear message
-UNCASED_LETTER = 0.5  # a Han character: words have about two
+UNSPACED_LETTER = 0.5  # a Han character: words have about two
 
 STEM_LETTERS = 5  # by which "renewal" is recognised as the prompt's "renew"
 LONGEST_KEYWORD_WORDS = 4
@@ -101,7 +101,7 @@ def _lack_of_content(clause: Clause, asked: str, reply: str) -> str | None:
 def _weighed(found: Iterable[str], asked_words: set[str]) -> float:
     asked_stems = {word[:STEM_LETTERS] for word in asked_words}
     return sum(
-        (1.0 if is_cased(stem) else UNCASED_LETTER) * (WORD_OF_PROMPT if stem in asked_stems else 1.0)
+        (1.0 if is_spaced(stem) else UNSPACED_LETTER) * (WORD_OF_PROMPT if stem in asked_stems else 1.0)
         for stem in {word[:STEM_LETTERS] for word in found}
     )
 
@@ -125,7 +125,7 @@ def _without_keywords(clause: Clause, reply: str) -> str:
 
 
 def _questions(text: str) -> list[str]:
-    return [sentence for sentence in sentences(text) if sentence.rstrip("\"'”’»）) ").endswith(("?", "？"))]
+    return [sentence for sentence in sentences(text) if sentence.rstrip("\"'”’»）) ").endswith(QUESTION_MARKS)]
 
 
 def _numbers(text: str) -> set[str]:

@@ -32,10 +32,10 @@ class Recitation:
         return " ".join(spoken[first : first + count + self._run_words - 1])
 
 
-def recitation_of(spec: Spec) -> Recitation:
+def recitation_of(spec: Spec, run_words: int = RUN_WORDS) -> Recitation:
     """Of a spec's prose, and of the replies that it gives as examples."""
     examples = (example.reply for clause in spec.clauses for example in (*clause.good, *clause.bad))
-    return Recitation("\n\n".join((spec.text, *examples)))
+    return Recitation("\n\n".join((spec.text, *examples)), run_words)
 
 
 def _runs(spoken: list[str], length: int) -> list[tuple[str, ...]]:

@@ -7,12 +7,11 @@ come through here.
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from ethos.models.endpoints import Endpoint, LogprobsRefused, OpenAIEndpoint
 from ethos.models.refusals import Refusals
@@ -85,15 +84,9 @@ class CachedSampler(Generic[M]):
         refusals: Refusals | None = None,
     ) -> None:
         self.name, self.fingerprint = model.name, model.fingerprint
-        self.model, self.role, self.purpose = model, role, ""
+        self.model, self.role = model, role
         self._cache, self._ledger, self._budget, self._price = cache, ledger, budget, price
         self._refusals = refusals or Refusals()
-
-    def with_purpose(self, purpose: str) -> Self:
-        """The same model, its calls counted under that purpose."""
-        view = copy.copy(self)
-        view.purpose = purpose
-        return view
 
     async def sample(
         self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,), attempt: int = 0
@@ -136,7 +129,7 @@ class CachedSampler(Generic[M]):
         attempt: int = 0,
     ) -> _Ask:
         meta = {"model": self.name, "kind": kind, "prompt": prompt.to_dicts(), "params": dict(asked), "draw": draw}
-        meta |= {"attempt": attempt, "role": self.role, "purpose": self.purpose}
+        meta |= {"attempt": attempt, "role": self.role}
         return _Ask(response_key(self.fingerprint, kind, prompt, asked, draw, attempt), meta, most)
 
     async def _answers(self, asks: Sequence[_Ask], make: _MakeAnswers) -> list[dict[str, Any]]:
@@ -196,7 +189,7 @@ class CachedSampler(Generic[M]):
     def _call(self, key: str, usage: Usage, *, cached: bool = False) -> ModelCall:
         tokens = (usage.prompt_tokens, usage.completion_tokens)
         usd = 0.0 if cached else self._price.usd(usage)
-        return ModelCall(self.role, self.name, self.purpose, *tokens, cached, usd, key)
+        return ModelCall(self.role, self.name, "", *tokens, cached, usd, key)
 
 
 class CachedModel(CachedSampler[Model]):

@@ -18,6 +18,7 @@ from ethos.errors import EthosError
 from ethos.models.embedded import EMBEDDED, Weights
 from ethos.models.shape import Shape, read_shape
 from ethos.store.canonical import digest
+from ethos.store.config_sections import without_secrets
 
 OPENAI_KEY = "OPENAI_API_KEY"
 ANTHROPIC_KEY = "ANTHROPIC_API_KEY"
@@ -29,9 +30,6 @@ FORMS = (
     "openai:BASE_URL#MODEL or anthropic:MODEL"
 )
 """What a name may look like, for messages."""
-
-
-_SECRET = re.compile(r"(?<=//)[^#]*@|\?[^#]*")  # `user:password@` and `?key=value` of a URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +137,15 @@ def _embedded(name: str, wanted: str) -> Entry:
 def _hub(name: str, rest: str) -> Entry:
     found = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", rest)
     if found is None:
-        shown = _without_secrets(name)
+        shown = without_secrets(name)
         raise EthosError(f"{shown}: not a repository of the hub; write hf:ORG/NAME or hf:ORG/NAME@REVISION")
     return Entry(name, "local", HubModel(found[1], found[2]))
 
 
 def _openai(name: str, rest: str) -> Entry:
     base_url, _, model = rest.partition("#")
-    if _SECRET.search(name):
-        raise EthosError(
-            f"{_without_secrets(name)}: holds a secret in its URL; leave the URL bare and put the key into {OPENAI_KEY}"
-        )
+    if (shown := without_secrets(name)) != name:
+        raise EthosError(f"{shown}: holds a secret in its URL; leave the URL bare and put the key into {OPENAI_KEY}")
     try:
         url = urlsplit(base_url)
         is_web = url.scheme in {"http", "https"} and bool(url.hostname) and (url.port is None or url.port > 0)
@@ -164,7 +160,7 @@ def _openai(name: str, rest: str) -> Entry:
 
 
 def _path(name: str, base: Path) -> Entry:
-    shown = _without_secrets(name)
+    shown = without_secrets(name)
     try:
         path = (base / Path(name).expanduser()).resolve()
         is_file, is_directory = path.is_file(), path.is_dir()
@@ -176,11 +172,6 @@ def _path(name: str, base: Path) -> Entry:
         return Entry(name, "local", Directory(path), read_shape(path))
     where = f" at {path}" if shown == name else ""
     raise EthosError(f"{shown}: not a model's name, and no directory or .gguf file{where}; write {FORMS}")
-
-
-def _without_secrets(name: str) -> str:
-    """The name as it may be shown: what a URL says of a user, and what it asks with, is left out."""
-    return _SECRET.sub("…", name)
 
 
 def _require_key(name: str, variable: str) -> None:

@@ -1,7 +1,8 @@
 """The decode loop itself, all on the compute thread: prefill with shared prefixes, one step for all, scores.
 
-Shapes as in `models/architecture.py`. New sequences join at every step; those in decoding are slots 0 to n-1, and the
-slots after them are scratch space for prefills and scores.
+Shapes as in `models/architecture.py`. New sequences join between steps, once they fill a quarter of the slots or are
+the last (`engine.py`); those in decoding are slots 0 to n-1, and the slots after them are scratch space for prefills
+and scores.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,7 +63,11 @@ def _product_seconds(dtype: torch.dtype) -> float:
 
 
 def load(directory: Path, precision: Precision = "auto") -> Loaded:
-    """Loads weights and tokenizer. Raises EthosError if the directory doesn't hold a causal language model."""
+    """Loads weights and tokenizer.
+
+    Raises EthosError if the directory doesn't hold a causal language model, or its weights aren't all that its config
+    asks for: what is missing would stay random.
+    """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -70,14 +75,37 @@ def load(directory: Path, precision: Precision = "auto") -> Loaded:
     logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(directory, dtype=compute_dtype(precision), local_files_only=True)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=compute_dtype(precision),
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise EthosError(
-            f"{directory}: can't be loaded as a causal language model ({str(error).splitlines()[0]}); "
+            f"{directory}: can't be loaded as a causal language model ({reason}); "
             "name a Hugging Face directory with config.json, safetensors and a tokenizer"
         ) from error
+    _require_all_weights(directory, found)
     model.to(compute_device()).eval().requires_grad_(False)
     return Loaded(model, tokenizer, _end_tokens(model, tokenizer))
+
+
+def _require_all_weights(directory: Path, found: Mapping[str, Any]) -> None:
+    """`found` is what transformers says of the loading; a tied weight isn't missing."""
+    wrong = [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    wrong += [
+        f"{name} has the shape {list(has)} where the config asks for {list(wanted)}"
+        for name, has, wanted in sorted(found["mismatched_keys"])
+    ]
+    if wrong:
+        others = f", and {len(wrong) - 1} more don't fit" if len(wrong) > 1 else ""
+        raise EthosError(
+            f"{directory}: its weights aren't those of its config.json ({wrong[0]}{others}); "
+            "save or download the model again, whole"
+        )
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

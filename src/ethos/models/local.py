@@ -28,7 +28,7 @@ def local_directory(entry: Entry, ui: Progress | None = None) -> Path:
     if isinstance(source, Directory):
         return source.path
     if isinstance(source, HubModel):
-        return _hub_directory(entry.name, source)
+        return _hub_directory(entry.name, source, ui)
     if isinstance(source, Remote):
         raise EthosError(f"{entry.name}: answers over the network and has no weights here; name a local model")
     models = cache_directory() / "models"
@@ -70,16 +70,20 @@ def _convert(name: str, gguf: Path, directory: Path, ui: Progress | None) -> Non
         convert_gguf(gguf, directory)
 
 
-def _hub_directory(name: str, source: HubModel) -> Path:
+def _hub_directory(name: str, source: HubModel, ui: Progress | None) -> Path:
     """The hub's own cache holds it; a snapshot that is whole there needs no network."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HFValidationError, HTTPError
+    from huggingface_hub.utils import disable_progress_bars
 
     wanted = {"revision": source.revision, "allow_patterns": list(_HUB_FILES)}
+    disable_progress_bars()
     try:
-        found = snapshot_download(source.repository, etag_timeout=_HUB_TIMEOUT_S, **wanted)
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        with (ui or QuietProgress()).stage(f"fetching {name} from the hub", 1, "models") as bar:
+            found = snapshot_download(source.repository, etag_timeout=_HUB_TIMEOUT_S, **wanted)
+            bar.advance()
+    except (HTTPError, HFValidationError, OSError, RuntimeError) as error:  # RuntimeError: hf_xet's transfer broke off
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise EthosError(
             f"{name}: can't be fetched from the hub ({reason}); "
             "check the name, your access and the network, or name a local directory"

@@ -1,7 +1,7 @@
 """The chat template, and the system message as the user chose it: the same in training, tasting, chat and export.
 
 The choice is written into the template itself, so that whoever loads the exported tokenizer sees what the student saw.
-`none` takes out the system message that a template inserts when none is given; a text takes its place.
+`null` takes out the system message that a template inserts when none is given; a text takes its place.
 """
 
 from __future__ import annotations

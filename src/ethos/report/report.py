@@ -115,6 +115,8 @@ def _clauses(inputs: ReportInputs, readings: Sequence[Reading], reasons: Mapping
                 "question": calibration.question if calibration else None,
                 "cut": calibration.cut if calibration else None,
                 **figures,
+                "in_context": compare(r for r in own if r.in_training_context),
+                "out_of_context": compare(r for r in own if not r.in_training_context),
             }
         )
     return clauses

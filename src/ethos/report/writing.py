@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ethos.errors import EthosError
 from ethos.store.files import write_atomically
 
+HTML = "report.html"
 SCHEMA = Path(__file__).with_name("report.schema.json")
 
 
@@ -23,11 +25,29 @@ def write_report(report: Mapping[str, Any], run_dir: Path) -> tuple[Path, Path]:
     from ethos.report.html import render_html
 
     Draft202012Validator(_schema()).validate(report)
-    html_path, json_path = run_dir / "report.html", run_dir / "report.json"
+    html_path, json_path = run_dir / HTML, run_dir / "report.json"
     text = json.dumps(report, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     write_atomically(html_path, _encoded(render_html(report)))
     write_atomically(json_path, _encoded(text))
     return html_path, json_path
+
+
+def html_of(report: Mapping[str, Any], run_dir: Path) -> Path:
+    """The path of a finished run's `report.html`, rendered from its `report.json` again if it is gone.
+
+    Raises EthosError if it can't be written.
+    """
+    path = run_dir / HTML
+    if not path.exists():
+        from ethos.report.html import render_html
+
+        try:
+            write_atomically(path, _encoded(render_html(report)))
+        except OSError as error:
+            raise EthosError(
+                f"{path}: is gone and can't be written again ({error.strerror}); make the folder writable"
+            ) from error
+    return path
 
 
 def read_report(json_path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Chat:
 def open_chat(who: str, ui: Progress) -> Chat:
     """The student of a run's folder, with the template it was trained with, or a model by its name."""
     path = Path(who)
-    if (path / "config.yaml").is_file():
+    if os.path.isfile(path / "config.yaml"):  # False where nobody can look, of which `resolve` tells
         if not (path / STUDENT_FOLDER / "config.json").is_file():
             raise EthosError(f"{path}: has no trained student yet; run `ethos run` to its end first")
         who = str(path / STUDENT_FOLDER)

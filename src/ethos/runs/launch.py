@@ -14,7 +14,7 @@ from ethos.judging.labelled import load_calibration
 from ethos.judging.recitation import recitation_of
 from ethos.progress import Progress
 from ethos.report.report import build_report
-from ethos.report.writing import read_report, write_report
+from ethos.report.writing import html_of, read_report, write_report
 from ethos.runs.controls import Controls, next_step
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.placebo import PLACEBO, train_placebo
@@ -108,7 +108,7 @@ def _finished(session: Session) -> RunOutcome | None:
     except ValueError:
         session.ui.warn(f"{run_dir.report_json}: the file is damaged; the report is written anew")
         return None
-    return RunOutcome(run_dir.path, report, run_dir.report_html, run_dir.report_json)
+    return RunOutcome(run_dir.path, report, html_of(report, run_dir.path), run_dir.report_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +169,12 @@ class _Job:
         before = await self._taste_base(given)
         policy = await self._train(given, before.questions)
         found = await self._measure(given, before, policy)
-        session, steps = given.session, given.session.config.training.steps
+        session = given.session
         with session.ui.stage("writing the report", 2, "files") as bar:
             report = build_report(report_inputs(session, found))
             html, json_path = write_report(report, session.run.path)
             bar.advance(2)
-        session.report_status("done", "", step=steps, total=steps)
+        session.report_status("done", "")
         return RunOutcome(session.run.path, report, html, json_path)
 
     async def _prepare(self) -> _Given:

@@ -163,21 +163,22 @@ class ModelShelf:
         require_weights(self.entries[config.student], "models.student")
         self._engines: dict[tuple[str, str | None, Precision], Engine] = {}
         self._endpoints: dict[str, Endpoint] = {}
+        self._directories: dict[str, Path] = {}
 
     def fetch(self) -> None:
         """Brings all local weights onto this machine."""
-        for entry in self.entries.values():
-            if entry.kind == "local":
-                local_directory(entry, self._ui)
+        for entry in self._local:
+            self._directory(entry)
 
     async def keep_to_launch(self, session: Session) -> None:
         """Sees to it that a run goes on with the weights and the precision that it began with.
 
         Raises EthosError if the weights that a name stands for are others now.
         """
-        for name, entry in self.entries.items():
-            if entry.kind == "local":
-                session.require_same(f"weights of {name}", await asyncio.to_thread(self._fingerprint, entry))
+        with self._ui.stage("checking weights", len(self._local), "models") as bar:
+            for entry in self._local:
+                session.require_same(f"weights of {entry.name}", await asyncio.to_thread(self._fingerprint, entry))
+                bar.advance()
 
         async def find() -> str:
             return "bf16" if await self.worker.run(compute_dtype) == torch.bfloat16 else "fp32"
@@ -218,10 +219,20 @@ class ModelShelf:
         return FrozenStudent(engine, CachedModel(engine, session.cache, session.ledger, STUDENT))
 
     def _fingerprint(self, entry: Entry) -> str:
-        return fingerprint(entry, local_directory(entry, self._ui))
+        return fingerprint(entry, self._directory(entry))
+
+    @property
+    def _local(self) -> list[Entry]:
+        return [entry for entry in self.entries.values() if entry.kind == "local"]
+
+    def _directory(self, entry: Entry) -> Path:
+        """Asked for once: what a hub's branch stands for may not change within a sitting."""
+        if entry.name not in self._directories:
+            self._directories[entry.name] = local_directory(entry, self._ui)
+        return self._directories[entry.name]
 
     def _load(self, entry: Entry, system_message: str | None, precision: Precision) -> Engine:
-        directory = local_directory(entry, self._ui)
+        directory = self._directory(entry)
         loaded = load(directory, precision)
         template = ChatTemplate(loaded.tokenizer, system_message)
         identity = f"{fingerprint(entry, directory)}/{loaded.model.dtype}/{system_message}"
@@ -234,7 +245,7 @@ class ModelShelf:
 
     async def policy(self, config: TrainingConfig, system_message: str | None, seed: int) -> Policy:
         """The student, ready to train: a copy of its own."""
-        directory = local_directory(self.entries[self._config.student], self._ui)
+        directory = self._directory(self.entries[self._config.student])
         if config.precision == "auto":
             config = config.model_copy(update={"precision": self._auto})
         with self._ui.stage("loading the student to train", 1, "models") as bar:

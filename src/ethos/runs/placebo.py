@@ -13,6 +13,7 @@ import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from ethos.errors import EthosError
 from ethos.models.types import Sample, SamplingParams
@@ -25,7 +26,7 @@ from ethos.runs.training import Prepared, Trainer, prepare_rows
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Json
 from ethos.store.journal import MAIN
-from ethos.store.parquet_rows import write_rows
+from ethos.store.parquet_rows import has_rows, write_rows
 from ethos.store.records import Records
 from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage, Row
 from ethos.tasting.canaries import replay_prompts
@@ -87,7 +88,7 @@ async def shadows_of(
         return files
 
     inputs: Json = [[[name, *wanted] for name, wanted in sizes.items()], session.config.seed, base.fingerprint]
-    files = await session.once("placebo rows", inputs, make)
+    files = await session.once("placebo rows", inputs, make, partial(has_rows, session.run))
     shadows = {}
     for name, prepared in real.items():
         found = _tokens(session, policy, name, load_rows(session, {name: files[name]}))

@@ -7,9 +7,11 @@ tokens that are computed here, at a rate for each core. Sizes to plan with, not 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +26,17 @@ from ethos.store.config import RunConfig
 from ethos.store.ledger import POLICY, STUDENT, UNBUDGETED
 from ethos.synthesis.sizes import chosen_clauses
 
-GFLOPS_PER_CORE = 350.0  # bf16 with what surrounds the products, between two 2-core machines: with AMX and without
+BF16_GFLOPS_PER_CORE = 350.0  # with what surrounds the products, between two 2-core machines: with AMX and without
+FP32_GFLOPS_PER_CORE = 85.0
 TRAINING_BYTES_PER_PARAMETER = 22  # bf16 weight, fp32 master, two gradients (an objective's, the step's), two moments
 SAVED_BYTES_PER_PARAMETER = 12  # fp32 master, two moments
 EXPORTED_BYTES_PER_PARAMETER = 4  # at most: bf16 where the CPU has it
 FROZEN_BYTES_PER_PARAMETER = 4  # bf16 weight, and its packed copy
 KV_TOKENS = 96 * 1024  # the most that the slots of an engine hold
-KV_BYTES_PER_NUMBER = 4  # at most: only a trial, which needs torch, tells whether this machine computes in bf16
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
 ROW_PROMPT_TOKENS = 80  # of a trained row, before the reply
+_MEMINFO, _CGROUP_LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,8 @@ class Plan:
         if self.download_bytes:
             lines.append(f"weights to fetch, if they aren't here yet: {_gib(self.download_bytes)}")
         lines.append(
-            f"time: about {_minutes(self.seconds)} of local compute at {GFLOPS_PER_CORE:.0f} GFLOP/s a core, "
-            "once the weights are here; where bf16 isn't fast, two to three times as long"
+            f"time: about {_minutes(self.seconds)} of local compute at {_gflops_per_core():.0f} GFLOP/s a core, "
+            "once the weights are here"
         )
         return lines
 
@@ -138,7 +141,7 @@ def plan(config: RunConfig, base: Path) -> Plan:
         _seconds(student, 3 * trained_tokens, config),  # forward, and twice that backward
         sum(entry.download_bytes or 0 for entry in entries.values()),
         _memory(config, entries),
-        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        available_memory(),
         _disk(config, student),
     )
 
@@ -152,14 +155,41 @@ def _work(role: str, entry: Entry, calls: Iterable[Calls], config: RunConfig) ->
 def _seconds(entry: Entry, tokens: int, config: RunConfig) -> float:
     """Time to compute so many tokens in this process."""
     cores = config.models.threads or os.cpu_count() or 1
-    return 2 * _parameters(entry) * tokens / (GFLOPS_PER_CORE * 1e9 * cores)
+    return 2 * _parameters(entry) * tokens / (_gflops_per_core() * 1e9 * cores)
+
+
+def _gflops_per_core() -> float:
+    return BF16_GFLOPS_PER_CORE if _multiplies_bf16() else FP32_GFLOPS_PER_CORE
+
+
+@cache
+def _multiplies_bf16() -> bool:
+    """Whether the processor says that it does; how fast, only a trial tells, which needs torch."""
+    try:
+        return bool({"amx_bf16", "avx512_bf16"} & set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split()))
+    except OSError:  # not Linux
+        return False
+
+
+def available_memory() -> int:
+    """Bytes that are free or can be freed, within the limit of a container."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path, pattern, unit in ((_MEMINFO, r"MemAvailable:\s+(\d+) kB", 1024), (_CGROUP_LIMIT, r"(\d+)", 1)):
+        try:
+            told = re.search(pattern, path.read_text(encoding="utf-8"))
+        except OSError:  # not Linux, or in no container
+            continue
+        found += [int(told[1]) * unit] if told else []
+    return min(found)
 
 
 def _memory(config: RunConfig, entries: Mapping[str, Entry]) -> int:
     local = {name: entry for name, entry in entries.items() if entry.kind == "local"}
     frozen = sum(_parameters(entry) * FROZEN_BYTES_PER_PARAMETER for entry in local.values())
     cache = sum(
-        e.shape.kv_bytes_per_token(KV_BYTES_PER_NUMBER) * KV_TOKENS for e in local.values() if e.shape is not None
+        e.shape.kv_bytes_per_token(2 if _multiplies_bf16() else 4) * KV_TOKENS
+        for e in local.values()
+        if e.shape is not None
     )
     student = _parameters(entries[config.models.student])
     trained = student * (TRAINING_BYTES_PER_PARAMETER if config.training.method == "full" else 3)

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from ethos.judging.adherence import Assessor
 from ethos.judging.calibration import Calibration, calibrate
@@ -21,7 +22,7 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name
 from ethos.spec.scenarios import Family, Pool, Scenario, require_pool_sizes
 from ethos.spec.types import Clause, Json, Spec
-from ethos.store.parquet_rows import read_rows, write_rows
+from ethos.store.parquet_rows import has_rows, read_rows, write_rows
 from ethos.store.rows import DemonstrationRow, DocumentRow, Row
 from ethos.synthesis.demonstrations import Demonstrations
 from ethos.synthesis.documents import SPEC_TEXT, Documents
@@ -247,7 +248,8 @@ async def rows_of(
                 files[kind.kind] = write_rows(session.run, kind.kind, rows)[0].name
         return files
 
-    files: dict[str, str] = await session.once("rows", [inputs, list(held_out)], make)
+    holds = partial(has_rows, session.run)
+    files: dict[str, str] = await session.once("rows", [inputs, list(held_out)], make, holds)
     return files
 
 

@@ -11,12 +11,13 @@ from ethos.judging.recitation import Recitation
 from ethos.models.types import SamplingParams
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
+from ethos.spec.frame import whole
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Json
 from ethos.store.cache import cache_directory
-from ethos.store.journal import Draft
+from ethos.store.journal import MAIN, Draft
 from ethos.store.sealed_readings import count_reading
-from ethos.tasting.arms import VARIANTS, Variant, best_variant, comparable, prompts_for
+from ethos.tasting.arms import VARIANTS, WHOLE_TOKENS, Variant, best_variant, comparable, prompts_for
 from ethos.tasting.canaries import (
     CanaryReading,
     canary_prompts,
@@ -36,7 +37,9 @@ from ethos.tasting.questions import Question, generate, screening_questions
 from ethos.tasting.types import BatchSampler, Student
 
 TASTE, SEALED = "taste", "sealed"
-LOOK_QUESTIONS, LOOK_PROMPTS = 60, 12
+LOOK_QUESTIONS, LOOK_PROMPTS = 60, 12  # of the canary in a look: some 15 s on two cores, with intervals of 0.12
+LOOK_SECONDS = "seconds.look"
+"""A metric, written once a look has ended."""
 
 AskedArm = tuple[BatchSampler, Sequence[Conversation] | None]
 """Who answers, and what each scenario is put to it as; None means its prompt as it is."""
@@ -75,15 +78,16 @@ class Taster:
             self.session.note_failure(
                 f"{found} of {len(readings)} {purpose} probes at step {step} never reached the model"
             )
-        self.session.records.add_replies(to_records(readings, "main", purpose))
+        self.session.records.add_replies(to_records(readings, MAIN, purpose))
         mean = overall(readings)
         if mean is not None and purpose == TASTE:
-            self.session.records.add_metrics("main", step, {"taste.overall": mean})
+            self.session.records.add_metrics(MAIN, step, {"taste.overall": mean})
 
     def scenarios_at(self, scenarios: Sequence[Scenario], step: int) -> list[Scenario]:
-        """The taste scenarios of the look at a step, by rotation."""
-        knobs = self.session.journal.knobs("main", step)
-        return choose_scenarios(scenarios, knobs.taste_prompts, step // knobs.taste_every)
+        """The taste scenarios of the look at a step: they rotate from look to look."""
+        earlier = [at for at, _ in self.session.records.metric(MAIN, LOOK_SECONDS) if at < step]
+        looks = len(earlier) + (step > 0)  # the base's, before training, is no look of the trainer's
+        return choose_scenarios(scenarios, self.session.journal.knobs(MAIN, step).taste_prompts, looks)
 
 
 async def choose_prompting(
@@ -93,6 +97,9 @@ async def choose_prompting(
     session, frame_tokens = taster.session, taster.session.config.synthesis.frame_tokens
 
     async def make() -> Json:
+        share = whole(session.spec, WHOLE_TOKENS, count_tokens).share
+        if share < 1:
+            session.warn(f"the spec is too long to stand whole in a prompt: that arm is shown {share:.0%} of it")
         scores: dict[Variant, list[float | None]] = {}
         tokens: dict[Variant, int] = {}
         total = ANSWERS_A_READING * len(VARIANTS) * len(scenarios)
@@ -110,7 +117,7 @@ async def choose_prompting(
                     0,
                     bar.advance,
                 )
-                session.records.add_replies(to_records(readings, "main", TASTE))
+                session.records.add_replies(to_records(readings, MAIN, TASTE))
                 scores[variant] = [reading.adherence for reading in readings]
                 tokens[variant] = round(sum(p.tokens for p in prompted) / len(prompted))
         described: dict[str, Json] = {}
@@ -135,7 +142,10 @@ async def canary_questions(session: Session, base: BatchSampler) -> list[Questio
         return list(choice.families)
 
     families = await session.once("canary families", [count, session.config.scenario_seed], make)
-    return generate(count, session.config.scenario_seed, families)
+    questions = generate(count, session.config.scenario_seed, families)
+    if len(questions) < count:
+        session.warn(f"the canary asks {len(questions)} questions and not {count}: its families hold no more")
+    return questions
 
 
 async def read_canaries(
@@ -148,7 +158,7 @@ async def read_canaries(
         total = len(questions) + len(texts) + len(prompts)
         with session.ui.stage(f"reading canaries ({name})", total, "answers") as bar:
             reading = await measure_canaries(model, questions, texts, prompts, bar.advance)
-        session.records.add_metrics("main", step, reading.metrics())
+        session.records.add_metrics(MAIN, step, reading.metrics())
         return reading.to_dict()
 
     return CanaryReading.from_dict(await session.once(f"canary {name}", [q.id for q in questions], make))
@@ -167,7 +177,7 @@ async def taste(
     with session.ui.stage(f"tasting at step {step}", total, "answers") as bar:
         await taster.look(model, scenarios, None, arm, step, TASTE, bar.advance)
         reading = await measure_canaries(model, asked, texts, prompts, bar.advance)
-    session.records.add_metrics("main", step, {f"look.{name}": value for name, value in reading.metrics().items()})
+    session.records.add_metrics(MAIN, step, {f"look.{name}": value for name, value in reading.metrics().items()})
 
 
 async def read_sealed(

@@ -14,6 +14,7 @@ from ethos.runs.reading import SEALED, TASTE
 from ethos.runs.session import Session, config_text
 from ethos.spec.types import Clause
 from ethos.store.canonical import digest, utc_now
+from ethos.store.config import without_places
 from ethos.store.journal import MAIN
 from ethos.store.records import Reply
 from ethos.tasting.canaries import CanaryReading
@@ -43,7 +44,7 @@ def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
     return inputs.ReportInputs(
         run=inputs.RunFacts(
             name=config.name,
-            config_digest=digest(config_text(config)),
+            config_digest=digest(without_places(config_text(config))),
             started=session.stages.started(),
             finished=utc_now(),
             seed=config.seed,
@@ -142,9 +143,9 @@ def _looks(session: Session) -> tuple[inputs.Look, ...]:
 
 
 def _metrics(session: Session) -> tuple[inputs.Metric, ...]:
-    names = [name for name in session.records.metric_names("main") if name.startswith(("loss.", "lr", "look.canary."))]
+    names = [name for name in session.records.metric_names(MAIN) if name.startswith(("loss.", "lr", "look.canary."))]
     return tuple(
-        inputs.Metric(step, name, value) for name in names for step, value in session.records.metric("main", name)
+        inputs.Metric(step, name, value) for name in names for step, value in session.records.metric(MAIN, name)
     )
 
 

@@ -45,11 +45,20 @@ class Session:
     gate: asyncio.Event  # set while work may go on
     labelled: tuple[CalibrationReply, ...] = ()  # those of the config's calibration file
 
-    async def once(self, name: str, inputs: Json, make: Callable[[], Awaitable[Json]]) -> Any:
-        """What a stage leaves behind: from the records if it was finished with these inputs, else made now."""
+    async def once(
+        self,
+        name: str,
+        inputs: Json,
+        make: Callable[[], Awaitable[Json]],
+        holds: Callable[[Any], bool] = lambda payload: True,
+    ) -> Any:
+        """What a stage leaves behind: from the records if it was finished with these inputs, else made now.
+
+        `holds` tells of a payload whether what it names is still there; a stage of which it isn't is made again.
+        """
         inputs_digest = digest(inputs)
         found = self.stages.finished(name, inputs_digest)
-        if found is not None:
+        if found is not None and holds(found.payload):
             return found.payload
         self.stages.begin(name, inputs_digest)
         self.report_status("running", name)
@@ -79,12 +88,12 @@ class Session:
         self.stages.add_notice("failure", text)
 
     def report_status(
-        self, state: State, stage: str, done: int = 0, total: int | None = None, step: int = 0, message: str = ""
+        self, state: State, stage: str, done: int = 0, total: int | None = None, message: str = ""
     ) -> None:
         """Writes the line that `ethos status` shows; a run that is held says so."""
         if state == "running" and not self.gate.is_set():
             state = "paused"
-        self.stages.set_status(Status(state, stage, done, total, step, message, os.getpid()))
+        self.stages.set_status(Status(state, stage, done, total, message, os.getpid()))
 
 
 def config_text(config: RunConfig) -> str:
@@ -126,7 +135,7 @@ def open_session(
                 asyncio.Event(),
                 tuple(labelled),
             )
-            session.require_same("spec", spec.digest)
+            session.require_same("spec", digest([spec.name, spec.digest]))  # named after its file if it has no title
             session.require_same("calibration", digest([asdict(reply) for reply in labelled]))
             ui.on_update = partial(session.report_status, "running")
             session.gate.set()

@@ -14,8 +14,10 @@ from typing import Any
 from ethos.errors import EthosError
 from ethos.runs.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from ethos.runs.controls import Controls
+from ethos.runs.reading import LOOK_SECONDS
 from ethos.runs.session import Session
 from ethos.store.config_sections import TrainingConfig
+from ethos.store.journal import MAIN
 from ethos.store.rows import Row
 from ethos.training.batch import TokenRow, pack
 from ethos.training.mixture import Cursor, RowSet, share_slots, take_rows
@@ -25,8 +27,6 @@ from ethos.training.policy import Policy, StepMetrics
 from ethos.training.schedule import plan_step
 
 Look = Callable[[int], Awaitable[None]]
-
-_LOOK_SECONDS = "seconds.look"  # a metric, written once a look has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Trainer:
         self._session, self._policy, self._prepared = session, policy, prepared
         self._branch, self._steps, self._controls = branch, steps, controls
         self._config = session.config.training
-        self._folder = session.run.checkpoints if branch == "main" else session.run.checkpoints / branch
+        self._folder = session.run.checkpoints if branch == MAIN else session.run.checkpoints / branch
         self._cursors: dict[str, Cursor] = {}
 
     def resume(self) -> int:
@@ -112,7 +112,7 @@ class Trainer:
         if self._look_is_missing(start):
             await self._look(look, start)
         warned = False
-        title = "training" if self._branch == "main" else f"training ({self._branch})"
+        title = "training" if self._branch == MAIN else f"training ({self._branch})"
         with ui.stage(title, total=self._steps, unit="steps", done=start) as bar:
             for step in range(start + 1, self._steps + 1):
                 if self._controls is not None and self._session.records.batch(self._branch, step) is None:
@@ -123,7 +123,6 @@ class Trainer:
                     warned = True
                 metrics = await run_job(self._step, step, record)
                 self._session.records.add_metrics(self._branch, step, metrics)
-                self._session.report_status("running", title, step, self._steps, step)
                 await run_job(changed, f"{self._branch}/{step}")
                 bar.note(", ".join(f"{n} {value:.2f}" for n, value in metrics.items() if n.startswith("loss.")))
                 bar.advance(1)
@@ -151,13 +150,13 @@ class Trainer:
 
     def _look_is_missing(self, step: int) -> bool:
         """Whether a kill came between the checkpoint of a step and the end of its look."""
-        taken = _LOOK_SECONDS in self._session.records.metrics_at(self._branch, step)
+        taken = LOOK_SECONDS in self._session.records.metrics_at(self._branch, step)
         return step > 0 and self._look_is_due(step) and not taken
 
     async def _look(self, look: Look, step: int) -> None:
         started = time.perf_counter()
         await look(step)
-        self._session.records.add_metrics(self._branch, step, {_LOOK_SECONDS: time.perf_counter() - started})
+        self._session.records.add_metrics(self._branch, step, {LOOK_SECONDS: time.perf_counter() - started})
 
     def _record(self, step: int) -> dict[str, Any]:
         """The step's batch record: the one that is committed, or a new one, committed before this returns."""

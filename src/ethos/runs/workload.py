@@ -196,7 +196,7 @@ class Workload:
         return verdicts(self.models["teacher"], asked * count, asked * most, prompt, _COMPUTED_CASE)
 
     def _binding_cases(self) -> Iterator[Calls]:
-        """Which `must` that applies sometimes binds a reply: asked of each prompt whose reply may break it."""
+        """Which `must` that applies sometimes binds a reply: asked where it breaks one or only a judge can tell."""
         rows, replayed = self.prompts("train"), self.config.synthesis.demonstrations.replay_rows
         for must in (c for c in self.spec.clauses if c.tier == "must" and c.applies == "sometimes"):
             own = self.plans[must.id].prompts["train"] if must.id in self.plans else 0

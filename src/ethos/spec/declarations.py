@@ -7,6 +7,7 @@ Left out on purpose: running the checks, which is `judging/`'s.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -66,6 +67,12 @@ def read_block(yaml_text: str, where: str, fence_line: int) -> Declaration:
         raise EthosError(
             f"{where}:{line}: the `ethos` block is not valid YAML ({problem}); mend that line "
             "(text with a colon, a hash or a backslash goes in single quotes)"
+        ) from error
+    try:
+        json.dumps(data, ensure_ascii=False, default=str, skipkeys=True).encode()
+    except UnicodeEncodeError as error:
+        raise EthosError(
+            f"{where}:{fence_line}: the `ethos` block escapes a character by halves, as `\\ud83d`; write it as it is"
         ) from error
     if not isinstance(data, dict):
         raise EthosError(
@@ -188,6 +195,12 @@ def _true(name: str, argument: Json) -> None:
 
 def _any(name: str, argument: Json) -> None:
     """A check of the user's own, `package.module:Name`: it is looked for, and its argument understood, elsewhere."""
+    try:
+        json.dumps(argument, sort_keys=True)
+    except TypeError:
+        raise ValueError(
+            f"{name} takes text, numbers, lists and mappings of text, not {_shown(argument)}; put it in quotes"
+        ) from None
 
 
 CHECKS: dict[str, Callable[[str, Json], None]] = {

@@ -1,7 +1,8 @@
 """The part of a spec that fits a prompt, within a budget of tokens.
 
-What matters most comes first: the clauses asked for, those that override them, every `must`, the preamble, and a
-digest of the rest. No words of our own stand in a frame, so it is in the spec's own language.
+What matters most comes first: the clauses asked for, those that override them, every `must`, the preamble, what else
+stands under their headings, and a digest of the rest. No words of our own stand in a frame, so it is in the spec's own
+language.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ def frame(spec: Spec, clause_ids: Sequence[str], budget_tokens: int, count_token
     """The frame of some clauses, in at most `budget_tokens` tokens. The same arguments give the same frame.
 
     In this order, as far as it fits: the clauses, with their headings and reasons; the clauses that override them, the
-    same way; each other `must` by its first sentence; the preamble; the rest by their first sentences. Clauses too long
-    for the budget are cut after a sentence, or where not one sentence fits, after a word. Raises KeyError for an
-    unknown id.
+    same way; each other `must` by its first sentence; the preamble; the others of their sections in full; the rest by
+    their first sentences. Clauses too long for the budget are cut after a sentence, or where not one sentence fits,
+    after a word. Raises KeyError for an unknown id.
     """
     page = _Page(spec, budget_tokens, count_tokens)
     chosen = [spec.clause(clause_id) for clause_id in dict.fromkeys(clause_ids)]
@@ -43,9 +44,13 @@ def frame(spec: Spec, clause_ids: Sequence[str], budget_tokens: int, count_token
     for clause in others:
         if clause.tier == "must":
             page.add(clause.heading, _short(clause))
-    page.add_cut((spec.name,), spec.preamble, words_too=False)
-    for clause in others:
-        if clause.tier != "must" and not page.add(clause.heading, _short(clause)):
+    page.add_cut((spec.name,) if spec.is_titled else (), spec.preamble, words_too=False)
+    rest = [clause for clause in others if clause.tier != "must"]
+    section = {clause.heading for clause in chosen}
+    beside = [clause for clause in rest if clause.heading in section and page.add(clause.heading, _full(clause))]
+    in_full += beside
+    for clause in rest:
+        if clause not in beside and not page.add(clause.heading, _short(clause)):
             break
     return _frame(spec, page.text, tuple(clause.id for clause in in_full), count_tokens)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
 UNKNOWN = "und"
+QUESTION_MARKS = ("?", "？", "؟", "\N{GREEK QUESTION MARK}", "՞")
 _CONFIDENT = 0.2  # of the detector's softened probability; below it, single words and names are guessed at random
 _DETECTED_CHARACTERS = 20_000  # more text doesn't change the answer
 

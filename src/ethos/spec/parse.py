@@ -34,14 +34,17 @@ def parse_spec(path: Path) -> Spec:
         EthosError: `file:line: what; mend` for everything in the file that can't be used, and for a file that is
             missing, is a folder or is not text.
     """
-    if path.is_dir():
-        raise EthosError(f"{path}: is a folder; name one Markdown file, such as {path / 'spec.md'}")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
+    except IsADirectoryError as error:
+        raise EthosError(f"{path}: is a folder; name one Markdown file, such as {path / 'spec.md'}") from error
     except OSError as error:
         raise EthosError(f"{path}: can't be read ({error.strerror}); name a Markdown file") from error
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise EthosError(f"{path}: is not text in UTF-8 (at byte {error.start}); save it as UTF-8") from error
+        line = 1 + data.count(b"\n", 0, error.start)
+        raise EthosError(f"{path}:{line}: is not text in UTF-8 (byte {error.start}); save it as UTF-8") from error
     return parse_text(text, path.stem, path)
 
 
@@ -66,16 +69,17 @@ def parse_text(text: str, name: str, path: Path) -> Spec:
     if not clauses:
         raise EthosError(f"{path}: holds no clauses; write at least one sentence of prose, best under a heading")
     _require_known_overrides(drafts, clauses, path)
-    title = next((s.headings[-1] for s in document.sections if s.level == 1 and s.headings), name)
+    title = _title(document.sections)
     preamble = "\n\n".join(p.whole for section in preambles for p in section.passages)
     return Spec(
-        name=title,
+        name=title or name,
         path=path,
         text=document.text,
         preamble=preamble,
         language=_language_of([preamble, *(f"{c.text}\n{c.reason}" for c in clauses)]),
         clauses=clauses,
         digest=_digest([document.text, *([c.id, c.digest] for c in clauses)]),
+        is_titled=bool(title),
     )
 
 
@@ -93,15 +97,18 @@ class _Draft:
 
 
 def _preamble_sections(sections: tuple[Section, ...]) -> list[Section]:
-    """The sections before any heading and under the title, as far as prose follows them.
-
-    The title is the first heading if no other heading is of its level or above it.
-    """
-    titled = len(sections) > 1 and all(section.level > sections[1].level for section in sections[2:])
-    for end in (2, 1) if titled else (1,):
+    """The sections before any heading and under the title, as far as prose follows them."""
+    for end in (2, 1) if _title(sections) else (1,):
         if any(section.passages for section in sections[end:]):
             return [section for section in sections[:end] if section.block is None]
     return []
+
+
+def _title(sections: tuple[Section, ...]) -> str:
+    """The first heading, if no other is of its level or above it; else ""."""
+    if len(sections) == 1 or any(section.level <= sections[1].level for section in sections[2:]):
+        return ""
+    return sections[1].headings[-1] if sections[1].headings else ""
 
 
 def _drafts(section: Section, path: Path, is_preamble: bool) -> list[_Draft]:
@@ -135,6 +142,11 @@ def _declared(section: Section, declaration: Declaration, path: Path) -> _Draft:
             "say in a sentence what the character does"
         )
     first, *rest = section.passages
+    if stray := next((passage for passage in rest if passage.mark), None):
+        raise EthosError(
+            f"{path}:{stray.line}: `{{#{stray.mark}}}` stands in a section whose block makes one clause of it; "
+            "put it at the heading, or give this statement a heading of its own"
+        )
     statement = [first.whole]
     while first.lead and rest and rest[0].lead == first.lead:
         statement.append(rest.pop(0).text)

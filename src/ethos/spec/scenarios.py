@@ -1,7 +1,7 @@
 """Scenarios, and the split into pools that is fixed before any prompt is written.
 
-A family is topic × context. Topics of a clause are dealt to the pools `train`, `taste`, `gate` and `sealed`, so that
-no pool has seen another's topics; reserved contexts are met in the sealed pool only.
+A family is topic × context. Topics are dealt to the pools `train`, `taste`, `gate` and `sealed` clause by clause, so no
+pool has another's topics of the same clause; reserved contexts are met in the sealed pool only.
 Left out on purpose: writing the prompts, which needs a teacher (`synthesis/scenarios.py`).
 """
 

@@ -41,7 +41,7 @@ class Clause:
     ask: str | None  # the narrow yes/no question for the judge, "yes" meaning that the reply follows the clause
     good: tuple[Example, ...]  # replies that follow it, as the spec gives them
     bad: tuple[Example, ...]  # replies that break it
-    contexts: tuple[str, ...]  # names of contexts declared for it; empty means the run's own
+    contexts: tuple[str, ...]  # names, in place of the run's unreserved contexts; empty: all of the run's
     applies: Literal["always", "sometimes"]  # an `always` clause has no contrast scenarios
     when: str  # in a few words, when it applies; "" leaves that to the teacher's reading of the text
     line: int
@@ -70,13 +70,14 @@ class Clause:
 class Spec:
     """A whole spec: its text as written, and its clauses in order."""
 
-    name: str
+    name: str  # its title; without one, the name of its file
     path: Path
     text: str  # the Markdown without its `ethos` blocks: what is trained on and shown to models
     preamble: str  # prose under the title, before the first section
     language: str  # ISO 639-1
     clauses: tuple[Clause, ...]
     digest: str
+    is_titled: bool = True
 
     def clause(self, clause_id: str) -> Clause:
         """The clause with this id; KeyError if there is none."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ethos.errors import EthosError
 from ethos.spec.scenarios import POOLS, SMALLEST_POOL
@@ -23,7 +24,10 @@ from ethos.store.config_sections import (
     SynthesisConfig,
     TastingConfig,
     TrainingConfig,
+    without_secrets,
 )
+
+_PLACES = ("spec", "calibration")
 
 
 class RunConfig(Section):
@@ -55,6 +59,14 @@ class RunConfig(Section):
     calibration: FilePath | None = None
     """Labelled replies for calibrating the judge, relative to the config file; None: the teacher writes them."""
 
+    @field_validator("clauses")
+    @classmethod
+    def _each_clause_is_listed_once(cls, clauses: tuple[str, ...]) -> tuple[str, ...]:
+        twice = next((id_ for id_, count in Counter(clauses).items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is listed twice; list each clause once")
+        return clauses
+
     @model_validator(mode="after")
     def _a_limit_in_usd_has_prices(self) -> RunConfig:
         if self.budget.usd is not None:
@@ -62,7 +74,8 @@ class RunConfig(Section):
                 endpoint = self.models.endpoint(name)
                 priced = endpoint.prompt_usd_per_mtok or endpoint.completion_usd_per_mtok
                 if name.startswith(REMOTE) and not priced:
-                    raise ValueError(f"budget.usd needs a price for {name}; add one to models.endpoints")
+                    shown = without_secrets(name)
+                    raise ValueError(f"budget.usd needs a price for {shown}; add one to models.endpoints")
         return self
 
     def pool_floor(self, clauses: Sequence[Clause]) -> None:
@@ -101,6 +114,21 @@ def load_config(path: Path) -> RunConfig:
     return config.model_copy(update={"spec": base / config.spec, "calibration": calibration})
 
 
+def without_places(config_text: str) -> str:
+    """A config's YAML without where its files lie, which changes as a folder moves; what is in them is kept elsewhere.
+
+    Text that holds no fields comes back as it is.
+    """
+    try:
+        fields = yaml.safe_load(config_text)
+    except (yaml.YAMLError, ValueError):
+        return config_text
+    if not isinstance(fields, dict):
+        return config_text
+    kept = {name: value for name, value in fields.items() if name not in _PLACES}
+    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+
+
 def describe_validation_error(error: ValidationError) -> str:
     """The first thing that pydantic found, as one sentence that names the field."""
     first = error.errors()[0]
@@ -109,5 +137,6 @@ def describe_validation_error(error: ValidationError) -> str:
         return f"{where} is not a field; see docs/config.md for the fields there are"
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
+    given = without_secrets(given) if isinstance(given, str) else given
     shown = f" (given: {given!r})" if isinstance(given, str | int | float) else ""
     return f"{where}: {message}{shown}; see docs/config.md"

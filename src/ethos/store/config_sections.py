@@ -7,6 +7,7 @@ liveness on the field itself. What is in force at a step is the launch value and
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,15 @@ from ethos.spec.scenarios import Context, Pool
 
 REMOTE = ("openai:", "anthropic:")
 """How the names of models begin that answer over the network."""
+
+# `user:password@` of a URL, also where the scheme was forgotten or a `#` stands in the password; and `?key=value`
+_SECRET = re.compile(r"(?:(?<=//)|(?<=openai:)(?!https?://))(?:.*@(?=.*#)|[^#]*@)|\?(?:.*(?=#)|[^#]*)")
+
+
+def without_secrets(name: str) -> str:
+    """A model's name as it may be shown: what a URL says of a user, and what it asks with, is left out."""
+    return _SECRET.sub("…", name)
+
 
 Liveness = Literal["live", "next-sample"]
 ObjectiveName = Literal["documents", "demonstrations"]
@@ -121,11 +131,11 @@ class ModelsConfig(Section):
     def _endpoints_play_a_part(self) -> ModelsConfig:
         for endpoint in self.endpoints:
             if endpoint.name not in self.names:
-                raise ValueError(f"endpoints: {endpoint.name} plays no part; use one of {', '.join(self.names)}")
+                parts = ", ".join(map(without_secrets, self.names))
+                raise ValueError(f"endpoints: {without_secrets(endpoint.name)} plays no part; use one of {parts}")
             if not endpoint.name.startswith(REMOTE):
-                raise ValueError(
-                    f"endpoints: {endpoint.name} runs here and needs neither limits nor a price; remove it"
-                )
+                shown = without_secrets(endpoint.name)
+                raise ValueError(f"endpoints: {shown} runs here and needs neither limits nor a price; remove it")
         if len({endpoint.name for endpoint in self.endpoints}) < len(self.endpoints):
             raise ValueError("endpoints: a name is listed twice; list each once")
         return self

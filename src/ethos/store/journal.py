@@ -153,7 +153,10 @@ class Journal:
         return [row["name"] for row in self._database.query("SELECT name FROM branches ORDER BY rowid")]
 
     def verify(self) -> None:
-        """Raises EthosError that names the first entry that was altered, removed or put in since."""
+        """Raises EthosError that names the first entry that was altered or put in, or that follows a removed one.
+
+        If the last were removed, nothing tells.
+        """
         previous_hash = NO_ENTRY_BEFORE
         for number, entry in enumerate(self.entries(), start=1):
             if entry.previous_hash != previous_hash or entry.hash != entry.content_hash():

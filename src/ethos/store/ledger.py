@@ -19,7 +19,7 @@ class ModelCall:
 
     role: str  # teacher, judge, student, policy, …
     model: str  # as the user wrote it
-    purpose: str
+    purpose: str  # what the policy was asked for; empty for models that don't change
     prompt_tokens: int
     completion_tokens: int
     cached: bool

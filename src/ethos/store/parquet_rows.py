@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ def write_rows(run: RunDirectory, kind: str, rows: Sequence[Row]) -> tuple[Path,
         pyarrow.parquet.write_table(table, buffer, compression="zstd")
         write_atomically(path, buffer.getvalue())
     return path, rows_hash
+
+
+def has_rows(run: RunDirectory, files: Mapping[str, str]) -> bool:
+    """Whether all files of rows are there, given their names by kind. Whether they are whole, `read_rows` tells."""
+    return all((run.rows / name).is_file() for name in files.values())
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -126,7 +126,7 @@ def _text_of(path: Path) -> str:
 def _parse(request_id: str, content: Any) -> Request:
     """Raises EthosError that names the field."""
     if not isinstance(content, dict):
-        raise EthosError("a request is a JSON object; file it with `ethos adjust`, `pause`, `resume` or `note`")
+        raise EthosError("a request is a JSON object; file it with `ethos adjust`, `pause` or `resume`")
     missing = {"kind", "payload", "author", "reason", "filed"} ^ content.keys()
     if missing:
         raise EthosError(f"a request has kind, payload, author, reason and filed; mend {', '.join(sorted(missing))}")

@@ -18,6 +18,7 @@ from typing import TextIO
 
 from ethos.errors import EthosError
 from ethos.store.canonical import canonical_json, utc_now
+from ethos.store.config import without_places
 from ethos.store.database import RUN_SCHEMA, Database
 from ethos.store.files import write_atomically
 
@@ -62,6 +63,8 @@ class RunDirectory:
     def create(cls, path: Path, config_text: str) -> RunDirectory:
         """Makes the folder and writes `config.yaml` once; a run with this very config is taken as it is.
 
+        Where the config's files lie may have changed since.
+
         Raises:
             EthosError: if the run exists with another config, or the folder can't be made.
         """
@@ -76,7 +79,8 @@ class RunDirectory:
             with run.lock():
                 if not run.config_path.exists():
                     write_atomically(run.config_path, config_text.encode())
-        if run.config_path.read_bytes() != config_text.encode():
+        launched = run.config_path.read_text(encoding="utf-8", errors="replace")
+        if without_places(launched) != without_places(config_text):
             raise EthosError(
                 f"{path}: this run exists with another config, and a config never changes after launch; "
                 "give the new run another name, or remove that folder"
@@ -86,10 +90,9 @@ class RunDirectory:
     @classmethod
     def find(cls, path: Path) -> RunDirectory:
         """A run that exists. Raises EthosError if there is none."""
-        run = cls(path)
-        if not run.config_path.is_file():
+        if not holds_run(path):
             raise EthosError(f"{path}: no run lies there (it has no config.yaml); name a folder that `ethos run` made")
-        return run
+        return cls(path)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -151,6 +154,16 @@ class RunDirectory:
             f"{self.path} is being written by {writer}; "
             "wait until it ends, or ask it with `ethos adjust`, `ethos pause` or `ethos resume`"
         )
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a run lies there. Raises EthosError if nobody can look, as in a folder that may not be searched."""
+    try:
+        return RunDirectory(path).config_path.is_file()
+    except OSError as error:
+        raise EthosError(
+            f"{path}: can't be looked at ({error.strerror}); name a run in runs/, or a folder that you may read"
+        ) from error
 
 
 def _take(file: TextIO) -> bool:

@@ -114,7 +114,6 @@ CREATE TABLE status (
     stage TEXT NOT NULL,
     done INTEGER NOT NULL,
     total INTEGER,          -- NULL while it isn't known
-    step INTEGER NOT NULL,
     message TEXT NOT NULL,
     pid INTEGER NOT NULL,
     updated TEXT NOT NULL

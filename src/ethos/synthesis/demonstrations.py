@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 
 from ethos.judging.adherence import Assessor
+from ethos.judging.checks import language_of
 from ethos.judging.hollow import degenerate_reason
-from ethos.judging.recitation import Recitation
+from ethos.judging.recitation import Recitation, recitation_of
 from ethos.judging.types import Verdict
 from ethos.models.types import Sample, SamplingParams
 from ethos.spec.conversation import Conversation, Message
 from ethos.spec.frame import frame
-from ethos.spec.language import UNKNOWN, detect_language, language_name
+from ethos.spec.language import UNKNOWN, language_name
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause, Frame
 from ethos.store.rows import DemonstrationRow, Lineage, Row
@@ -38,7 +39,7 @@ class Demonstrations:
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """Up to `kept` rows for each scenario, of distinct draws that pass."""
-        spec_text = Recitation(job.spec.text, _COPIED_WORDS)
+        spec_text = recitation_of(job.spec, _COPIED_WORDS)
 
         async def work(scenario: Scenario) -> list[DemonstrationRow]:
             rows = await _demonstrate(job, cast, scenario, spec_text)
@@ -56,8 +57,7 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
     settings = job.config.demonstrations
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
     asked = demonstration_prompt(job, clause, shown, scenario)
-    examples = Recitation("\n\n".join(e.reply for e in (*clause.good, *clause.bad)), _COPIED_WORDS)
-    languages = {job.spec.language, detect_language(scenario.prompt.last_user), UNKNOWN}
+    languages = _languages_of(clause, job, scenario)
     samples: list[Sample] = []
     passing: list[tuple[float, Sample, tuple[Verdict, ...]]] = []
     while len({sample.text for _, sample, _ in passing}) < settings.kept and len(samples) < settings.max_draws:
@@ -68,10 +68,10 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
             if sample.finish_reason != "stop":
                 job.rejected[REFUSED if sample.refusal else "cut off"] += 1
                 continue
-            if detect_language(sample.text) not in languages:
+            if languages and language_of(sample.text) not in languages:
                 job.rejected[f"{clause.id}: {ANOTHER_LANGUAGE}"] += 1
                 continue
-            if examples.found(sample.text) or spec_text.found(sample.text):
+            if spec_text.found(sample.text):
                 job.rejected[f"{clause.id}: copies the spec"] += 1
                 continue
             rejection, odds, verdicts = await _assess(cast.assessor, clause, scenario, sample.text)
@@ -105,6 +105,19 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
     ]
 
 
+def _languages_of(clause: Clause, job: Job, scenario: Scenario) -> set[str]:
+    """Those that a reply may be in; none where the clause has a check of its own for that."""
+    if any(check.name == "language" for check in clause.checks):
+        return set()
+    return {job.spec.language, language_of(scenario.prompt.last_user), UNKNOWN}
+
+
+def _asked_language(clause: Clause, job: Job) -> str:
+    """What the teacher is told to write in: the language that the clause declares, or else the spec's."""
+    declared = next((str(check.argument) for check in clause.checks if check.name == "language"), job.spec.language)
+    return "the language of the message" if declared == "prompt" else language_name(declared)
+
+
 async def _assess(
     assessor: Assessor, clause: Clause, scenario: Scenario, reply: str
 ) -> tuple[str | None, float, tuple[Verdict, ...]]:
@@ -114,11 +127,11 @@ async def _assess(
         return found.rejection, found.odds or 0.0, found.verdicts
     if degenerate_reason(scenario.prompt, reply) is not None:
         return "contrast: hollow", 0.0, ()
-    applied = await assessor.applies_clause(clause, scenario.prompt, reply)
+    applied, verdicts = await assessor.applies_clause(clause, scenario.prompt, reply)
     if applied is not False:
-        return ("contrast: unscored" if applied is None else "contrast: applied all the same"), 0.0, ()
+        return ("contrast: unscored" if applied is None else "contrast: applied all the same"), 0.0, verdicts
     broken = await assessor.broken_musts(scenario.prompt, reply)
-    return (f"contrast: breaks {broken[0]}" if broken else None), 0.0, ()
+    return (f"contrast: breaks {broken[0]}" if broken else None), 0.0, verdicts
 
 
 def demonstration_prompt(job: Job, clause: Clause, shown: Frame, scenario: Scenario) -> Conversation:
@@ -136,7 +149,7 @@ def demonstration_prompt(job: Job, clause: Clause, shown: Frame, scenario: Scena
             "frame": shown.text,
             "clause": clause.text,
             "examples": examples,
-            "language": language_name(job.spec.language),
+            "language": _asked_language(clause, job),
             "message": scenario.prompt.last_user,
         }
     )

@@ -1,13 +1,14 @@
 """`documents`: the spec's own text, and documents by the teacher that show the character and say why it is so.
 
-Which form a document takes and which clause it is about goes in turn, so that both are spread evenly. Documents that
-are cut off, hold a placeholder or speak of being written are not kept.
+Which form a document takes and which clause it is about goes in turn, so that both are spread evenly. One that is cut
+off ends at its last whole sentence; those that hold a placeholder or speak of being written are not kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+from ethos.judging.content import words_in_a_row
 from ethos.models.types import SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.frame import frame
@@ -20,6 +21,7 @@ SPEC_TEXT = "spec_text"
 """The recipe of rows that are the spec's own text."""
 
 _FEWEST_WORDS = 40
+_REPEATED_WORDS = 5  # in a row; a text with too few distinct ones repeats itself
 
 
 class Documents:
@@ -28,14 +30,16 @@ class Documents:
     name = "documents"
 
     def size(self, job: Job) -> int:
-        """Documents asked of the teacher."""
-        return job.config.documents.count
+        """Rows of the spec's own text, and documents asked of the teacher."""
+        settings = job.config.documents
+        return settings.count + (len(spec_rows(job)) if settings.spec_text else 0)
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """The spec's text, a clause a row; then one document for each that passes."""
         if job.config.documents.spec_text:
             for row in spec_rows(job):
                 yield row
+                advance()
         forms = lines_of("document_forms.txt")
 
         async def work(index: int) -> Row | None:
@@ -50,12 +54,13 @@ class Documents:
 
 
 def spec_rows(job: Job) -> list[DocumentRow]:
-    """The spec's own text: the preamble, and each clause with its heading and its reasons."""
+    """The spec's own text: the preamble, and each clause that is worked on with its heading and its reasons."""
     rows = []
     if job.spec.preamble:
         lineage = Lineage(SPEC_TEXT, tuple(c.id for c in job.clauses), tuple(c.digest for c in job.clauses))
-        rows.append(DocumentRow(f"{job.spec.name}\n\n{job.spec.preamble}", job.spec.name, lineage))
-    for clause in job.spec.clauses:
+        title = f"{job.spec.name}\n\n" if job.spec.is_titled else ""
+        rows.append(DocumentRow(f"{title}{job.spec.preamble}", job.spec.name, lineage))
+    for clause in job.clauses:
         text = "\n\n".join(
             part for part in (clause.heading[-1] if clause.heading else "", clause.text, clause.reason) if part
         )
@@ -115,5 +120,6 @@ def fault(text: str, language: str) -> str | None:
     if detect_language(text) not in {language, UNKNOWN}:
         return ANOTHER_LANGUAGE
     spoken = [word.casefold() for word in words(text)]
-    runs = list(zip(*(spoken[start:] for start in range(5)), strict=False))
+    size = words_in_a_row(spoken, _REPEATED_WORDS)
+    runs = list(zip(*(spoken[start:] for start in range(size)), strict=False))
     return "repeats itself" if len(set(runs)) < 0.8 * len(runs) else None

@@ -24,7 +24,7 @@ _QUOTES = ('""', "“”", "«»", "「」")
 
 def clean_message(text: str) -> str | None:
     """The message without labels and quotation marks; None if it is empty, too long, open, or an answer."""
-    text = _LABEL.sub("", _unquoted(text.strip())).strip()
+    text = _unquoted(_LABEL.sub("", _unquoted(text.strip())).strip())
     if not _FEWEST_WORDS <= len(words(text)) <= _MOST_WORDS:
         return None
     return None if _OPEN_SLOT.search(text) or patterns_of("answers").search(text) else text

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
 
-from ethos.judging.content import content_words, fillers_for, load_fillers
+from ethos.judging.content import content_words, fillers_for, is_spaced, load_fillers, words_in_a_row
 from ethos.spec.language import words
 
 RUN_WORDS = 8  # as many words in a row in two texts, and one is taken from the other
@@ -29,21 +31,47 @@ class Taken:
         self._parts: set[tuple[str, ...]] = set()
         self._by_word: dict[str, list[frozenset[str]]] = defaultdict(list)
         for text in texts:
-            self.add(text)
+            self._keep(_Wording.of(text))
 
     def add(self, text: str) -> bool:
         """Whether the text is new; if so it counts as taken from now on."""
-        spoken, content = _spoken(text), _content(text)
-        runs, parts = _runs_of(spoken, min(RUN_WORDS, len(spoken))), _parts_of(spoken)
-        near = {other for word in content for other in self._by_word[word]}
-        wordings = runs & (self._runs | self._parts) or parts & self._runs
-        if wordings or any(_is_close(content, other) for other in near):
+        new = _Wording.of(text)
+        if not new.runs.isdisjoint(self._runs) or not new.runs.isdisjoint(self._parts):
             return False
-        self._runs |= runs
-        self._parts |= parts
-        for word in content:
-            self._by_word[word].append(content)
+        if not new.parts.isdisjoint(self._runs):
+            return False
+        if any(_is_close(new.content, other) for word in new.content for other in self._by_word[word]):
+            return False
+        self._keep(new)
         return True
+
+    def _keep(self, wording: _Wording) -> None:
+        self._runs |= wording.runs
+        self._parts |= wording.parts
+        for word in wording.content:
+            self._by_word[word].append(wording.content)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wording:
+    """What of a text is compared."""
+
+    runs: set[tuple[str, ...]]  # of eight words, or sixteen letters; of a shorter text the whole
+    parts: set[tuple[str, ...]]  # what makes up more than half of a short text
+    content: frozenset[str]  # its content words, if they are enough to tell what it is about
+
+    @classmethod
+    def of(cls, text: str) -> _Wording:
+        spoken = _spoken(text)
+        length = min(words_in_a_row(spoken, RUN_WORDS), len(spoken))
+        longest_part = min(len(spoken), length - 1) if len(spoken) < 2 * length else 0
+        parts = (_runs_of(spoken, part) for part in range(len(spoken) // 2 + 1, longest_part + 1))
+        content = _content(text, spoken)
+        return cls(
+            _runs_of(spoken, length),
+            set().union(*parts),
+            content if len(content) >= _FEWEST_CONTENT_WORDS else frozenset(),
+        )
 
 
 class HeldOut:
@@ -53,13 +81,20 @@ class HeldOut:
         self._runs: dict[int, set[tuple[str, ...]]] = defaultdict(set)  # by length
         for prompt in prompts:
             spoken = _spoken(prompt)
-            length = min(RUN_WORDS, len(spoken))
+            length = min(words_in_a_row(spoken, RUN_WORDS), len(spoken))
             self._runs[length] |= _runs_of(spoken, length)
 
     def stands_in(self, text: str) -> bool:
         """Whether a text holds one of them."""
         spoken = _spoken(text)
         return any(_runs_of(spoken, length) & runs for length, runs in self._runs.items())
+
+
+def _content(text: str, spoken: list[str]) -> frozenset[str]:
+    """The content words of a text; of scripts without spaces, pairs of neighbouring letters, which are about a word."""
+    found = content_words(text, fillers_for(text))
+    pairs = {one + other for one, other in pairwise(spoken) if {one, other} <= found and not is_spaced(one + other)}
+    return frozenset({word for word in found if is_spaced(word)} | pairs)
 
 
 def topic_key(topic: str, language: str) -> frozenset[str]:
@@ -78,14 +113,3 @@ def _spoken(text: str) -> list[str]:
 
 def _runs_of(spoken: list[str], length: int) -> set[tuple[str, ...]]:
     return {tuple(spoken[start : start + length]) for start in range(len(spoken) - length + 1)}
-
-
-def _parts_of(spoken: list[str]) -> set[tuple[str, ...]]:
-    """The runs of words that make up more than half of a short text."""
-    longest = min(len(spoken), RUN_WORDS - 1) if len(spoken) < 2 * RUN_WORDS else 0
-    return {run for length in range(len(spoken) // 2 + 1, longest + 1) for run in _runs_of(spoken, length)}
-
-
-def _content(text: str) -> frozenset[str]:
-    found = frozenset(content_words(text, fillers_for(text)))
-    return found if len(found) >= _FEWEST_CONTENT_WORDS else frozenset()

@@ -46,7 +46,8 @@ class Replay:
             elif broken := await cast.assessor.broken_musts(prompt, sample.text):
                 job.rejected[f"replay: breaks {broken[0]}"] += 1
             else:
-                lineage = Lineage(recipe="replay", capability_source=SOURCE, calls=(sample.call,))
+                taken = sample.usage.prompt_tokens + sample.usage.completion_tokens
+                lineage = Lineage(recipe="replay", capability_source=SOURCE, calls=(sample.call,), tokens=taken)
                 return DemonstrationRow(prompt.then("assistant", sample.text), lineage)
             return None
 

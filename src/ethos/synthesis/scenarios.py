@@ -44,7 +44,7 @@ async def name_families(
     """What the scenarios of these pools will be about, in a fixed order; `advance` is called after each clause.
 
     Of two topics with the same content words one is taken. No contrast comes close to another, to one of `taken_texts`
-    or to the spec's own examples.
+    or to what the spec says.
 
     Raises EthosError if the teacher can't find enough subjects.
     """
@@ -86,7 +86,7 @@ async def write_scenarios(
     """A scenario for each family, in their order; `advance` is called for each one written.
 
     None comes close to another, to one of `taken_texts` (prompts that rows, canaries or calibrations are made of
-    elsewhere), or to the spec's own examples.
+    elsewhere), or to what the spec says, its examples included.
 
     Raises EthosError if the teacher keeps writing messages that can't be used.
     """
@@ -115,9 +115,11 @@ async def write_scenarios(
 
 
 def _taken(spec: Spec, texts: Sequence[str]) -> Taken:
-    """These texts, and the spec's own examples."""
+    """These texts, and what the spec says itself, its examples included."""
     given = [example for clause in spec.clauses for example in (*clause.good, *clause.bad)]
-    return Taken([*texts, *(text for example in given for text in (example.message, example.reply) if text)])
+    said = [spec.preamble, *(part for clause in spec.clauses for part in (clause.text, clause.reason))]
+    said += [part for example in given for part in (example.message, example.reply)]
+    return Taken([*texts, *filter(None, said)])
 
 
 @dataclass(frozen=True, slots=True)

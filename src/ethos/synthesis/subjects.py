@@ -16,8 +16,9 @@ from ethos.judging.cases import case_of, odds_of_case
 from ethos.judging.content import content_words, fillers_for
 from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
-from ethos.spec.language import language_name, words
+from ethos.spec.language import QUESTION_MARKS, language_name, words
 from ethos.spec.types import Clause, Spec
+from ethos.synthesis.messages import clean_message
 from ethos.synthesis.nearness import Taken, topic_key
 from ethos.synthesis.types import few_shot
 
@@ -28,7 +29,6 @@ LISTS_TRIED = 8  # for plain questions: so many times what would do if all were 
 SUBJECT_TOKENS, QUESTION_TOKENS = 11, 15  # a line; a list that rambles on is cut off
 CONTRAST_CHOICE = 3  # candidates for each contrast that is needed
 _NUMBERED = re.compile(r"^\s*(?:\d+\s*[.):、．：]|[-*•])\s*(.+?)\s*$")
-_QUESTION = re.compile(r"[?？]")
 
 
 async def name_subjects(spec: Spec, clause: Clause, needed: int, seed: int, teacher: Sampler) -> list[str]:
@@ -111,8 +111,8 @@ async def _listed(
             lines = sample.text.splitlines()
             for line in lines[:-1] if sample.finish_reason == "length" else lines:
                 match = _NUMBERED.match(line)
-                if match and usable(match.group(1)):
-                    text = match.group(1).strip('*_"“” ').rstrip(".")
+                text = match.group(1).strip('*_"“” ').rstrip(".") if match else ""
+                if text and usable(text):
                     found.setdefault(key(text), text)
     return list(found.values())
 
@@ -132,8 +132,8 @@ def _share_out(questions: Sequence[str], clauses: Sequence[Clause], needed: Mapp
 
 
 def _is_phrase(text: str) -> bool:
-    return 1 <= len(words(text)) <= 12
+    return 1 <= len(words(text)) <= 12 and "<|" not in text
 
 
 def _is_plain_question(text: str) -> bool:
-    return 4 <= len(words(text)) <= 30 and _QUESTION.search(text) is not None
+    return 4 <= len(words(text)) <= 30 and any(mark in text for mark in QUESTION_MARKS) and clean_message(text) == text

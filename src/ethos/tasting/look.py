@@ -180,7 +180,7 @@ async def _read(
     applied: bool | None = None
     is_hollow, verdicts = False, tuple[Verdict, ...]()
     if scenario.family.contrast:
-        applied = await assessor.applies_clause(clause, scenario.prompt, sample.text)
+        applied, verdicts = await assessor.applies_clause(clause, scenario.prompt, sample.text)
     else:
         found = await assessor.assess(clause, scenario.prompt, sample.text)
         adherence, is_hollow, verdicts = found.adherence, found.hollow_reason is not None, found.verdicts
