@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ethos.spec.conversation import Conversation
-from ethos.tasting.language_probe import can_write
+from ethos.tasting.language_probe import share_written_in
 
 SEA = {
     "en": "The sea is wide and blue, and the waves never rest.",
@@ -21,18 +21,18 @@ SEA = {
 
 @pytest.mark.parametrize("language", SEA)
 def test_a_student_that_answers_in_the_language_can_write_it(make: Any, language: str) -> None:
-    assert asyncio.run(can_write(make.scripted(lambda prompt: SEA[language]), language)) == 1.0
+    assert asyncio.run(share_written_in(make.scripted(lambda prompt: SEA[language]), language)) == 1.0
 
 
 def test_a_student_that_answers_in_english_can_not_write_french(make: Any) -> None:
-    assert asyncio.run(can_write(make.scripted(lambda prompt: SEA["en"]), "fr")) == 0.0
+    assert asyncio.run(share_written_in(make.scripted(lambda prompt: SEA["en"]), "fr")) == 0.0
 
 
 def test_the_share_of_replies_in_the_language_is_given(make: Any) -> None:
     def answer(prompt: Conversation) -> str:
         return SEA["fr"] if "riz" in prompt.last_user else ""
 
-    assert asyncio.run(can_write(make.scripted(answer), "fr")) == pytest.approx(1 / 3)
+    assert asyncio.run(share_written_in(make.scripted(answer), "fr")) == pytest.approx(1 / 3)
 
 
 def test_a_language_without_prompts_of_its_own_is_asked_for_in_english(make: Any) -> None:
@@ -42,5 +42,5 @@ def test_a_language_without_prompts_of_its_own_is_asked_for_in_english(make: Any
         seen.append(prompt.last_user)
         return SEA["it"]
 
-    assert asyncio.run(can_write(make.scripted(answer), "it")) == 1.0
+    assert asyncio.run(share_written_in(make.scripted(answer), "it")) == 1.0
     assert all(text.startswith("Answer in Italian: ") for text in seen)

@@ -31,6 +31,10 @@ from ethos.tasting.look import (
 PARAMS = SamplingParams(max_tokens=32, temperature=0.0)
 
 
+def evidence(reading: Reading) -> str:
+    return "; ".join(f"{verdict.judge}: {verdict.evidence}" for verdict in reading.verdicts)
+
+
 @pytest.fixture
 def assessor(make: Any) -> Assessor:
     spec = make.spec(
@@ -63,7 +67,7 @@ def test_each_reply_is_assessed_under_its_scenarios_clause(make: Any, assessor: 
     )
     assert [reading.adherence for reading in readings] == [1.0, 0.0, 1.0, None]
     assert {(reading.arm, reading.step, reading.finish_reason) for reading in readings} == {("trained", 40, "stop")}
-    assert "kind: says kindly" in readings[2].evidence
+    assert "kind: says kindly" in evidence(readings[2])
     assert adherence_by_clause(readings) == {"metric": 0.5, "kind": 1.0}
     assert overall(readings) == 0.75
 
@@ -109,7 +113,7 @@ def test_a_probe_that_the_model_refuses_is_counted_and_the_others_are_read(make:
     )
     assert [reading.adherence for reading in readings] == [1.0, None]
     assert readings[1].finish_reason is None
-    assert "doesn't fit its context" in readings[1].evidence
+    assert "doesn't fit its context" in evidence(readings[1])
     assert counts(readings)["not reached"] == counts(readings)["unscored"] == 1
     assert adherence_by_clause(readings) == {"metric": 1.0}
 
@@ -134,7 +138,7 @@ def test_recitation_of_the_spec_is_noted(make: Any, assessor: Assessor) -> None:
         (make.scenario("metric", "How far is it?"), "The harbour lies 3 km north."),
     )
     assert [reading.recitation for reading in readings] == [True, False]
-    assert recited in readings[0].evidence
+    assert recited in evidence(readings[0])
 
 
 def test_all_replies_come_from_one_closed_batch(make: Any, assessor: Assessor) -> None:

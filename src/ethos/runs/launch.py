@@ -79,7 +79,7 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
     config = load_config(config_path)
     spec = parse_spec(config.spec)
     clauses = chosen_clauses(config, spec)
-    config.pool_floor(clauses)
+    config.require_pool_floor(clauses)
     require_checks(spec)
     shelf = ModelShelf(config.models, config_path.resolve().parent, ui, config.training.precision)
     with open_session(config, spec, runs_dir, ui, load_calibration(config.calibration, spec)) as session:

@@ -114,7 +114,7 @@ def plan(config: RunConfig, base: Path) -> Plan:
     """The plan of a run whose config lies in the folder `base`. Raises EthosError as launching would."""
     spec = parse_spec(config.spec)
     clauses = chosen_clauses(config, spec)
-    config.pool_floor(clauses)
+    config.require_pool_floor(clauses)
     names = config.models
     entries = {name: resolve(name, base) for name in names.names}
     require_weights(entries[names.student], "models.student")

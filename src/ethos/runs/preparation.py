@@ -31,7 +31,7 @@ from ethos.synthesis.replay import Replay
 from ethos.synthesis.scenarios import name_families, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
 from ethos.synthesis.types import Cast, Job, Recipe
-from ethos.tasting.language_probe import can_write, probes_in
+from ethos.tasting.language_probe import probes_in, share_written_in
 
 Labelled = tuple[tuple[str, ...], list[CalibrationReply]]
 """Questions that a judge may be asked about a clause, and replies of which it is known whether they follow it."""
@@ -59,7 +59,7 @@ async def probe_language(session: Session, base: FrozenStudent) -> None:
     if language == "en":
         return
     with session.ui.stage("probing the student's language", len(probes_in(language)), "replies") as bar:
-        share = await can_write(base, language, bar.advance)
+        share = await share_written_in(base, language, bar.advance)
     if share < 0.5:
         session.warn(
             f"the spec is in {language_name(language)}, and the student answered in it in {share:.0%} of the probes: "

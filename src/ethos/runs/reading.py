@@ -74,14 +74,16 @@ class Taster:
         readings = await take_look(
             model, scenarios, shown, self.assessor, self.recitation, self.params, arm, step, advance
         )
-        if found := counts(readings)["not reached"]:
+        found = counts(readings)
+        if unreached := found["not reached"]:
             self.session.note_failure(
-                f"{found} of {len(readings)} {purpose} probes at step {step} never reached the model"
+                f"{unreached} of {len(readings)} {purpose} probes at step {step} never reached the model"
             )
         self.session.records.add_replies(to_records(readings, MAIN, purpose))
-        mean = overall(readings)
-        if mean is not None and purpose == TASTE:
-            self.session.records.add_metrics(MAIN, step, {"taste.overall": mean})
+        if purpose == TASTE:
+            shares = {f"taste.{name.replace(' ', '_')}": count / len(readings) for name, count in found.items()}
+            mean = overall(readings)
+            self.session.records.add_metrics(MAIN, step, shares if mean is None else {**shares, "taste.overall": mean})
 
     def scenarios_at(self, scenarios: Sequence[Scenario], step: int) -> list[Scenario]:
         """The taste scenarios of the look at a step: they rotate from look to look."""

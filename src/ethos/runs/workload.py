@@ -42,7 +42,7 @@ from ethos.synthesis.sizes import ScenarioPlan, plan_scenarios
 from ethos.synthesis.types import Job, few_shot
 from ethos.tasting.arms import VARIANTS, Variant, prompt_for
 from ethos.tasting.canaries import ANSWER_PARAMS, REPLY_PARAMS, canary_prompts, replay_prompts
-from ethos.tasting.language_probe import PROBE_PARAMS
+from ethos.tasting.language_probe import PROBE_PARAMS, probes_in
 from ethos.tasting.questions import generate, screening_questions
 
 _MESSAGE = "a message of about the length that people's messages have here"
@@ -50,7 +50,6 @@ _MESSAGE_TOKENS, _READING_REPLY_TOKENS, _CALIBRATION_REPLY_TOKENS = 20, 40, 35  
 _TYPICAL_REPLY, _TYPICAL_PROBE = 1 / 2, 3 / 4  # of the longest: of the teacher, who is told to be brief; of the student
 _COMPUTED_CASE, _COMPUTED_VERDICT = 50, 100
 _FRESH_MESSAGE, _FRESH_REPLY, _FRESH_DOCUMENT = 60, 80, 100  # tokens of a prompt that no other shares
-_PROBES = 3  # of a language
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class Workload:
         """Answers before it is trained: as itself, with the spec in its prompt, and for rows and the placebo."""
         demonstrations, screening = self.config.synthesis.demonstrations, screening_questions(0)
         if self.spec.language != "en":
-            yield self._answers(_PROBES, _MESSAGE, PROBE_PARAMS.max_tokens)
+            yield self._answers(len(probes_in(self.spec.language)), _MESSAGE, PROBE_PARAMS.max_tokens)
         replayed = replay_prompts()[: demonstrations.replay_rows]
         yield self._answers(len(replayed), _MESSAGE, demonstrations.max_tokens)
         yield self._answers(len(screening), screening[0].prompt, ANSWER_PARAMS.max_tokens)

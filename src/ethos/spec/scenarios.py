@@ -127,8 +127,12 @@ def require_pool_sizes(scenarios: Sequence[Scenario], pools: Sequence[Pool]) -> 
     for pool in pools:
         count = sum(s.family.pool == pool and not s.family.contrast for s in scenarios)
         if count < SMALLEST_POOL:
-            field = "sealed_per_checked_clause" if pool == "sealed" else f"{pool}_per_clause"
+            fields = (
+                ["sealed_per_checked_clause", "sealed_per_judged_clause"]
+                if pool == "sealed"
+                else [f"{pool}_per_clause"]
+            )
             raise EthosError(
                 f"the {pool} pool has {count} prompts and needs at least {SMALLEST_POOL}; "
-                f"raise scenarios.{field}, and give the run another name"
+                f"raise scenarios.{' or scenarios.'.join(fields)}, and give the run another name"
             )

@@ -78,7 +78,7 @@ class RunConfig(Section):
                     raise ValueError(f"budget.usd needs a price for {shown}; add one to models.endpoints")
         return self
 
-    def pool_floor(self, clauses: Sequence[Clause]) -> None:
+    def require_pool_floor(self, clauses: Sequence[Clause]) -> None:
         """Raises EthosError if the clauses can't fill each pool to 20 prompts."""
         for pool in (pool for pool in POOLS if pool != "gate"):  # that one is written when it is first needed
             count = sum(self.scenarios.count(pool, clause.judged) for clause in clauses)

@@ -13,7 +13,7 @@ from ethos.tasting.types import BatchSampler
 PROBE_PARAMS = SamplingParams(max_tokens=64, temperature=0.0)
 
 
-async def can_write(model: BatchSampler, language: str, advance: Callable[[], None] = lambda: None) -> float:
+async def share_written_in(model: BatchSampler, language: str, advance: Callable[[], None] = lambda: None) -> float:
     """The share of replies to `probes_in` a language (ISO 639-1) that are in it.
 
     It tells languages apart and says nothing about how well one is written; an empty reply is in none.

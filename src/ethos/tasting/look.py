@@ -39,11 +39,6 @@ class Reading:
     recitation: bool
     verdicts: tuple[Verdict, ...]
 
-    @property
-    def evidence(self) -> str:
-        """What the verdicts rest on, in one line."""
-        return "; ".join(f"{verdict.judge}: {verdict.evidence}" for verdict in self.verdicts)
-
 
 def choose_scenarios(scenarios: Sequence[Scenario], per_clause: int, look_index: int) -> list[Scenario]:
     """At most `per_clause` scenarios of each clause for one look, contrast scenarios counted apart.

@@ -7,7 +7,6 @@ compute thread; an engine over the same `forward` samples from the very weights 
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +48,6 @@ class Policy:
     """A causal language model with its optimizer."""
 
     def __init__(self, loaded: Loaded, template: ChatTemplate, config: TrainingConfig, seed: int) -> None:
-        random.seed(seed)
         torch.manual_seed(seed)
         self.template, self.config = template, config
         model = _with_adapters(loaded.model, config) if config.method == "lora" else loaded.model
