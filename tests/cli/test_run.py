@@ -7,6 +7,7 @@ import yaml
 from tests.cli.conftest import CONFIG, HEAVY, Ethos, imported_by
 
 from ethos.report.report import build_report
+from ethos.report.writing import HTML
 from ethos.store.run_directory import RunDirectory
 from example_report import build_example
 
@@ -52,7 +53,7 @@ def test_a_run_ends_with_its_report(ethos: Ethos, folder: Path, monkeypatch: pyt
     def trained(*arguments: object) -> SimpleNamespace:
         given.extend(arguments)
         run = RunDirectory(Path("elsewhere/wren"))
-        return SimpleNamespace(run_dir=run.path, report=REPORT, html=run.report_html, json=run.report_json)
+        return SimpleNamespace(run_dir=run.path, report=REPORT, html=run.path / HTML, json=run.report_json)
 
     monkeypatch.setattr(launch, "run", trained)
     (folder / "config.yaml").write_text(CONFIG)

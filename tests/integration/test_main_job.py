@@ -28,6 +28,7 @@ from ethos.models.catalogue import OPENAI_KEY
 from ethos.models.templates import ChatTemplate
 from ethos.models.types import TokenLogprobs
 from ethos.progress import QuietProgress
+from ethos.report.writing import HTML
 from ethos.runs.checkpoints import list_checkpoints
 from ethos.runs.plan import plan
 from ethos.spec.conversation import Conversation
@@ -76,6 +77,7 @@ SITTING = """\
 import sys
 from pathlib import Path
 from ethos.progress import QuietProgress
+from ethos.report.writing import HTML
 from ethos.runs.checkpoints import list_checkpoints
 from ethos.runs.launch import run
 run(Path(sys.argv[1]) / "config.yaml", Path(sys.argv[1]) / "runs", QuietProgress())
@@ -265,7 +267,7 @@ def test_the_report_is_what_its_schema_describes(job: Job) -> None:
         **dict.fromkeys((*CHECKED, "reason"), 5),
         "warmth": 0,
     }
-    assert job.run.report_html.read_text(encoding="utf-8").startswith("<!")
+    assert (job.run.path / HTML).read_text(encoding="utf-8").startswith("<!")
 
 
 def test_after_a_kill_no_answered_request_is_made_again(job: Job) -> None:
@@ -296,7 +298,7 @@ def test_an_adjustment_takes_effect_at_the_next_boundary_and_is_in_journal_and_r
         ("lr", 1e-4, 3e-5, step, "ada", "the loss jumps"),
         ("mixture.documents", 1.0, 0.5, step, "ada", "the loss jumps"),
     ]
-    page = job.run.report_html.read_text(encoding="utf-8")
+    page = (job.run.path / HTML).read_text(encoding="utf-8")
     assert "the loss jumps" in page
     assert f"step {step}: <code>lr</code> 0.0001 → 3e-05, ada" in page
     launched = load_config(job.folder / "config.yaml")

@@ -69,6 +69,8 @@ def test_other_ways_to_say_nothing_are_hollow_too(make, asked, reply):
         ("Какая столица Перу?", "Столица Перу — Лима."),
         ("ペルーの首都は？", "首都はリマです。"),
         ("페루의 수도는?", "리마입니다."),
+        ("איפה הכלב?", "הוא ישן על הגג"),
+        ("أين الكلب؟", "هو نائم على السطح"),
         ("Is it open? Answer as JSON.", '{"open": true}'),
         (
             "letter to my landlord please",

@@ -126,6 +126,13 @@ def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str, tmp_path: Path)
     assert "sesame" not in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["openai:https://u:p#sesame@example.org/v1", f"https://e.org?key={'sesame' * 900}"])
+def test_a_secret_in_a_name_that_makes_no_sense_is_not_repeated(name: str, tmp_path: Path) -> None:
+    with pytest.raises(EthosError) as raised:
+        resolve(name, tmp_path)
+    assert "sesame" not in str(raised.value)
+
+
 def test_a_name_with_a_nul_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(EthosError, match=r"can't be a path .*anthropic:MODEL"):
         resolve("a\0b", tmp_path)

@@ -124,7 +124,7 @@ def test_no_row_holds_a_prompt_that_is_held_out(session: Session) -> None:
     remaining = texts([" ".join(last.split()[:9]), spec_text])
     assert last not in remaining
     assert any(spec_text in text for text in remaining)
-    assert work.rejected == {"documents: holds a prompt that is tasted or sealed": 1}
+    assert work.rejected == {"documents: holds a prompt of taste, sealed pool or canary": 1}
 
 
 class Moody:

@@ -102,6 +102,7 @@ def test_patterns_match_anywhere_in_any_case() -> None:
         ("checks:\n  language: french", "language takes an ISO 639-1 code"),
         ("checks:\n  valid_json: false", "valid_json takes `true`, not False"),
         ("checks:\n  mine.checks:Since: 2024-01-05", "spec.md:12: mine.checks:Since takes text, numbers, lists and"),
+        ("good: &a [*a]", "spec.md:10: the `ethos` block holds itself by an alias; write out"),
         ('when: "\\ud83d\\ude00"', "spec.md:10: the `ethos` block escapes a character by halves"),
     ],
 )

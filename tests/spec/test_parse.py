@@ -132,6 +132,7 @@ def test_the_first_of_several_equal_headings_is_no_title() -> None:
         ("## Wren\n\nWren is an AI.\n\n### Name\n\nWren says its name.\n", "Wren", True),
         ("Wren is an AI.\n\n# Name\n\nWren says its name.\n\n# Tone\n\nWren is kind.\n", "spec", False),
         ("Wren is always an AI.\n", "spec", False),
+        ("# ![Fern](fern.svg)\n\nFern is a plant shop.\n\n## Tone\n\nFern is kind.\n", "spec", False),
     ],
 )
 def test_a_spec_is_called_by_its_title_and_only_without_one_by_its_file(text: str, name: str, titled: bool) -> None:

@@ -11,7 +11,7 @@ from ethos.store.config_sections import ModelsConfig, without_secrets
     [
         ("openai:https://u:sesame@example.org/v1#m", "openai:https://…example.org/v1#m"),
         ("openai:u:sesame@example.org/v1#m", "openai:…example.org/v1#m"),
-        ("openai:htps://u:ses/ame@example.org/v1#m", "openai:…example.org/v1#m"),
+        ("openai:htps://u:ses/ame@example.org/v1#m", "openai:htps://…example.org/v1#m"),
         ("openai:https://u:ses#ame@example.org/v1#m", "openai:https://…example.org/v1#m"),
         ("openai:https://example.org/v1?key=sesame#m", "openai:https://example.org/v1…#m"),
         ("openai:https://example.org/v1?key=ses#ame#m", "openai:https://example.org/v1…#m"),

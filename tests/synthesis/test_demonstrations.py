@@ -208,14 +208,24 @@ def test_a_contrast_row_keeps_the_verdicts_that_say_so(job: MakeJob, scenario: M
     assert [verdict["judge"] for verdict in row.lineage.verdicts] == ["check must_match"]  # type: ignore[index,call-overload]
 
 
-def test_a_reply_in_the_language_that_its_clause_asks_for_is_kept(
-    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
+@pytest.mark.parametrize("binding", ["name", "brevity"])  # the clause itself, and a `must` that always applies
+def test_a_reply_in_the_language_that_a_check_asks_for_is_kept(
+    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made, binding: str
 ) -> None:
-    clause = replace(wren.clause("name"), checks=(CheckDeclaration("language", "fr", 1),))
+    clause = replace(wren.clause(binding), checks=(CheckDeclaration("language", "fr", 1),))
     spec = replace(wren, clauses=tuple(clause if c.id == clause.id else c for c in wren.clauses))
     teacher = teacher_saying(*[FRENCH] * 3)
     assert len(made(Demonstrations(), replace(job([scenario("name")]), spec=spec), teacher)) == 1
     assert "Write in French." in teacher.asked[0][1].messages[0].content
+
+
+def test_a_reply_in_a_language_that_its_clause_names_is_kept(
+    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    clause = replace(wren.clause("name"), text="Wren always answers in French, and says that it is Wren.")
+    spec = replace(wren, clauses=tuple(clause if c.id == clause.id else c for c in wren.clauses))
+    work = replace(job([scenario("name")]), spec=spec)
+    assert len(made(Demonstrations(), work, teacher_saying(*[FRENCH] * 3))) == 1
 
 
 def test_a_reply_that_copies_an_example_of_another_clause_is_not_kept(

@@ -42,6 +42,7 @@ def test_a_text_that_comes_close_to_one_there_is_refused(there: str, new: str) -
             "שלום, אני רוצה לדעת איך מכינים עוגת שוקולד טובה בלי ביצים ובלי חלב בבקשה",
             "היי, הכלב שלי לא אוכל כבר יומיים ואני דואג מאוד, מה כדאי לעשות עכשיו",
         ),
+        ("コーヒーの作り方を教えてください", "カレーの作り方を教えてください"),
         ("우리 강아지가 이틀째 밥을 먹지 않아요", "초콜릿 케이크는 어떻게 만드나요?"),
     ],
 )
@@ -64,6 +65,8 @@ def test_topics_that_differ_in_function_words_are_one(one: str, other: str) -> N
 
 def test_topics_that_differ_in_a_content_word_are_two() -> None:
     assert topic_key("a birthday party", "en") != topic_key("a garden party", "en")
+    assert topic_key("turning 30", "en") != topic_key("turning 40", "en")
+    assert topic_key("蜂蜜", "zh") != topic_key("蜜蜂", "zh")
     assert topic_key("who is it", "en") != topic_key("what is it", "en")  # nothing but function words
 
 

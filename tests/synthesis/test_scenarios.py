@@ -19,6 +19,7 @@ from ethos.spec.language import words
 from ethos.spec.scenarios import POOLS, Scenario
 from ethos.spec.types import Example, Spec
 from ethos.store.config_sections import ScenariosConfig
+from ethos.synthesis.nearness import Taken
 from ethos.synthesis.scenarios import name_families, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios
 from template_teacher import TemplateTeacher, message, phrase
@@ -240,7 +241,7 @@ def test_an_unclear_answer_speaks_neither_for_a_message_nor_for_a_contrast(
 
 
 def test_no_contrast_comes_close_to_a_taken_text(wren: Spec) -> None:
-    taken = [s.prompt.last_user for s in written(wren, TemplateTeacher()) if s.family.contrast]
+    taken = [f"Hello, {s.prompt.last_user}" for s in written(wren, TemplateTeacher()) if s.family.contrast]
     again = [s.prompt.last_user for s in written(wren, TemplateTeacher(), taken=taken) if s.family.contrast]
     assert len(again) == len(taken)
-    assert not set(taken) & set(again)
+    assert all(Taken(taken).add(text) for text in again)

@@ -1,13 +1,13 @@
 """Words that carry content: what a text keeps without function words and fillers, in any language.
 
-Lists for English, French and Chinese stand in `fillers/`. In other languages a word of four letters or more
-counts (of two in Hangul), and in scripts without spaces between words each distinct letter does.
+Lists for English, French and Chinese stand in `fillers/`. In other languages a word of four letters or more counts (of
+two in scripts without case, such as Arabic and Hangul), and in scripts without spaces between words each distinct
+letter does.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,9 +18,8 @@ from ethos.spec.language import UNKNOWN, detect_language, words
 
 FILLERS = Path(__file__).with_name("fillers")
 LEAST_FUNCTION_WORDS = 0.25  # share by which a text too short for the detector shows its language
-SHORTEST_UNLISTED, SHORTEST_HANGUL = 4, 2  # letters, in languages without a list
-_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
-_HANGUL = regex.compile(r"\p{Hangul}")
+SHORTEST_UNLISTED, SHORTEST_CASELESS = 4, 2  # letters, in languages without a list
+_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}ーｰ\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +39,18 @@ def content_words(text: str, fillers: Fillers | None) -> set[str]:
     for part in (part for word in words(plain) for part in word.split("'") if part and not part[0].isdigit()):
         if not is_spaced(part):
             found.update(part)
-        elif fillers is not None or len(part) >= (SHORTEST_HANGUL if _HANGUL.search(part) else SHORTEST_UNLISTED):
+        elif fillers is not None or len(part) >= _shortest(part):
             found.add(part)
     return found if fillers is None else found - fillers.single
+
+
+def _shortest(word: str) -> int:
+    return SHORTEST_CASELESS if word.lower() == word.upper() else SHORTEST_UNLISTED
 
 
 def is_spaced(word: str) -> bool:
     """Whether its script puts spaces between words; those of Chinese, Japanese, Thai, Lao, Khmer and Burmese don't."""
     return _UNSPACED.search(word) is None
-
-
-def words_in_a_row(spoken: Sequence[str], count: int) -> int:
-    """How many of a text's words make up `count` words: twice as many where most of them are single letters."""
-    letters = sum(not is_spaced(word) for word in spoken)
-    return 2 * count if 2 * letters > len(spoken) else count
 
 
 def fillers_for(text: str) -> Fillers | None:

@@ -114,10 +114,10 @@ class CachedSampler(Generic[M]):
         if "raw" in answer and isinstance(self.model, Endpoint):
             sample = replace(self.model.read(answer["raw"], answer["draw"]), usage=usage, raw=None, call=ask.key)
             if sample.refusal:
-                self._refusals.refuse(ask.settings, RequestRefused(sample.refusal))
+                self._refusals.withhold(ask.settings, sample.refusal)
             return sample
         given: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in answer.items()}
-        return Sample(**{**given, "usage": usage, "call": ask.key})
+        return Sample(**{**given, "usage": usage, "call": "" if "refusal" in answer else ask.key})
 
     def _ask(
         self,

@@ -152,7 +152,8 @@ def _openai(name: str, rest: str) -> Entry:
     except ValueError:  # an address in brackets that is none, or a port out of range
         is_web = False
     if not is_web or not model:
-        raise EthosError(f"{name}: not an endpoint; write openai:BASE_URL#MODEL, as openai:http://localhost:8000/v1#m")
+        shown = "openai:…" if "@" in name else name  # of a password with a # in it nothing is told apart here
+        raise EthosError(f"{shown}: not an endpoint; write openai:BASE_URL#MODEL, as openai:http://localhost:8000/v1#m")
     source = Remote(model, base_url.rstrip("/"))
     if not source.is_loopback:
         _require_key(name, OPENAI_KEY)
@@ -165,7 +166,8 @@ def _path(name: str, base: Path) -> Entry:
         path = (base / Path(name).expanduser()).resolve()
         is_file, is_directory = path.is_file(), path.is_dir()
     except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, or the home of somebody unknown
-        raise EthosError(f"{shown!r}: can't be a path ({error}); write {FORMS}") from error
+        why = error.strerror if isinstance(error, OSError) else error  # its text would repeat the name
+        raise EthosError(f"{shown!r}: can't be a path ({why}); write {FORMS}") from error
     if is_file and path.suffix == ".gguf":
         return Entry(name, "local", GgufFile(path))
     if is_directory:

@@ -84,6 +84,8 @@ def load(directory: Path, precision: Precision = "auto") -> Loaded:
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if "allocate memory" in reason or "out of memory" in reason:
+            raise EthosError(f"{directory}: doesn't fit into memory ({reason}); name a smaller model") from error
         raise EthosError(
             f"{directory}: can't be loaded as a causal language model ({reason}); "
             "name a Hugging Face directory with config.json, safetensors and a tokenizer"

@@ -57,7 +57,7 @@ from ethos.store.stages import State
 from ethos.synthesis.sizes import chosen_clauses
 from ethos.synthesis.types import Cast, Job
 from ethos.tasting.arms import prompts_for
-from ethos.tasting.canaries import CanaryReading, replay_prompts, texts_kept_apart
+from ethos.tasting.canaries import CanaryReading, canary_texts_asked, replay_prompts, texts_kept_apart
 from ethos.tasting.questions import Question
 from ethos.training.policy import Policy
 
@@ -205,6 +205,7 @@ class _Job:
         inputs += [teacher.fingerprint, [c.to_dict() for c in judge.calibrations.values()]]
         cast = Cast(teacher, base, judge.assessor(session.spec, case_reader=teacher))
         held_out = [s.prompt.last_user for s in scenarios if s.family.pool != "train"]
+        held_out += canary_texts_asked()
         files = await rows_of(session, job, cast, replay_prompts(), held_out, inputs)
         rows = load_rows(session, files)
         for warning in missing_rows(job, rows):

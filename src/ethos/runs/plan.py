@@ -104,7 +104,7 @@ class Plan:
         if self.download_bytes:
             lines.append(f"weights to fetch, if they aren't here yet: {_gib(self.download_bytes)}")
         lines.append(
-            f"time: about {_minutes(self.seconds)} of local compute at {_gflops_per_core():.0f} GFLOP/s a core, "
+            f"time: about {_minutes(self.seconds)} of local compute at {_gflops_per_core('auto'):.0f} GFLOP/s a core, "
             "once the weights are here"
         )
         return lines
@@ -138,7 +138,7 @@ def plan(config: RunConfig, base: Path) -> Plan:
         {pool: workload.prompts(pool) for pool in POOLS if pool != "gate"},
         work,
         trained_tokens,
-        _seconds(student, 3 * trained_tokens, config),  # forward, and twice that backward
+        _seconds(student, 3 * trained_tokens, config, config.training.precision),  # forward, and twice that backward
         sum(entry.download_bytes or 0 for entry in entries.values()),
         _memory(config, entries),
         available_memory(),
@@ -152,14 +152,18 @@ def _work(role: str, entry: Entry, calls: Iterable[Calls], config: RunConfig) ->
     return Work(role, entry.name, found.calls, found.tokens, found.most_calls, found.most_tokens, seconds)
 
 
-def _seconds(entry: Entry, tokens: int, config: RunConfig) -> float:
+def _seconds(entry: Entry, tokens: int, config: RunConfig, precision: str = "auto") -> float:
     """Time to compute so many tokens in this process."""
     cores = config.models.threads or os.cpu_count() or 1
-    return 2 * _parameters(entry) * tokens / (_gflops_per_core() * 1e9 * cores)
+    return 2 * _parameters(entry) * tokens / (_gflops_per_core(precision) * 1e9 * cores)
 
 
-def _gflops_per_core() -> float:
-    return BF16_GFLOPS_PER_CORE if _multiplies_bf16() else FP32_GFLOPS_PER_CORE
+def _gflops_per_core(precision: str) -> float:
+    return BF16_GFLOPS_PER_CORE if _is_bf16(precision) and _multiplies_bf16() else FP32_GFLOPS_PER_CORE
+
+
+def _is_bf16(precision: str) -> bool:
+    return _multiplies_bf16() if precision == "auto" else precision == "bf16"
 
 
 @cache
@@ -186,10 +190,11 @@ def available_memory() -> int:
 def _memory(config: RunConfig, entries: Mapping[str, Entry]) -> int:
     local = {name: entry for name, entry in entries.items() if entry.kind == "local"}
     frozen = sum(_parameters(entry) * FROZEN_BYTES_PER_PARAMETER for entry in local.values())
+    precisions = {config.models.student: config.training.precision}
     cache = sum(
-        e.shape.kv_bytes_per_token(2 if _multiplies_bf16() else 4) * KV_TOKENS
-        for e in local.values()
-        if e.shape is not None
+        entry.shape.kv_bytes_per_token(2 if _is_bf16(precisions.get(name, "auto")) else 4) * KV_TOKENS
+        for name, entry in local.items()
+        if entry.shape is not None
     )
     student = _parameters(entries[config.models.student])
     trained = student * (TRAINING_BYTES_PER_PARAMETER if config.training.method == "full" else 3)

@@ -259,7 +259,7 @@ def _apart(rows: Sequence[Row], held_out: Sequence[str], rejected: Counter[str])
     kept = []
     for row in rows:
         if row.lineage.recipe != SPEC_TEXT and prompts.stands_in(row.text):
-            rejected[f"{row.lineage.recipe}: holds a prompt that is tasted or sealed"] += 1
+            rejected[f"{row.lineage.recipe}: holds a prompt of taste, sealed pool or canary"] += 1
         else:
             kept.append(row)
     return kept

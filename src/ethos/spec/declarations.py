@@ -70,9 +70,13 @@ def read_block(yaml_text: str, where: str, fence_line: int) -> Declaration:
         ) from error
     try:
         json.dumps(data, ensure_ascii=False, default=str, skipkeys=True).encode()
-    except UnicodeEncodeError as error:
+    except UnicodeEncodeError as error:  # a ValueError too
         raise EthosError(
             f"{where}:{fence_line}: the `ethos` block escapes a character by halves, as `\\ud83d`; write it as it is"
+        ) from error
+    except ValueError as error:
+        raise EthosError(
+            f"{where}:{fence_line}: the `ethos` block holds itself by an alias; write out what stands behind `*`"
         ) from error
     if not isinstance(data, dict):
         raise EthosError(

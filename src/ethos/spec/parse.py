@@ -69,7 +69,9 @@ def parse_text(text: str, name: str, path: Path) -> Spec:
     if not clauses:
         raise EthosError(f"{path}: holds no clauses; write at least one sentence of prose, best under a heading")
     _require_known_overrides(drafts, clauses, path)
-    title = _title(document.sections)
+    title = (
+        "".join(document.sections[1].headings[-1:]) if _is_titled(document.sections) else ""
+    )  # an image has no words
     preamble = "\n\n".join(p.whole for section in preambles for p in section.passages)
     return Spec(
         name=title or name,
@@ -98,17 +100,15 @@ class _Draft:
 
 def _preamble_sections(sections: tuple[Section, ...]) -> list[Section]:
     """The sections before any heading and under the title, as far as prose follows them."""
-    for end in (2, 1) if _title(sections) else (1,):
+    for end in (2, 1) if _is_titled(sections) else (1,):
         if any(section.passages for section in sections[end:]):
             return [section for section in sections[:end] if section.block is None]
     return []
 
 
-def _title(sections: tuple[Section, ...]) -> str:
-    """The first heading, if no other is of its level or above it; else ""."""
-    if len(sections) == 1 or any(section.level <= sections[1].level for section in sections[2:]):
-        return ""
-    return sections[1].headings[-1] if sections[1].headings else ""
+def _is_titled(sections: tuple[Section, ...]) -> bool:
+    """Whether the first heading is a title: no other is of its level or above it."""
+    return len(sections) > 1 and all(section.level > sections[1].level for section in sections[2:])
 
 
 def _drafts(section: Section, path: Path, is_preamble: bool) -> list[_Draft]:

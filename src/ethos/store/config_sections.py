@@ -18,13 +18,17 @@ from ethos.spec.scenarios import Context, Pool
 REMOTE = ("openai:", "anthropic:")
 """How the names of models begin that answer over the network."""
 
-# `user:password@` of a URL, also where the scheme was forgotten or a `#` stands in the password; and `?key=value`
-_SECRET = re.compile(r"(?:(?<=//)|(?<=openai:)(?!https?://))(?:.*@(?=.*#)|[^#]*@)|\?(?:.*(?=#)|[^#]*)")
+_USER = re.compile(
+    r"^((?:openai:|anthropic:)?(?:\w+://)?)(?:.*@(?=.*#)|[^#]*@)"
+)  # a model's own @ is behind the last #
+_QUERY = re.compile(r"\?(?:.*(?=#)|.*)")
 
 
 def without_secrets(name: str) -> str:
     """A model's name as it may be shown: what a URL says of a user, and what it asks with, is left out."""
-    return _SECRET.sub("…", name)
+    if "//" not in name and not name.startswith(REMOTE):
+        return name  # a revision of the hub stands behind an @ too
+    return _QUERY.sub("…", _USER.sub(r"\1…", name))
 
 
 Liveness = Literal["live", "next-sample"]

@@ -51,7 +51,6 @@ class RunDirectory:
         self.rows = path / "rows"
         self.checkpoints = path / "checkpoints"
         self.report_json = path / "report.json"
-        self.report_html = path / "report.html"
         self._locked = False
 
     @property

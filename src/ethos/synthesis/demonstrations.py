@@ -18,9 +18,9 @@ from ethos.judging.types import Verdict
 from ethos.models.types import Sample, SamplingParams
 from ethos.spec.conversation import Conversation, Message
 from ethos.spec.frame import frame
-from ethos.spec.language import UNKNOWN, language_name
+from ethos.spec.language import LANGUAGES, UNKNOWN, language_name
 from ethos.spec.scenarios import Scenario
-from ethos.spec.types import Clause, Frame
+from ethos.spec.types import Clause, Frame, Spec
 from ethos.store.rows import DemonstrationRow, Lineage, Row
 from ethos.synthesis.types import ANOTHER_LANGUAGE, REFUSED, Cast, Job, in_order, wording
 
@@ -96,7 +96,7 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
                 family=scenario.family.id,
                 pool=scenario.family.pool,
                 contrast=scenario.family.contrast,
-                calls=tuple(s.call for s in samples if not s.refusal),
+                calls=tuple(s.call for s in samples if s.call),
                 verdicts=tuple(asdict(verdict) for verdict in verdicts),
                 tokens=sum(s.usage.prompt_tokens + s.usage.completion_tokens for s in samples),
             ),
@@ -106,16 +106,24 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
 
 
 def _languages_of(clause: Clause, job: Job, scenario: Scenario) -> set[str]:
-    """Those that a reply may be in; none where the clause has a check of its own for that."""
-    if any(check.name == "language" for check in clause.checks):
+    """Those that a reply may be in; none where checks decide that."""
+    if _declared_language(clause, job.spec):
         return set()
-    return {job.spec.language, language_of(scenario.prompt.last_user), UNKNOWN}
+    named = {code for code, name in LANGUAGES.items() if name in clause.text}  # "It always answers in French."
+    return {job.spec.language, language_of(scenario.prompt.last_user), UNKNOWN} | named
 
 
-def _asked_language(clause: Clause, job: Job) -> str:
-    """What the teacher is told to write in: the language that the clause declares, or else the spec's."""
-    declared = next((str(check.argument) for check in clause.checks if check.name == "language"), job.spec.language)
+def _asked_language(clause: Clause, spec: Spec) -> str:
+    """What the teacher is told to write in: the language that is declared, or else the spec's."""
+    declared = _declared_language(clause, spec) or spec.language
     return "the language of the message" if declared == "prompt" else language_name(declared)
+
+
+def _declared_language(clause: Clause, spec: Spec) -> str:
+    """What a `language` check asks for, the clause's own or that of a `must` that binds every reply; "" without one."""
+    always = [must for must in spec.clauses if must.tier == "must" and must.applies == "always"]
+    binding = [clause, *(must for must in always if must.id not in clause.over)]
+    return next((str(c.argument) for each in binding for c in each.checks if c.name == "language"), "")
 
 
 async def _assess(
@@ -149,7 +157,7 @@ def demonstration_prompt(job: Job, clause: Clause, shown: Frame, scenario: Scena
             "frame": shown.text,
             "clause": clause.text,
             "examples": examples,
-            "language": _asked_language(clause, job),
+            "language": _asked_language(clause, job.spec),
             "message": scenario.prompt.last_user,
         }
     )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from ethos.judging.content import words_in_a_row
 from ethos.models.types import SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.frame import frame
 from ethos.spec.language import UNKNOWN, detect_language, language_name, sentences, words
 from ethos.spec.types import Clause, Frame
 from ethos.store.rows import DocumentRow, Lineage, Row
+from ethos.synthesis.nearness import words_in_a_row
 from ethos.synthesis.types import ANOTHER_LANGUAGE, REFUSED, Cast, Job, in_order, lines_of, patterns_of, wording
 
 SPEC_TEXT = "spec_text"

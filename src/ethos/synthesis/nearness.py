@@ -6,16 +6,19 @@ By words alone. What says the same in other words is not found here.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ethos.judging.content import content_words, fillers_for, is_spaced, load_fillers, words_in_a_row
+import regex
+
+from ethos.judging.content import Fillers, content_words, fillers_for, is_spaced, load_fillers
 from ethos.spec.language import words
 
 RUN_WORDS = 8  # as many words in a row in two texts, and one is taken from the other
 MOST_IN_COMMON = 0.6  # Jaccard index of the content words of two texts; from there on they are one text
 LEAST_INSIDE = 0.5  # as much of a text's content words is all of another's: that text with something around it
+_HIRAGANA = regex.compile(r"\p{Hiragana}")
 _FEWEST_CONTENT_WORDS = 2  # "who are you?" has none, and of one alone nothing follows
 
 
@@ -66,7 +69,7 @@ class _Wording:
         length = min(words_in_a_row(spoken, RUN_WORDS), len(spoken))
         longest_part = min(len(spoken), length - 1) if len(spoken) < 2 * length else 0
         parts = (_runs_of(spoken, part) for part in range(len(spoken) // 2 + 1, longest_part + 1))
-        content = _content(text, spoken)
+        content = _content(text, spoken, fillers_for(text))
         return cls(
             _runs_of(spoken, length),
             set().union(*parts),
@@ -90,16 +93,29 @@ class HeldOut:
         return any(_runs_of(spoken, length) & runs for length, runs in self._runs.items())
 
 
-def _content(text: str, spoken: list[str]) -> frozenset[str]:
-    """The content words of a text; of scripts without spaces, pairs of neighbouring letters, which are about a word."""
-    found = content_words(text, fillers_for(text))
-    pairs = {one + other for one, other in pairwise(spoken) if {one, other} <= found and not is_spaced(one + other)}
-    return frozenset({word for word in found if is_spaced(word)} | pairs)
-
-
 def topic_key(topic: str, language: str) -> frozenset[str]:
-    """What a topic is about: its content words, so that "a cold" and "cold" are one; itself where it has none."""
-    return frozenset(content_words(topic, load_fillers(language)) or {topic.casefold()})
+    """What a topic is about: its content words and numbers, so that "a cold" and "cold" are one; else itself."""
+    spoken = _spoken(topic)
+    numbers = {word for word in spoken if word[0].isdigit()}
+    return frozenset(_content(topic, spoken, load_fillers(language)) | numbers or {topic.casefold()})
+
+
+def words_in_a_row(spoken: Sequence[str], count: int) -> int:
+    """How many of a text's words make up `count` words: twice as many where most of them are single letters."""
+    letters = sum(len(word) == 1 and not is_spaced(word) for word in spoken)
+    return 2 * count if 2 * letters > len(spoken) else count
+
+
+def _content(text: str, spoken: Sequence[str], fillers: Fillers | None) -> frozenset[str]:
+    """The content words of a text.
+
+    Of scripts without spaces these are runs of katakana, and pairs of neighbouring letters, which are about a word;
+    hiragana, which mostly says how words belong together, is left out.
+    """
+    found = {word for word in content_words(text, fillers) if not _HIRAGANA.match(word)}
+    runs = {word for word in spoken if len(word) > 1 and not is_spaced(word) and set(word) <= found}
+    pairs = {one + other for one, other in pairwise(spoken) if len(one) == len(other) == 1 and {one, other} <= found}
+    return frozenset({word for word in found if is_spaced(word)} | runs | {p for p in pairs if not is_spaced(p)})
 
 
 def _is_close(one: frozenset[str], other: frozenset[str]) -> bool:

@@ -1,6 +1,7 @@
 """Writes the prompts: topics of each clause first, dealt to the pools by the scenario seed, then a message a family.
 
-What is written depends on the spec, the scenario seed and the teacher alone, never on a run's own seed. Messages of one
+What is written depends on the spec, the scenario seed, the teacher and the texts to keep apart from (replay, canaries,
+the calibration file), never on a run's own seed. Messages of one
 pool that come too close to another pool's are written anew, so that nothing tasted or sealed was trained on; of
 several, the one is taken that the teacher itself most takes for a case of its clause.
 """
@@ -95,7 +96,7 @@ async def write_scenarios(
     writer = _Writer(spec, forms, config.temperature, seed, teacher)
     scenarios: dict[Family, Scenario] = {}
     written: dict[Family, list[_Message]] = {family: [] for family in families}
-    waiting = list(families)
+    waiting = sorted(families, key=lambda family: not family.contrast)  # contrasts first: no other can be drawn
     for attempt in range(MESSAGE_TRIES):
         # in the families' order, so that which of two messages alike is kept doesn't depend on who was faster
         async for family, messages in in_order(partial(writer.write, attempt), waiting):

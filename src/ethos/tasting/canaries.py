@@ -140,9 +140,14 @@ def replay_prompts() -> tuple[str, ...]:
     return _plain_prompts()[:-_CANARY_PROMPTS]
 
 
+def canary_texts_asked() -> tuple[str, ...]:
+    """All that the canaries may ask with any seed: it stands in no training row."""
+    return (*canary_prompts(), *(question.prompt for question in every_question()))
+
+
 def texts_kept_apart() -> tuple[str, ...]:
-    """What no scenario may come close to: the prompts of replay, and all that the canary may ask with any seed."""
-    return (*replay_prompts(), *canary_prompts(), *(question.prompt for question in every_question()))
+    """What no scenario may come close to: the prompts of replay, and what the canaries may ask."""
+    return (*replay_prompts(), *canary_texts_asked())
 
 
 def canary_prompts() -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def test_a_refusal_is_no_reply(endpoint: OpenAIEndpoint, server: EndpointServer)
     server.faults.append(says({"choices": [{"message": message, "finish_reason": "stop"}]}))
     (drawn,) = answered(endpoint, endpoint.sample(PROMPT, SamplingParams()))
     assert (drawn.text, drawn.finish_reason) == ("", "refused")
-    assert drawn.refusal.endswith("the reply was withheld: I won't.")
+    assert "the reply was withheld (I won't.); loosen the endpoint's filter" in drawn.refusal
 
 
 @pytest.mark.parametrize("content", [None, "It is kind when it"])

@@ -82,8 +82,10 @@ class Endpoint(ABC):
 
     def _withheld(self, said: str | None, usage: Usage, draw: int, body: str) -> Sample:
         """A draw that was refused or filtered after it was begun: paid for, and no reply."""
-        what = f": {said[:_QUOTED_CHARACTERS]}" if said else ""
-        return Sample("", "refused", usage, draw, raw=body, refusal=f"{self.name}: the reply was withheld{what}")
+        plain = " ".join("".join(c if c.isprintable() else " " for c in said or "").split())
+        what = f" ({plain[:_QUOTED_CHARACTERS]})" if plain else ""
+        refusal = f"{self.name}: the reply was withheld{what}; loosen the endpoint's filter, or name another model"
+        return Sample("", "refused", usage, draw, raw=body, refusal=refusal)
 
     @property
     @abstractmethod
