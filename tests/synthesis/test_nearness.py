@@ -52,6 +52,10 @@ def test_a_text_about_something_else_is_new_once(there: str, new: str) -> None:
     assert not taken.add(new)
 
 
+def test_a_prompt_without_a_word_stands_in_no_row() -> None:
+    assert not HeldOut(["?!", EGG]).stands_in("A reader came in from the wind.")
+
+
 def test_all_texts_that_there_are_count_also_those_that_are_close_to_each_other() -> None:
     near = "Hello there, how do I boil an egg in the big blue pot of my aunt?"
     taken = Taken([EGG, near])

@@ -82,8 +82,7 @@ class HeldOut:
 
     def __init__(self, prompts: Iterable[str]) -> None:
         self._runs: dict[int, set[tuple[str, ...]]] = defaultdict(set)  # by length
-        for prompt in prompts:
-            spoken = _spoken(prompt)
+        for spoken in filter(None, map(_spoken, prompts)):  # a prompt without a word would stand in every text
             length = min(words_in_a_row(spoken, RUN_WORDS), len(spoken))
             self._runs[length] |= _runs_of(spoken, length)
 
