@@ -174,6 +174,7 @@ ANSWERS: dict[str, Answer] = {
     "clause_reading": lambda prompt, noise: (
         "When: someone has a thing at home\nQuestion: Does the reply end with a step?"
     ),
+    "questions": lambda prompt, noise: "1. Does the reply end with a step?\n2. Is there a step at the end?",
     "rule_reply": reply,
     "plain_reply": plain_reply,
 }
@@ -189,7 +190,7 @@ def kind_of(prompt: Conversation) -> str:
         return "document"
     if system == "You check messages against one question. Answer with Yes or No only.":
         return "case"
-    for name in ("clause_reading", "rule_reply", "plain_reply"):
+    for name in ("clause_reading", "questions", "rule_reply", "plain_reply"):
         if system in (load_few_shot(name, language).system for language in ("en", "fr", "zh")):
             return name
     for name in ("contrast_demonstration", "demonstration"):

@@ -63,6 +63,9 @@ class Voice:
             said = self.reading.format(question=noise.choice(self.questions))
             return "?" if unread in prompt.last_user else said
 
+        def listed(prompt: Conversation, noise: random.Random) -> str:
+            return "\n".join(f"{n}. {question}" for n, question in enumerate(self.questions, start=1))
+
         return {
             **ANSWERS,
             "topics": ten(self.topic),
@@ -72,6 +75,7 @@ class Voice:
             "contrast_demonstration": says(self.plain),
             "document": lambda prompt, noise: " ".join(self._filled(self.sentence, noise) for _ in range(8)),
             "clause_reading": reading,
+            "questions": lambda prompt, noise: "?" if unread in prompt.last_user else listed(prompt, noise),
             "rule_reply": says(self.following),
             "plain_reply": says(self.plain),
         }
@@ -322,7 +326,7 @@ def test_every_prompt_knows_the_specs_language(job: Job) -> None:
         assert f"Write in {job.case.name}." in prompt.messages[0].content
     for prompt in job.prompts("document"):
         assert f"Write in {job.case.name}." in prompt.last_user
-    for kind in ("clause_reading", "rule_reply", "plain_reply"):
+    for kind in ("clause_reading", "questions", "rule_reply", "plain_reply"):
         expected = load_few_shot(kind, job.case.language).system
         assert {prompt.messages[0].content for prompt in job.prompts(kind)} == {expected}
     assert {asked.language for asked in job.judge.asked} == {job.case.language}

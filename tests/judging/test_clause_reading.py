@@ -3,7 +3,14 @@ from dataclasses import replace
 
 import pytest
 
-from ethos.judging.clause_reading import parse_reading, read_clause, rule_of
+from ethos.judging.clause_reading import (
+    QUESTIONS_A_LIST,
+    parse_questions,
+    parse_reading,
+    read_clause,
+    rule_of,
+    setting_of,
+)
 from ethos.judging.few_shot import load_few_shot
 from ethos.judging.wording import PROMPTS
 
@@ -19,11 +26,22 @@ def read(make, clause, answer=lambda prompt, draw: ANSWER.format(draw=draw), lan
 def test_each_languages_examples_are_in_the_form_that_is_read_back(path):
     _, _, language = path.stem.partition(".")
     prompt = load_few_shot("clause_reading", language or "en")
-    assert prompt.ask.format(rule="…") in prompt.fill({"rule": "…"}).last_user
     for _, answer in prompt.examples:
         when, question = parse_reading(answer)
         assert when
         assert question
+
+
+@pytest.mark.parametrize("path", sorted(PROMPTS.glob("questions*.yaml")), ids=lambda path: path.stem)
+def test_each_languages_lists_are_in_the_form_that_is_read_back(path):
+    _, _, language = path.stem.partition(".")
+    for asked, answer in load_few_shot("questions", language or "en").examples:
+        assert len(parse_questions(answer)) == int(asked["count"]) == QUESTIONS_A_LIST
+
+
+def test_lines_of_a_list_that_are_no_questions_are_passed_over():
+    text = "Sure:\n1. Is it kind?\n 2) **Does it ask?**\n3. It is short.\n4. Is it\n五、是否友好？\n5、是否友好？"
+    assert parse_questions(text) == ["Is it kind?", "Does it ask?", "是否友好？"]
 
 
 @pytest.mark.parametrize(
@@ -43,15 +61,22 @@ def test_a_reading_is_two_labelled_lines(text, expected):
     assert parse_reading(text) == expected
 
 
-def test_a_clause_of_prose_alone_gets_a_case_and_four_distinct_questions(make):
+def test_a_clause_of_prose_alone_gets_a_case_and_eight_distinct_questions(make):
+    """The first comes with the likeliest case, the others from lists; what two lists hold counts once."""
     clause = make.clause("raison", "Donne toujours une raison.")
-    reading, teacher = read(make, clause, language="fr")
+
+    def answer(prompt, draw):
+        if "questions" in prompt.last_user:
+            return "\n".join(f"{n + 1}. Does the reply say {n + 3 * draw}?" for n in range(4))
+        return ANSWER.format(draw=draw)
+
+    reading, teacher = read(make, clause, answer, language="fr")
     assert reading.when == "someone is 0"
-    assert reading.questions == tuple(f"Does the reply say {draw}?" for draw in range(4))
-    assert [params.temperature for params in teacher.calls] == [0.0, 0.8]
+    assert reading.questions == tuple(f"Does the reply say {n}?" for n in range(8))
+    assert [params.temperature for params in teacher.calls] == [0.0, 0.8, 0.7]
 
 
-def test_the_teacher_reads_the_clauses_text_in_the_specs_language(make):
+def test_the_teacher_reads_the_clauses_text_and_where_it_holds_in_the_specs_language(make):
     asked = []
     read(
         make,
@@ -59,7 +84,22 @@ def test_the_teacher_reads_the_clauses_text_in_the_specs_language(make):
         lambda prompt, draw: asked.append(prompt.last_user) or ANSWER,
         language="fr",
     )
-    assert set(asked) == {"Règle : Donne toujours une raison."}
+    rule = "Règle : Donne toujours une raison."
+    assert set(asked) == {f"Assistant : Donne toujours une raison.\n{rule}", f"{rule}\n4 questions :"}
+
+
+@pytest.mark.parametrize(
+    ("title", "preamble", "text", "expected"),
+    [
+        ("Fern, who answers", "People write to Fern. She is kind.", "Fern says so.", "People write to the assistant."),
+        ("Fern", "How we write. For all.", "It is March. Fern works at a port.", "The assistant works at a port."),
+        ("House rules", "We run a port. It is small.", "The assistant says so.", "We run a port."),
+        ("House rules", "", "The assistant says so.", "The assistant says so."),
+    ],
+)
+def test_the_setting_is_the_first_sentence_that_names_the_character(make, title, preamble, text, expected):
+    spec = replace(make.spec(make.clause(text=text)), name=title, preamble=preamble)
+    assert setting_of(spec) == expected
 
 
 def test_what_is_declared_costs_no_call_and_stays(make):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pytest
 
 from ethos.judging.calibration import PASSING_AUC
-from ethos.judging.labelled import REPLIES_NEEDED, shortage
+from ethos.judging.labelled import REPLIES_NEEDED, SCENARIOS_NEEDED, shortage
 from ethos.judging.near_misses import DRAWS, are_length_matched, generate_calibration
 from ethos.models.types import Sample, TokenLogprobs, Usage
 from ethos.spec.conversation import Conversation
@@ -52,7 +52,7 @@ def test_a_willing_teacher_gives_enough_replies_of_both_kinds(make):
     assert shortage(replies) == ""
     assert sum(reply.good for reply in replies) == sum(not reply.good for reply in replies) == 24
     assert all(("because" in reply.reply) is reply.good for reply in replies)
-    assert {reply.scenario for reply in replies} == {f"Message {n}?" for n in range(6)}
+    assert len({reply.scenario for reply in replies}) >= SCENARIOS_NEEDED
 
 
 def test_those_are_kept_that_the_rule_makes_likelier_the_most_and_the_least(make):
@@ -62,7 +62,19 @@ def test_those_are_kept_that_the_rule_makes_likelier_the_most_and_the_least(make
     replies = generated(make, Teacher(careless))
     for good in (True, False):
         kept = {reply.reply.count("very") for reply in replies if reply.good is good}
-        assert kept == set(range(DRAWS - 4, DRAWS))
+        assert kept <= set(range(DRAWS - 4, DRAWS))
+
+
+def test_of_all_pairs_those_are_kept_that_lie_furthest_apart(make):
+    """A message to which the rule has nothing to say gives no clear pair."""
+
+    def of_most(prompt, draw):
+        says_nothing = any(f"Message {n}?" in prompt.last_user for n in (0, 3))
+        return write(prompt, draw) + " very" * (0 if says_nothing else 9)
+
+    replies = generated(make, Teacher(of_most))
+    assert {reply.scenario for reply in replies} == {f"Message {n}?" for n in (1, 2, 4, 5, 6, 7)}
+    assert list(dict.fromkeys(reply.scenario for reply in replies)) == sorted({reply.scenario for reply in replies})
 
 
 def test_a_reply_that_fails_the_clauses_own_check_is_none_that_the_judge_would_see(make):
@@ -82,7 +94,7 @@ def test_a_reply_that_was_cut_off_or_refused_is_left_out(make, finish):
 
 def test_a_reply_without_a_counterpart_of_its_length_is_left_out(make):
     replies = generated(make, make.sampler(lambda p, draw: write(p, draw) + " and on" * 9 * (draw > 1 and has_rule(p))))
-    assert sum(reply.good for reply in replies) == sum(not reply.good for reply in replies) == 2 * 6
+    assert sum(reply.good for reply in replies) == sum(not reply.good for reply in replies) == 2 * 8
 
 
 def test_length_is_matched_within_a_quarter():

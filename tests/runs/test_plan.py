@@ -72,7 +72,7 @@ JUDGED = WREN.replace("checks: {must_match: '\\bnext\\b'}", "ask: Does it end wi
 def test_both_judges_are_calibrated_and_judge_rows_looks_and_every_sealed_arm(tmp_path: Path) -> None:
     judge = "openai:http://127.0.0.1:1/v1#m"
     found = planned(tmp_path, spec_text=JUDGED, placebo=True, models={"judge": judge})
-    calibration, drawn, looks = 36, expected_draws(2, 2, 6, 1, 0.75), 6
+    calibration, drawn, looks = 48, expected_draws(2, 2, 6, 1, 0.75), 6
     probes = (1 + looks) * 2 + 3 * 5
     assert work_of("judge", found).calls == round(calibration + (16 + 3) * drawn * 0.75 + probes / 2)
     assert work_of("sealed judge", found).calls == calibration + 4 * (40 + 3) / 2
@@ -96,7 +96,7 @@ def test_a_calibration_file_saves_the_teacher_its_own(tmp_path: Path) -> None:
     without, given = (planned(tmp_path, spec_text=JUDGED, calibration=name) for name in (None, "labels.yaml"))
     drawn = 2 * near_misses.SCENARIOS * near_misses.DRAWS
     assert work_of("teacher", without).calls - work_of("teacher", given).calls == 3 * drawn
-    assert work_of("sealed judge", without).calls - work_of("sealed judge", given).calls == 2 * (36 - 32)
+    assert work_of("sealed judge", without).calls - work_of("sealed judge", given).calls == 2 * (48 - 32)
 
 
 def test_a_person_reads_what_is_expected_what_it_can_be_and_what_was_assumed(tmp_path: Path) -> None:

@@ -159,7 +159,9 @@ def test_what_an_endpoint_answers_later_changes_no_labelled_reply(session: Sessi
 
 
 def teacher(reading: str = READING) -> TemplateTeacher:
-    return TemplateTeacher(answers={**ANSWERS, "clause_reading": lambda prompt, noise: reading})
+    return TemplateTeacher(
+        answers={**ANSWERS, "clause_reading": lambda prompt, noise: reading, "questions": lambda prompt, noise: "None."}
+    )
 
 
 def warnings(session: Session) -> list[str]:
@@ -183,7 +185,10 @@ def test_only_what_a_clause_does_not_declare_is_asked_of_the_teacher_and_only_on
         "asked": ClauseReading("someone asks why", ("Does the reply give a reason?",)),
         "prose": ClauseReading("someone is sad", ("Is the reply kind?",)),
     }
-    assert {prompt.last_user for _, prompt, _, _ in asked.asked} == {"Rule: It is kind to whoever is sad."}
+    assert {prompt.last_user for _, prompt, _, _ in asked.asked} == {
+        "Assistant: It gives a reason.\nRule: It is kind to whoever is sad.",
+        "Rule: It is kind to whoever is sad.\n4 questions:",
+    }
     assert [clause.when for clause in as_read(JUDGED, readings).clauses] == ["someone asks why", "someone is sad"]
     again = teacher("?")
     assert asyncio.run(read_clauses(session, JUDGED.clauses, again)) == readings

@@ -1,8 +1,9 @@
 """How the teacher reads a clause that says little: when it applies, and by which questions a reply is judged.
 
 A small model that is handed a paragraph of prose wherever a case or a question is meant repeats the paragraph. Asked
-once for a case and a question, in the form of examples, it gives both; what the spec declares is never asked for. The
-character's name is left out of what it reads, or the questions are about somebody of that name, not about the reply.
+for them in the form of examples, it gives both; what the spec declares is never asked for. It is told where the
+character works, or its cases are about anything. The name is left out of what it reads, or its questions are about
+somebody of that name, not about the reply. Of the many questions that it can think of calibration keeps one.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from dataclasses import dataclass
 
 from ethos.judging.few_shot import load_few_shot
 from ethos.models.types import Sampler, SamplingParams
+from ethos.spec.conversation import Conversation
 from ethos.spec.language import QUESTION_MARKS, sentences
 from ethos.spec.types import Clause, Spec
 
-QUESTIONS = 4
-DRAWS = 8
-READING_TOKENS = 100
+QUESTIONS = 8
+READINGS = 4  # beside the likeliest, should that one be of no use
+LISTS, QUESTIONS_A_LIST = 3, 4
+READING_TOKENS, LIST_TOKENS = 100, 110
 _LONGEST_CASE_CHARACTERS, _LONGEST_QUESTION_CHARACTERS = 160, 240
 _ASSISTANT = {"fr": "l'assistant", "zh": "助手"}  # "the assistant" elsewhere
 _NAME_ENDS = re.compile(r"['’]s\b|[,:;.(–—|，：；。（]|\s-\s")
+_NUMBERED = re.compile(r"^[ \t]*\d+[ \t]*[.):、．：][ \t]*(\S.*)$", re.MULTILINE)
 _TWO_LINES = re.compile(r"[^:：\n]{2,12}\s?[:：]\s*(\S[^\n]*)\n+[^:：\n]{2,12}\s?[:：]\s*(\S[^\n]*)")
 
 
@@ -47,30 +51,63 @@ async def read_clause(clause: Clause, spec: Spec, teacher: Sampler) -> ClauseRea
     declared = () if clause.ask is None else (clause.ask,)
     if not wants_case(clause) and not wants_questions(clause):
         return ClauseReading(clause.when, declared)
-    asked = load_few_shot("clause_reading", spec.language).fill({"rule": rule_of(clause, spec)})
+    asked = reading_prompt(clause, spec)
     [likeliest] = await teacher.sample(asked, SamplingParams(READING_TOKENS, temperature=0.0))
-    others = await teacher.sample(asked, SamplingParams(READING_TOKENS, temperature=0.8), range(DRAWS))
+    others = await teacher.sample(asked, SamplingParams(READING_TOKENS, temperature=0.8), range(READINGS))
     found = [parsed for sample in (likeliest, *others) if (parsed := parse_reading(sample.text))]
     when = next((when for when, _ in found if when), "") if wants_case(clause) else clause.when
-    questions = tuple(dict.fromkeys(question for _, question in found if question))[:QUESTIONS]
-    return ClauseReading(when, questions if wants_questions(clause) else declared)
+    if not wants_questions(clause):
+        return ClauseReading(when, declared)
+    lists = await teacher.sample(
+        questions_prompt(clause, spec), SamplingParams(LIST_TOKENS, temperature=0.7), range(LISTS)
+    )
+    questions = [question for _, question in found[:1]] + [q for sample in lists for q in parse_questions(sample.text)]
+    return ClauseReading(when, tuple(dict.fromkeys(filter(None, questions)))[:QUESTIONS])
+
+
+def reading_prompt(clause: Clause, spec: Spec) -> Conversation:
+    """Asks when the clause applies, and for a question."""
+    given = {"setting": setting_of(spec), "rule": rule_of(clause, spec)}
+    return load_few_shot("clause_reading", spec.language).fill(given)
+
+
+def questions_prompt(clause: Clause, spec: Spec) -> Conversation:
+    """Asks for a list of questions."""
+    given = {"rule": rule_of(clause, spec), "count": str(QUESTIONS_A_LIST)}
+    return load_few_shot("questions", spec.language).fill(given)
+
+
+def setting_of(spec: Spec) -> str:
+    """Where the character works, as far as one sentence tells: the first that names it, else the first of all."""
+    texts = (spec.preamble, *(clause.text for clause in spec.clauses))
+    parts = [sentence for text in texts for sentence in sentences(text)] or [spec.name]
+    name = _name_of(spec)
+    return _without_name(next((part for part in parts if name and name in part), parts[0]), name, spec.language)
 
 
 def rule_of(clause: Clause, spec: Spec) -> str:
     """What a clause asks for, without its reasons: up to the first sentence that names the character, else the first.
 
-    "The assistant" stands for the name. The name is how the spec's title begins, if a third of its clauses call the
-    character so.
+    "The assistant" stands for the name.
     """
-    name = _NAME_ENDS.split(spec.name, maxsplit=1)[0].strip()
     parts = list(sentences(clause.text)) or [clause.text]
-    if not name or 3 * sum(name in other.text for other in spec.clauses) < len(spec.clauses):
-        return parts[0]
-    naming = next((position for position, part in enumerate(parts) if name in part), 0)
+    name = _name_of(spec)
+    naming = next((position for position, part in enumerate(parts) if name and name in part), 0)
+    return _without_name(" ".join(parts[: naming + 1]), name, spec.language)
+
+
+def _name_of(spec: Spec) -> str:
+    """How the spec's title begins, if a third of its clauses call the character so; else ""."""
+    name = _NAME_ENDS.split(spec.name, maxsplit=1)[0].strip()
+    return name if name and 3 * sum(name in clause.text for clause in spec.clauses) >= len(spec.clauses) else ""
+
+
+def _without_name(text: str, name: str, language: str) -> str:
+    if not name:
+        return text
     edge = r"\b" if name.isascii() else ""
-    assistant = _ASSISTANT.get(spec.language, "the assistant")
-    rule = re.sub(rf"{edge}{re.escape(name)}{edge}", assistant, " ".join(parts[: naming + 1]))
-    return rule[0].upper() + rule[1:]
+    unnamed = re.sub(rf"{edge}{re.escape(name)}{edge}", _ASSISTANT.get(language, "the assistant"), text)
+    return unnamed[0].upper() + unnamed[1:]
 
 
 def parse_reading(text: str) -> tuple[str, str] | None:
@@ -78,7 +115,19 @@ def parse_reading(text: str) -> tuple[str, str] | None:
     match = _TWO_LINES.match(text.strip())
     if match is None:
         return None
-    when, question = (part.strip().strip('*_"“” ') for part in match.groups())
+    when, question = (_bare(part) for part in match.groups())
     when = when.rstrip(".。") if len(when) <= _LONGEST_CASE_CHARACTERS else ""
-    is_question = question.endswith(QUESTION_MARKS) and len(question) <= _LONGEST_QUESTION_CHARACTERS
-    return when, question if is_question else ""
+    return when, question if _is_question(question) else ""
+
+
+def parse_questions(text: str) -> list[str]:
+    """The questions of a numbered list; other lines are passed over."""
+    return [question for line in _NUMBERED.findall(text) if _is_question(question := _bare(line))]
+
+
+def _bare(text: str) -> str:
+    return text.strip().strip('*_"“” ')
+
+
+def _is_question(text: str) -> bool:
+    return text.endswith(QUESTION_MARKS) and len(text) <= _LONGEST_QUESTION_CHARACTERS

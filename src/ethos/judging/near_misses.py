@@ -2,14 +2,16 @@
 
 The teacher answers each message twice over, with the clause in its prompt and without. A small teacher doesn't always
 do what it is told, nor leave undone what it isn't; so of each kind those replies are kept that its own likelihoods put
-there: the good ones that the clause makes likelier the most, and the near-misses that it makes likelier the least. The
-judge and its question have no part in it. Equal lengths keep a judge from passing by counting words.
+there: the good ones that the clause makes likelier the most, and the near-misses that it makes likelier the least; and
+of all pairs those that lie furthest apart, as there are messages to which a clause has little to say. The judge and its
+question have no part in it. Equal lengths keep a judge from passing by counting words.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ethos.judging.checks import run_checks
 from ethos.judging.clause_reading import rule_of
@@ -21,8 +23,9 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.language import words
 from ethos.spec.types import Clause, Spec
 
-SCENARIOS = 6
+SCENARIOS = 8
 PAIRS_PER_SCENARIO = 4
+PAIRS = 24  # kept, at most
 DRAWS = 10  # of each kind: enough that the clearest four find near-misses of their length
 LONGEST_RATIO = 1.25
 PARAMS = SamplingParams(max_tokens=100, temperature=0.9)
@@ -31,16 +34,30 @@ PARAMS = SamplingParams(max_tokens=100, temperature=0.9)
 async def generate_calibration(
     clause: Clause, spec: Spec, teacher: Sampler, prompts: Sequence[Conversation]
 ) -> list[CalibrationReply]:
-    """Up to four good replies and as many near-misses to each of the first six prompts.
+    """Up to 24 good replies and as many near-misses, to the first eight prompts, at most four of each to one.
 
     A teacher that gives no likelihoods is believed as it writes. Fewer replies than are needed are no error here:
     `calibrate` says that the clause can't be measured, and why.
     """
-    found = await asyncio.gather(*(_replies_to(clause, spec, teacher, prompt) for prompt in prompts[:SCENARIOS]))
-    return [reply for replies in found for reply in replies]
+    found = await asyncio.gather(*(_pairs_for(clause, spec, teacher, prompt) for prompt in prompts[:SCENARIOS]))
+    pairs = [pair for pairs in found for pair in pairs]
+    clearest = sorted(range(len(pairs)), key=lambda place: -pairs[place].gap)[:PAIRS]
+    return [
+        CalibrationReply(clause.id, pair.message, reply, good=is_good)
+        for pair in (pairs[place] for place in sorted(clearest))
+        for reply, is_good in ((pair.good, True), (pair.bad, False))
+    ]
 
 
-async def _replies_to(clause: Clause, spec: Spec, teacher: Sampler, prompt: Conversation) -> list[CalibrationReply]:
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    message: str
+    good: str
+    bad: str
+    gap: float  # how much more the rule raises the good one's log-likelihood
+
+
+async def _pairs_for(clause: Clause, spec: Spec, teacher: Sampler, prompt: Conversation) -> list[_Pair]:
     message = conversation_text(prompt)
     with_rule = load_few_shot("rule_reply", spec.language).fill({"rule": rule_of(clause, spec), "message": message})
     without = load_few_shot("plain_reply", spec.language).fill({"message": message})
@@ -52,11 +69,8 @@ async def _replies_to(clause: Clause, spec: Spec, teacher: Sampler, prompt: Conv
     gains = await _gains(teacher, with_rule, without, [*good, *bad])
     good.sort(key=lambda reply: -gains[reply])
     bad.sort(key=lambda reply: gains[reply])
-    return [
-        CalibrationReply(clause.id, message, reply, good=is_good)
-        for pair in _length_matched(good, bad)[:PAIRS_PER_SCENARIO]
-        for reply, is_good in zip(pair, (True, False), strict=True)
-    ]
+    matched = _length_matched(good, bad)[:PAIRS_PER_SCENARIO]
+    return [_Pair(message, followed, missed, gains[followed] - gains[missed]) for followed, missed in matched]
 
 
 async def _drawn(teacher: Sampler, asked: Conversation) -> list[str]:

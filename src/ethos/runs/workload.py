@@ -11,7 +11,18 @@ from functools import cached_property
 
 from ethos.judging import near_misses
 from ethos.judging.cases import case_of, case_prompt, is_any_case
-from ethos.judging.clause_reading import DRAWS, QUESTIONS, READING_TOKENS, rule_of, wants_case, wants_questions
+from ethos.judging.clause_reading import (
+    LIST_TOKENS,
+    LISTS,
+    QUESTIONS,
+    READING_TOKENS,
+    READINGS,
+    questions_prompt,
+    reading_prompt,
+    rule_of,
+    wants_case,
+    wants_questions,
+)
 from ethos.judging.few_shot import load_few_shot
 from ethos.judging.wording import load_wording
 from ethos.models.catalogue import Entry
@@ -46,7 +57,7 @@ from ethos.tasting.language_probe import PROBE_PARAMS, probes_in
 from ethos.tasting.questions import generate, screening_questions
 
 _MESSAGE = "a message of about the length that people's messages have here"
-_MESSAGE_TOKENS, _READING_REPLY_TOKENS, _CALIBRATION_REPLY_TOKENS = 20, 40, 35  # of a reply, as they come
+_MESSAGE_TOKENS, _READING_REPLY_TOKENS, _LIST_REPLY_TOKENS, _CALIBRATION_REPLY_TOKENS = 20, 40, 60, 35  # as they come
 _TYPICAL_REPLY, _TYPICAL_PROBE = 1 / 2, 3 / 4  # of the longest: of the teacher, who is told to be brief; of the student
 _COMPUTED_CASE, _COMPUTED_VERDICT = 50, 100
 _FRESH_MESSAGE, _FRESH_REPLY, _FRESH_DOCUMENT = 60, 80, 100  # tokens of a prompt that no other shares
@@ -170,9 +181,12 @@ class Workload:
 
     def _readings(self, clause: Clause) -> Iterator[Calls]:
         if wants_case(clause) or wants_questions(clause):
-            asked = load_few_shot("clause_reading", self.spec.language).fill({"rule": rule_of(clause, self.spec)})
-            computed = _READING_REPLY_TOKENS
-            yield Calls(1 + DRAWS, 1 + DRAWS, prompt_tokens(asked), computed, READING_TOKENS, computed)
+            count, reply = 1 + READINGS, _READING_REPLY_TOKENS
+            asked = prompt_tokens(reading_prompt(clause, self.spec))
+            yield Calls(count, count, asked, reply, READING_TOKENS, reply)
+        if wants_questions(clause):
+            asked = prompt_tokens(questions_prompt(clause, self.spec))
+            yield Calls(LISTS, LISTS, asked, _LIST_REPLY_TOKENS, LIST_TOKENS, _LIST_REPLY_TOKENS)
 
     def _messages(self, clause: Clause) -> Iterator[Calls]:
         """Drawn until one can be used; whether each is a case of its clause is asked of all of them."""
@@ -233,11 +247,12 @@ class Workload:
 
     def _calibration(self, role: str, clause: Clause) -> Calls:
         """Every question on half of the labelled replies, the chosen one on the other half."""
-        most = near_misses.SCENARIOS * near_misses.PAIRS_PER_SCENARIO * 2
+        most, written = near_misses.PAIRS, near_misses.SCENARIOS * near_misses.PAIRS_PER_SCENARIO
+        expected = min(most, USABLE * written)
         given = self.labelled.get(clause.id)
         tries = (1 + QUESTIONS) / 2 if wants_questions(clause) else 1
         return self._verdicts(
-            role, clause, (given or most * USABLE) * tries, (given or most) * tries, _CALIBRATION_REPLY_TOKENS
+            role, clause, (given or 2 * expected) * tries, (given or 2 * most) * tries, _CALIBRATION_REPLY_TOKENS
         )
 
     def _verdicts(self, role: str, clause: Clause, count: float, most: float, longest_reply: int) -> Calls:
