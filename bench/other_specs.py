@@ -3,8 +3,8 @@
     python bench/other_specs.py [--runs-dir runs] [SPEC.md …]
 
 Small pools and ten steps: it is asked how many clauses can be measured and yield rows, not how well a student learns.
-Without names it takes the five of tests/fixtures/specs. The draws of a near-miss were chosen on `prose_en` and
-`setext_en`, nothing was on the others. A run that is through is read back. Figures go into other-specs.json, and of all
+Without names it takes the five of tests/fixtures/specs. How a clause is read and how near-misses are drawn was worked
+out on `prose_en` and `setext_en`, nothing was on the others. A run that is through is read back. Figures go into other-specs.json, and of all
 that it holds the page is made, so specs may be measured one by one; those of a text or of sizes that have changed since
 are dropped.
 """
@@ -105,7 +105,8 @@ def page(found: Sequence[dict[str, Any]]) -> str:
         "Prose alone, other headings, numbered rules, French, Chinese: specs that went through as they are, not a word",
         f"changed for it, at small sizes ({CONFIG['max_clauses']} clauses with"
         f" {CONFIG['scenarios']['train_per_clause']} train prompts, {CONFIG['training']['steps']} steps).",
-        "Demonstrations are those that show the clause, contrasts left out.",
+        "Demonstrations are those that show the clause, contrasts left out; the AUC is the sealed judge's.",
+        "How a clause is read was worked out on the first two, so the others tell more.",
         "Teacher and judge are the embedded 1.5B model. Made by `python bench/other_specs.py`.",
         "",
         "| spec | clauses | measurable, with rows | rows | in the spec's own language |",
