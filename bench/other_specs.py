@@ -4,9 +4,9 @@
 
 Small pools and ten steps: it is asked how many clauses can be measured and yield rows, not how well a student learns.
 Without names it takes the five of tests/fixtures/specs. How a clause is read and how near-misses are drawn was worked
-out on `prose_en` and `setext_en`, nothing was on the others. A run that is through is read back. Figures go into other-specs.json, and of all
-that it holds the page is made, so specs may be measured one by one; those of a text or of sizes that have changed since
-are dropped.
+out on `prose_en` and `setext_en`, nothing was on the others. A run that is through is read back. Figures go into
+other-specs.json, and of all that it holds the page is made, so specs may be measured one by one; those of a text or of
+sizes that have changed since are dropped.
 """
 
 from __future__ import annotations
