@@ -106,7 +106,7 @@ def page(found: Sequence[dict[str, Any]]) -> str:
         f"changed for it, at small sizes ({CONFIG['max_clauses']} clauses with"
         f" {CONFIG['scenarios']['train_per_clause']} train prompts, {CONFIG['training']['steps']} steps).",
         "Demonstrations are those that show the clause, contrasts left out; the AUC is the sealed judge's.",
-        "How a clause is read was worked out on the first two, so the others tell more.",
+        "How a clause is read was worked out on `prose_en` and `setext_en`, so the others tell more.",
         "Teacher and judge are the embedded 1.5B model. Made by `python bench/other_specs.py`.",
         "",
         "| spec | clauses | measurable, with rows | rows | in the spec's own language |",

@@ -5,6 +5,7 @@ import pytest
 
 from ethos.judging.clause_reading import (
     QUESTIONS_A_LIST,
+    READINGS,
     parse_questions,
     parse_reading,
     read_clause,
@@ -25,7 +26,8 @@ def read(make, clause, answer=lambda prompt, draw: ANSWER.format(draw=draw), lan
 @pytest.mark.parametrize("path", sorted(PROMPTS.glob("clause_reading*.yaml")), ids=lambda path: path.stem)
 def test_each_languages_examples_are_in_the_form_that_is_read_back(path):
     _, _, language = path.stem.partition(".")
-    prompt = load_few_shot("clause_reading", language or "en")
+    prompt, given = load_few_shot("clause_reading", language or "en"), {"setting": "…", "rule": "…"}
+    assert prompt.fill(given).last_user == prompt.ask.format(**given)
     for _, answer in prompt.examples:
         when, question = parse_reading(answer)
         assert when
@@ -73,7 +75,14 @@ def test_a_clause_of_prose_alone_gets_a_case_and_eight_distinct_questions(make):
     reading, teacher = read(make, clause, answer, language="fr")
     assert reading.when == "someone is 0"
     assert reading.questions == tuple(f"Does the reply say {n}?" for n in range(8))
-    assert [params.temperature for params in teacher.calls] == [0.0, 0.8, 0.7]
+    assert [params.temperature for params in teacher.calls] == [0.0, 0.7]
+
+
+def test_a_case_that_the_likeliest_answer_lacks_is_looked_for_in_others(make):
+    answers = iter(["No idea.", *(ANSWER.format(draw=draw) for draw in range(READINGS))])
+    reading, teacher = read(make, make.clause(ask="Is it kind?"), lambda prompt, draw: next(answers))
+    assert reading.when == "someone is 0"
+    assert [params.temperature for params in teacher.calls] == [0.0, 0.8]
 
 
 def test_the_teacher_reads_the_clauses_text_and_where_it_holds_in_the_specs_language(make):

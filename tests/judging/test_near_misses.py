@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pytest
 
 from ethos.judging.calibration import PASSING_AUC
-from ethos.judging.labelled import REPLIES_NEEDED, SCENARIOS_NEEDED, shortage
+from ethos.judging.labelled import REPLIES_NEEDED, shortage
 from ethos.judging.near_misses import DRAWS, are_length_matched, generate_calibration
 from ethos.models.types import Sample, TokenLogprobs, Usage
 from ethos.spec.conversation import Conversation
@@ -52,7 +52,7 @@ def test_a_willing_teacher_gives_enough_replies_of_both_kinds(make):
     assert shortage(replies) == ""
     assert sum(reply.good for reply in replies) == sum(not reply.good for reply in replies) == 24
     assert all(("because" in reply.reply) is reply.good for reply in replies)
-    assert len({reply.scenario for reply in replies}) >= SCENARIOS_NEEDED
+    assert {reply.scenario for reply in replies} == {f"Message {n}?" for n in range(6)}
 
 
 def test_those_are_kept_that_the_rule_makes_likelier_the_most_and_the_least(make):
@@ -62,7 +62,7 @@ def test_those_are_kept_that_the_rule_makes_likelier_the_most_and_the_least(make
     replies = generated(make, Teacher(careless))
     for good in (True, False):
         kept = {reply.reply.count("very") for reply in replies if reply.good is good}
-        assert kept <= set(range(DRAWS - 4, DRAWS))
+        assert kept == set(range(DRAWS - 3, DRAWS))  # of the four clearest of each message, the three clearest of all
 
 
 def test_of_all_pairs_those_are_kept_that_lie_furthest_apart(make):

@@ -11,20 +11,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ethos.judging.few_shot import load_few_shot
+from ethos.judging.few_shot import bare, list_item, load_few_shot
 from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import QUESTION_MARKS, sentences
 from ethos.spec.types import Clause, Spec
 
 QUESTIONS = 8
-READINGS = 4  # beside the likeliest, should that one be of no use
+READINGS = 4  # more, where the likeliest gives no case
 LISTS, QUESTIONS_A_LIST = 3, 4
 READING_TOKENS, LIST_TOKENS = 100, 110
 _LONGEST_CASE_CHARACTERS, _LONGEST_QUESTION_CHARACTERS = 160, 240
 _ASSISTANT = {"fr": "l'assistant", "zh": "助手"}  # "the assistant" elsewhere
 _NAME_ENDS = re.compile(r"['’]s\b|[,:;.(–—|，：；。（]|\s-\s")
-_NUMBERED = re.compile(r"^[ \t]*\d+[ \t]*[.):、．：][ \t]*(\S.*)$", re.MULTILINE)
 _TWO_LINES = re.compile(r"[^:：\n]{2,12}\s?[:：]\s*(\S[^\n]*)\n+[^:：\n]{2,12}\s?[:：]\s*(\S[^\n]*)")
 
 
@@ -53,8 +52,10 @@ async def read_clause(clause: Clause, spec: Spec, teacher: Sampler) -> ClauseRea
         return ClauseReading(clause.when, declared)
     asked = reading_prompt(clause, spec)
     [likeliest] = await teacher.sample(asked, SamplingParams(READING_TOKENS, temperature=0.0))
-    others = await teacher.sample(asked, SamplingParams(READING_TOKENS, temperature=0.8), range(READINGS))
-    found = [parsed for sample in (likeliest, *others) if (parsed := parse_reading(sample.text))]
+    found = [parsed] if (parsed := parse_reading(likeliest.text)) else []
+    if wants_case(clause) and not any(when for when, _ in found):
+        others = await teacher.sample(asked, SamplingParams(READING_TOKENS, temperature=0.8), range(READINGS))
+        found += [parsed for sample in others if (parsed := parse_reading(sample.text))]
     when = next((when for when, _ in found if when), "") if wants_case(clause) else clause.when
     if not wants_questions(clause):
         return ClauseReading(when, declared)
@@ -79,10 +80,10 @@ def questions_prompt(clause: Clause, spec: Spec) -> Conversation:
 
 def setting_of(spec: Spec) -> str:
     """Where the character works, as far as one sentence tells: the first that names it, else the first of all."""
-    texts = (spec.preamble, *(clause.text for clause in spec.clauses))
-    parts = [sentence for text in texts for sentence in sentences(text)] or [spec.name]
     name = _name_of(spec)
-    return _without_name(next((part for part in parts if name and name in part), parts[0]), name, spec.language)
+    texts = (spec.preamble, *(clause.text for clause in spec.clauses))
+    parts = (sentence for text in texts for sentence in sentences(text))
+    return _without_name(next((part for part in parts if name in part), spec.name), name, spec.language)
 
 
 def rule_of(clause: Clause, spec: Spec) -> str:
@@ -115,18 +116,14 @@ def parse_reading(text: str) -> tuple[str, str] | None:
     match = _TWO_LINES.match(text.strip())
     if match is None:
         return None
-    when, question = (_bare(part) for part in match.groups())
+    when, question = (bare(part) for part in match.groups())
     when = when.rstrip(".。") if len(when) <= _LONGEST_CASE_CHARACTERS else ""
     return when, question if _is_question(question) else ""
 
 
 def parse_questions(text: str) -> list[str]:
-    """The questions of a numbered list; other lines are passed over."""
-    return [question for line in _NUMBERED.findall(text) if _is_question(question := _bare(line))]
-
-
-def _bare(text: str) -> str:
-    return text.strip().strip('*_"“” ')
+    """The questions of a list; other lines are passed over."""
+    return [question for line in text.splitlines() if _is_question(question := list_item(line))]
 
 
 def _is_question(text: str) -> bool:

@@ -6,6 +6,7 @@ A `.yaml` file holds the system message, the form of what is asked, and examples
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,8 @@ import yaml
 from ethos.judging.wording import PROMPTS
 from ethos.spec.conversation import Conversation, Message
 from ethos.spec.language import language_name
+
+_LIST_ITEM = re.compile(r"^\s*(?:\d+\s*[.):、．：]|[-*•])\s*(.+?)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +50,14 @@ def load_few_shot(name: str, language: str = "en", folder: Path = PROMPTS) -> Fe
     if language != "en" and not path.is_file():
         system += f"\n\nWhat you get after the examples is in {language_name(language)}: answer it in that language."
     return FewShot(system, data["ask"], examples)
+
+
+def list_item(line: str) -> str:
+    """What a line of a numbered or dotted list says; "" if it is none."""
+    match = _LIST_ITEM.match(line)
+    return bare(match.group(1)) if match else ""
+
+
+def bare(text: str) -> str:
+    """An answer without quotes and marks of emphasis around it."""
+    return text.strip().strip('*_"“” ')

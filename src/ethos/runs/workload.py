@@ -181,9 +181,8 @@ class Workload:
 
     def _readings(self, clause: Clause) -> Iterator[Calls]:
         if wants_case(clause) or wants_questions(clause):
-            count, reply = 1 + READINGS, _READING_REPLY_TOKENS
-            asked = prompt_tokens(reading_prompt(clause, self.spec))
-            yield Calls(count, count, asked, reply, READING_TOKENS, reply)
+            asked, reply = prompt_tokens(reading_prompt(clause, self.spec)), _READING_REPLY_TOKENS
+            yield Calls(1, 1 + READINGS * wants_case(clause), asked, reply, READING_TOKENS, reply)
         if wants_questions(clause):
             asked = prompt_tokens(questions_prompt(clause, self.spec))
             yield Calls(LISTS, LISTS, asked, _LIST_REPLY_TOKENS, LIST_TOKENS, _LIST_REPLY_TOKENS)

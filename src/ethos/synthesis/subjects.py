@@ -7,13 +7,13 @@ model that is told what to leave out writes just that. Each clause takes those t
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 
 from ethos.errors import EthosError
 from ethos.judging.cases import case_of, odds_of_case
 from ethos.judging.content import content_words, fillers_for
+from ethos.judging.few_shot import list_item
 from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import QUESTION_MARKS, language_name, words
@@ -28,7 +28,6 @@ _LISTS_AT_ONCE = 64
 LISTS_TRIED = 8  # for plain questions: so many times what would do if all were distinct
 SUBJECT_TOKENS, QUESTION_TOKENS = 11, 15  # a line; a list that rambles on is cut off
 CONTRAST_CHOICE = 3  # candidates for each contrast that is needed
-_NUMBERED = re.compile(r"^\s*(?:\d+\s*[.):、．：]|[-*•])\s*(.+?)\s*$")
 
 
 async def name_subjects(spec: Spec, clause: Clause, needed: int, seed: int, teacher: Sampler) -> list[str]:
@@ -110,8 +109,7 @@ async def _listed(
         for sample in await teacher.sample(asked, params, draws):
             lines = sample.text.splitlines()
             for line in lines[:-1] if sample.finish_reason == "length" else lines:
-                match = _NUMBERED.match(line)
-                text = match.group(1).strip('*_"“” ').rstrip(".") if match else ""
+                text = list_item(line).rstrip(".")
                 if text and usable(text):
                     found.setdefault(key(text), text)
     return list(found.values())
