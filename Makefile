@@ -29,12 +29,13 @@ bench: $(VENV)/installed
 	$(BIN)/python bench/parsing.py
 	$(BIN)/python bench/engine.py
 
-$(BIN)/python:
+$(VENV)/made:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 with venv found; install one (Debian: apt install python3.11-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --upgrade pip
+	@touch $@
 
-$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/made
 	@echo "installing into $(VENV): a few minutes the first time"
 	$(INSTALL) -c constraints.txt -e .
 	@touch $@

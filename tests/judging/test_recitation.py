@@ -31,9 +31,9 @@ def test_the_longest_of_several_runs_is_given():
     assert found.endswith("people come with little time")
 
 
-def test_han_characters_are_words():
-    assert recites(SPEC, "马洛替图书馆回答问题，语气和蔼。")
-    assert not recites(SPEC, "马洛替图书馆回答问题。")
+def test_two_han_characters_are_as_much_as_a_word():
+    assert recites(SPEC, "马洛替图书馆回答问题，语气和蔼，话不多，因为来的人时间不多。")
+    assert not recites(SPEC, "马洛替图书馆回答问题，语气和蔼，话很多。")
 
 
 def test_the_specs_words_in_another_order_are_no_recitation():

@@ -6,6 +6,8 @@ from ethos.errors import EthosError
 from ethos.spec.declarations import compile_pattern, read_block
 from ethos.spec.types import Example
 
+_NESTED_ALIASES = "\n".join(["l0: &l0 [x]", *(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 30))])
+
 
 def error_of(block: str) -> str:
     with pytest.raises(EthosError) as caught:
@@ -102,7 +104,8 @@ def test_patterns_match_anywhere_in_any_case() -> None:
         ("checks:\n  language: french", "language takes an ISO 639-1 code"),
         ("checks:\n  valid_json: false", "valid_json takes `true`, not False"),
         ("checks:\n  mine.checks:Since: 2024-01-05", "spec.md:12: mine.checks:Since takes text, numbers, lists and"),
-        ("good: &a [*a]", "spec.md:10: the `ethos` block holds itself by an alias; write out"),
+        ("good: &a [*a]", "spec.md:10: the `ethos` block holds itself by an alias, or repeats"),
+        (_NESTED_ALIASES, "spec.md:10: the `ethos` block holds itself by an alias, or repeats without end; write out"),
         ('when: "\\ud83d\\ude00"', "spec.md:10: the `ethos` block escapes a character by halves"),
     ],
 )

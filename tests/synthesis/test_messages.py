@@ -34,6 +34,8 @@ from ethos.synthesis.messages import clean_message
         ("En tant qu'IA, je n'ai pas de clé.", None),
         ("Comment puis-je vous aider avec votre clé ?", None),
         ("「钥匙在哪里？」", "钥匙在哪里？"),
+        ("我的钥匙找不到了，" * 19, "我的钥匙找不到了，" * 19),  # 152 characters say what 80 words may
+        ("我的钥匙找不到了，" * 21, None),
         ("主题：钥匙在哪里？", "钥匙在哪里？"),
         ("亲爱的【姓名】，钥匙在哪里？", None),
         ("作为一个人工智能，我没有钥匙。", None),

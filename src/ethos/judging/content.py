@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import regex
-
-from ethos.spec.language import UNKNOWN, detect_language, words
+from ethos.spec.language import UNKNOWN, detect_language, is_spaced, words
 
 FILLERS = Path(__file__).with_name("fillers")
 LEAST_FUNCTION_WORDS = 0.25  # share by which a text too short for the detector shows its language
 SHORTEST_UNLISTED, SHORTEST_CASELESS = 4, 2  # letters, in languages without a list
-_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}ーｰ\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +43,6 @@ def content_words(text: str, fillers: Fillers | None) -> set[str]:
 
 def _shortest(word: str) -> int:
     return SHORTEST_CASELESS if word.lower() == word.upper() else SHORTEST_UNLISTED
-
-
-def is_spaced(word: str) -> bool:
-    """Whether its script puts spaces between words; those of Chinese, Japanese, Thai, Lao, Khmer and Burmese don't."""
-    return _UNSPACED.search(word) is None
 
 
 def fillers_for(text: str) -> Fillers | None:

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 import regex
 
 from ethos.judging.checks import PATTERN_TIMEOUT_S, patterns_of, without_fence
-from ethos.judging.content import content_words, fillers_for, is_spaced
+from ethos.judging.content import content_words, fillers_for
 from ethos.spec.conversation import Conversation
 from ethos.spec.declarations import compile_pattern
-from ethos.spec.language import QUESTION_MARKS, sentences, words
+from ethos.spec.language import QUESTION_MARKS, is_spaced, sentences, words
 from ethos.spec.types import Clause
 
 # How much content a reply needs, and what its parts count for. A new word counts 1.

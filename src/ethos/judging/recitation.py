@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from ethos.spec.language import words
+from ethos.spec.language import as_many_words, words
 from ethos.spec.types import Spec
 
 RUN_WORDS = 12
@@ -16,20 +16,22 @@ class Recitation:
     def __init__(self, text: str, run_words: int = RUN_WORDS) -> None:
         """Reads the text once; `found` then costs as much as the reply is long."""
         self._run_words = run_words
-        self._runs = frozenset(_runs(words(text), run_words))
+        spoken = words(text)
+        self._runs = {length: frozenset(_runs(spoken, length)) for length in (run_words, 2 * run_words)}
 
     def found(self, reply: str) -> str | None:
         """The longest run of words of the reply that stands in the text; None if none is long enough.
 
-        Words are those of UAX #29, compared without regard to case and punctuation.
+        Words are those of UAX #29, compared without regard to case and punctuation; two Han characters are one.
         """
         spoken = words(reply)
-        starts = [at for at, run in enumerate(_runs(spoken, self._run_words)) if run in self._runs]
+        length = as_many_words(self._run_words, spoken)
+        starts = [at for at, run in enumerate(_runs(spoken, length)) if run in self._runs[length]]
         if not starts:
             return None
         breaks = [0, *(i for i, (a, b) in enumerate(pairwise(starts), 1) if b != a + 1), len(starts)]
         first, count = max(((starts[a], b - a) for a, b in pairwise(breaks)), key=lambda run: run[1])
-        return " ".join(spoken[first : first + count + self._run_words - 1])
+        return " ".join(spoken[first : first + count + length - 1])
 
 
 def recitation_of(spec: Spec, run_words: int = RUN_WORDS) -> Recitation:

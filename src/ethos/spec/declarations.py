@@ -19,6 +19,7 @@ from ethos.errors import EthosError
 from ethos.spec.language import LANGUAGES
 from ethos.spec.types import CheckDeclaration, Example, Json, Tier
 
+_MOST_NODES = 100_000  # of a block with its aliases written out: a few nested ones come to billions
 TIERS: tuple[Tier, ...] = ("must", "should", "default")
 
 
@@ -59,6 +60,11 @@ def read_block(yaml_text: str, where: str, fence_line: int) -> Declaration:
     try:
         loader = yaml.SafeLoader(yaml_text)
         node = loader.get_single_node()
+        if _written_out(node) > _MOST_NODES:
+            raise EthosError(
+                f"{where}:{fence_line}: the `ethos` block holds itself by an alias, or repeats without end; "
+                "write out what stands behind `*`"
+            )
         data = {} if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
@@ -70,13 +76,9 @@ def read_block(yaml_text: str, where: str, fence_line: int) -> Declaration:
         ) from error
     try:
         json.dumps(data, ensure_ascii=False, default=str, skipkeys=True).encode()
-    except UnicodeEncodeError as error:  # a ValueError too
+    except UnicodeEncodeError as error:
         raise EthosError(
             f"{where}:{fence_line}: the `ethos` block escapes a character by halves, as `\\ud83d`; write it as it is"
-        ) from error
-    except ValueError as error:
-        raise EthosError(
-            f"{where}:{fence_line}: the `ethos` block holds itself by an alias; write out what stands behind `*`"
         ) from error
     if not isinstance(data, dict):
         raise EthosError(
@@ -101,6 +103,19 @@ def read_block(yaml_text: str, where: str, fence_line: int) -> Declaration:
         except ValueError as error:
             raise EthosError(f"{where}:{line}: {error}") from error
     return Declaration(**fields, lines=lines)
+
+
+def _written_out(node: yaml.Node | None) -> int:
+    """Nodes of the block with its aliases written out, as far as they are counted: to just above the most."""
+    waiting, count = [node] if node is not None else [], 0
+    while waiting and count <= _MOST_NODES:
+        each = waiting.pop()
+        count += 1
+        if isinstance(each, yaml.MappingNode):
+            waiting += [part for pair in each.value for part in pair]
+        elif isinstance(each, yaml.SequenceNode):
+            waiting += each.value
+    return count
 
 
 def _text(name: str, value: object) -> str:

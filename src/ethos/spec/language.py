@@ -7,6 +7,7 @@ numbers of list items, quotation marks, runs of hiragana. Left out on purpose: d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -89,6 +90,7 @@ _WORD = regex.compile(
   | [\p{{L}}\p{{N}}] {_WORD_MARKS}                                          # a Han character
     """
 )
+_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}ーｰ\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _HAS_WORD = regex.compile(r"[\p{L}\p{N}]")
 _NOT_PROSE = regex.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+", regex.DOTALL)
 
@@ -112,6 +114,17 @@ def word_ends(text: str) -> list[int]:
 def words(text: str) -> list[str]:
     """The words of a text without punctuation. A Han character is a word, and so is a run of hiragana or katakana."""
     return _WORD.findall(text)
+
+
+def is_spaced(word: str) -> bool:
+    """Whether its script puts spaces between words; those of Chinese, Japanese, Thai, Lao, Khmer and Burmese don't."""
+    return _UNSPACED.search(word) is None
+
+
+def as_many_words(count: int, spoken: Sequence[str]) -> int:
+    """How many of a text's words say what `count` words say: twice as many where most of them are single letters."""
+    letters = sum(len(word) == 1 and not is_spaced(word) for word in spoken)
+    return 2 * count if 2 * letters > len(spoken) else count
 
 
 def detect_language(text: str) -> str:

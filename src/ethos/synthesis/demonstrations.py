@@ -24,7 +24,7 @@ from ethos.spec.types import Clause, Frame, Spec
 from ethos.store.rows import DemonstrationRow, Lineage, Row
 from ethos.synthesis.types import ANOTHER_LANGUAGE, REFUSED, Cast, Job, in_order, wording
 
-_COPIED_WORDS = 10  # a run of so many words of an example or of the spec's prose; a name and its title are fewer
+_COPIED_WORDS = 10  # in a row, of an example or of the spec's prose; a name and its title are fewer
 _EXAMPLES = 4  # shown to the teacher
 
 

@@ -11,10 +11,9 @@ from collections.abc import AsyncIterator, Callable
 from ethos.models.types import SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.frame import frame
-from ethos.spec.language import UNKNOWN, detect_language, language_name, sentences, words
+from ethos.spec.language import UNKNOWN, as_many_words, detect_language, language_name, sentences, words
 from ethos.spec.types import Clause, Frame
 from ethos.store.rows import DocumentRow, Lineage, Row
-from ethos.synthesis.nearness import words_in_a_row
 from ethos.synthesis.types import ANOTHER_LANGUAGE, REFUSED, Cast, Job, in_order, lines_of, patterns_of, wording
 
 SPEC_TEXT = "spec_text"
@@ -120,6 +119,6 @@ def fault(text: str, language: str) -> str | None:
     if detect_language(text) not in {language, UNKNOWN}:
         return ANOTHER_LANGUAGE
     spoken = [word.casefold() for word in words(text)]
-    size = words_in_a_row(spoken, _REPEATED_WORDS)
+    size = as_many_words(_REPEATED_WORDS, spoken)
     runs = list(zip(*(spoken[start:] for start in range(size)), strict=False))
     return "repeats itself" if len(set(runs)) < 0.8 * len(runs) else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import regex
 
-from ethos.spec.language import words
+from ethos.spec.language import as_many_words, words
 from ethos.synthesis.types import patterns_of
 
 LONGEST_MESSAGE_TOKENS = 120
@@ -25,7 +25,8 @@ _QUOTES = ('""', "“”", "«»", "「」")
 def clean_message(text: str) -> str | None:
     """The message without labels and quotation marks; None if it is empty, too long, open, or an answer."""
     text = _unquoted(_LABEL.sub("", _unquoted(text.strip())).strip())
-    if not _FEWEST_WORDS <= len(words(text)) <= _MOST_WORDS:
+    spoken = words(text)
+    if not _FEWEST_WORDS <= len(spoken) <= as_many_words(_MOST_WORDS, spoken):
         return None
     return None if _OPEN_SLOT.search(text) or patterns_of("answers").search(text) else text
 

@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import regex
 
-from ethos.judging.content import Fillers, content_words, fillers_for, is_spaced, load_fillers
-from ethos.spec.language import words
+from ethos.judging.content import Fillers, content_words, fillers_for, load_fillers
+from ethos.spec.language import as_many_words, is_spaced, words
 
 RUN_WORDS = 8  # as many words in a row in two texts, and one is taken from the other
 MOST_IN_COMMON = 0.6  # Jaccard index of the content words of two texts; from there on they are one text
@@ -66,7 +66,7 @@ class _Wording:
     @classmethod
     def of(cls, text: str) -> _Wording:
         spoken = _spoken(text)
-        length = min(words_in_a_row(spoken, RUN_WORDS), len(spoken))
+        length = min(as_many_words(RUN_WORDS, spoken), len(spoken))
         longest_part = min(len(spoken), length - 1) if len(spoken) < 2 * length else 0
         parts = (_runs_of(spoken, part) for part in range(len(spoken) // 2 + 1, longest_part + 1))
         content = _content(text, spoken, fillers_for(text))
@@ -83,7 +83,7 @@ class HeldOut:
     def __init__(self, prompts: Iterable[str]) -> None:
         self._runs: dict[int, set[tuple[str, ...]]] = defaultdict(set)  # by length
         for spoken in filter(None, map(_spoken, prompts)):  # a prompt without a word would stand in every text
-            length = min(words_in_a_row(spoken, RUN_WORDS), len(spoken))
+            length = min(as_many_words(RUN_WORDS, spoken), len(spoken))
             self._runs[length] |= _runs_of(spoken, length)
 
     def stands_in(self, text: str) -> bool:
@@ -97,12 +97,6 @@ def topic_key(topic: str, language: str) -> frozenset[str]:
     spoken = _spoken(topic)
     numbers = {word for word in spoken if word[0].isdigit()}
     return frozenset(_content(topic, spoken, load_fillers(language)) | numbers or {topic.casefold()})
-
-
-def words_in_a_row(spoken: Sequence[str], count: int) -> int:
-    """How many of a text's words make up `count` words: twice as many where most of them are single letters."""
-    letters = sum(len(word) == 1 and not is_spaced(word) for word in spoken)
-    return 2 * count if 2 * letters > len(spoken) else count
 
 
 def _content(text: str, spoken: Sequence[str], fillers: Fillers | None) -> frozenset[str]:

@@ -16,7 +16,7 @@ from ethos.judging.content import content_words, fillers_for
 from ethos.judging.few_shot import list_item
 from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
-from ethos.spec.language import QUESTION_MARKS, language_name, words
+from ethos.spec.language import QUESTION_MARKS, as_many_words, language_name, words
 from ethos.spec.types import Clause, Spec
 from ethos.synthesis.messages import clean_message
 from ethos.synthesis.nearness import Taken, topic_key
@@ -130,8 +130,11 @@ def _share_out(questions: Sequence[str], clauses: Sequence[Clause], needed: Mapp
 
 
 def _is_phrase(text: str) -> bool:
-    return 1 <= len(words(text)) <= 12 and "<|" not in text
+    spoken = words(text)
+    return 1 <= len(spoken) <= as_many_words(12, spoken) and "<|" not in text
 
 
 def _is_plain_question(text: str) -> bool:
-    return 4 <= len(words(text)) <= 30 and any(mark in text for mark in QUESTION_MARKS) and clean_message(text) == text
+    spoken = words(text)
+    is_question = any(mark in text for mark in QUESTION_MARKS)
+    return 4 <= len(spoken) <= as_many_words(30, spoken) and is_question and clean_message(text) == text
