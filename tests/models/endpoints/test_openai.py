@@ -8,7 +8,7 @@ from ethos.errors import EthosError
 from ethos.models.catalogue import ANTHROPIC_KEY, OPENAI_KEY, Entry, Remote, resolve
 from ethos.models.endpoints import OpenAIEndpoint, RetryPolicy
 from ethos.models.endpoints.openai import MISSES
-from ethos.models.types import SamplingParams
+from ethos.models.types import SamplingParams, Usage
 from ethos.spec.conversation import Conversation
 
 PROMPT = Conversation.user("Is it kind?")
@@ -32,6 +32,28 @@ def test_the_first_token_is_read_in_the_candidates_order(endpoint: OpenAIEndpoin
 
 def test_a_candidate_that_is_not_among_the_likeliest_has_no_probability(endpoint: OpenAIEndpoint) -> None:
     assert first_token(endpoint, "Maybe") == [-math.inf]
+
+
+def test_a_candidate_in_pieces_is_known_by_the_piece_that_no_other_begins_with(
+    endpoint: OpenAIEndpoint, server: EndpointServer
+) -> None:
+    top = [("O", -0.5), ("Non", -1.0), ("No", -2.0), ("", -3.0), ("x", None)]
+    told = {"content": [{"token": "O", "top_logprobs": [{"token": t, "logprob": p} for t, p in top]}]}
+    server.faults.append(says({"choices": [{"message": {"content": "O"}, "logprobs": told}]}))
+    assert first_token(endpoint, "Oui", "Non") == pytest.approx([-0.5, -1.0])
+
+
+def test_a_log_probability_above_zero_is_taken_for_certain(endpoint: OpenAIEndpoint, server: EndpointServer) -> None:
+    told = {"content": [{"token": "Yes", "top_logprobs": [{"token": "Yes", "logprob": 1000.0}]}]}
+    server.faults.append(says({"choices": [{"message": {"content": "Yes"}, "logprobs": told}]}))
+    assert first_token(endpoint, "Yes") == [0.0]
+
+
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": None}])
+def test_a_server_may_count_no_tokens(endpoint: OpenAIEndpoint, server: EndpointServer, usage: object) -> None:
+    server.faults.append(says({"choices": [{"message": {"content": "Yes."}}], "usage": usage}))
+    (drawn,) = answered(endpoint, endpoint.sample(PROMPT, SamplingParams()))
+    assert (drawn.text, drawn.usage) == ("Yes.", Usage(0, 0))
 
 
 @pytest.mark.parametrize("logprobs", [None, {"content": None}, {"content": []}, {"content": [{"token": "Yes"}]}])
@@ -129,6 +151,14 @@ def test_a_stand_in_for_a_key_is_no_secret(server: EndpointServer, monkeypatch: 
     endpoint = OpenAIEndpoint(resolve(f"openai:{server.address}/v1#m", Path()))
     prompt = Conversation.user("A token of esteem")
     assert answered(endpoint, endpoint.sample(prompt, SamplingParams()))[0].text == "A token of esteem"
+
+
+def test_a_short_key_is_taken_out_of_a_reply(server: EndpointServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.key = "sk-test-12"
+    monkeypatch.setenv(OPENAI_KEY, server.key)
+    endpoint = OpenAIEndpoint(resolve(f"openai:{server.address}/v1#m", Path()))
+    prompt = Conversation.user("It is sk-test-12")
+    assert answered(endpoint, endpoint.sample(prompt, SamplingParams()))[0].text == "It is [key]"
 
 
 def test_another_kind_of_entry_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

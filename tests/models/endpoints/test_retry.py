@@ -22,7 +22,7 @@ def test_what_the_server_asks_for_goes_first() -> None:
     assert POLICY.wait_s(4, 0.0, 0.3) == 0.0
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("3", 3.0), ("0.5", 0.5), ("soon", None)])
+@pytest.mark.parametrize(("value", "seconds"), [("3", 3.0), ("0.5", 0.5), ("soon", None), ("nan", None), ("inf", None)])
 def test_retry_after_is_read_as_seconds(value: str, seconds: float | None) -> None:
     assert retry_after_s({"retry-after": value}) == seconds
 

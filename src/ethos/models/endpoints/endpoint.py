@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from ethos.spec.conversation import Conversation
 
 _REDACTED = "[key]"
 _QUOTED_CHARACTERS = 200
-_SHORTEST_SECRET = 12  # shorter ones are stand-ins for servers that want none, such as EMPTY, and occur in replies
+_STAND_IN = re.compile(r"[\W_a-z]{0,11}|.{0,5}", re.IGNORECASE)  # for servers that want no key, as EMPTY; replies have it
 
 
 class EndpointFailed(EthosError):
@@ -140,7 +141,7 @@ class Endpoint(ABC):
         raise failure
 
     def _redacted(self, text: str) -> str:
-        return text if len(self._key) < _SHORTEST_SECRET else text.replace(self._key, _REDACTED)
+        return text if _STAND_IN.fullmatch(self._key) else text.replace(self._key, _REDACTED)
 
     def _explained(self, failure: CallFailed) -> EthosError:
         status, quoted = failure.status, failure.reason[:_QUOTED_CHARACTERS]

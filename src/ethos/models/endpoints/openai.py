@@ -35,11 +35,11 @@ _VENDOR = ".openai.com"
 
 class _TopLogprob(BaseModel):
     token: str
-    logprob: float
+    logprob: float | None = None
 
 
 class _Token(BaseModel):
-    top_logprobs: list[_TopLogprob] = []
+    top_logprobs: list[_TopLogprob] | None = None
 
 
 class _Logprobs(BaseModel):
@@ -60,15 +60,20 @@ class _Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    @property
+    def counted(self) -> Usage:
+        """Nothing where the server counts nothing."""
+        return Usage(self.prompt_tokens or 0, self.completion_tokens or 0)
 
 
 class _Completion(BaseModel):
     """What is read of a chat completion."""
 
     choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage = _Usage()
+    usage: _Usage | None = None
 
 
 class LogprobsRefused(EthosError):
@@ -92,8 +97,8 @@ class OpenAIEndpoint(Endpoint):
     async def first_token_logprobs(self, prompt: Conversation, candidates: Sequence[str]) -> list[float] | None:
         """Natural-log probability that the reply begins with each candidate, at temperature 1.
 
-        Spellings that differ in white space around the token are summed. A candidate that isn't among the top 20
-        has minus infinity. None where the endpoint gives no log-probabilities, or refuses to tell any.
+        Spellings that differ in white space around the token are summed; where a candidate is no token of its own,
+        those that it and no other candidate begins with. One that isn't among the top 20 has minus infinity. None where the endpoint gives no log-probabilities, or refuses to tell any.
         """
         try:
             return self.read_first_token(await self.first_token_body(prompt), candidates)
@@ -121,8 +126,7 @@ class OpenAIEndpoint(Endpoint):
         logprobs = completion.choices[0].logprobs
         if logprobs is None or not logprobs.content or not logprobs.content[0].top_logprobs:
             return None
-        top = logprobs.content[0].top_logprobs
-        found = [_log_sum(t.logprob for t in top if t.token.strip() == c) for c in candidates]
+        found = _found_first(candidates, logprobs.content[0].top_logprobs)
         self._has_hit |= max(found) > -math.inf
         self._misses += not self._has_hit
         self.tells_logprobs &= self._misses < MISSES
@@ -134,15 +138,15 @@ class OpenAIEndpoint(Endpoint):
     def read(self, body: str, draw: int) -> Sample:
         """The sample that a completion holds; its first choice, for one is asked for."""
         completion = _Completion.model_validate_json(body)
-        choice, usage = completion.choices[0], completion.usage
+        choice, usage = completion.choices[0], (completion.usage or _Usage()).counted
         message = choice.message
         if choice.finish_reason == "content_filter" or (message.refusal and not message.content):
-            return self._withheld(message.refusal, Usage(usage.prompt_tokens, usage.completion_tokens), draw, body)
+            return self._withheld(message.refusal, usage, draw, body)
         thinking, text = split_thinking(message.content or "")
         return Sample(
             text=text,
             finish_reason="length" if choice.finish_reason == "length" else "stop",
-            usage=Usage(usage.prompt_tokens, usage.completion_tokens),
+            usage=usage,
             draw=draw,
             thinking=message.reasoning_content or message.reasoning or thinking,
             raw=body,
@@ -188,6 +192,20 @@ class OpenAIEndpoint(Endpoint):
         )
 
 
+def _found_first(candidates: Sequence[str], top: Sequence[_TopLogprob]) -> list[float]:
+    """The log-probability of each candidate among the tokens that a reply may begin with."""
+    spelled = [(t.token.strip(), t.logprob) for t in top if t.logprob is not None and t.token.strip()]
+
+    def begins(token: str) -> list[str]:
+        return [candidate for candidate in candidates if candidate.startswith(token)]
+
+    found = []
+    for candidate in candidates:
+        whole = [logprob for token, logprob in spelled if token == candidate]
+        found.append(_log_sum(whole or [logprob for token, logprob in spelled if begins(token) == [candidate]]))
+    return found
+
+
 def _log_sum(logprobs: Iterable[float]) -> float:
-    total = sum(math.exp(logprob) for logprob in logprobs)
+    total = sum(math.exp(min(logprob, 0.0)) for logprob in logprobs)
     return math.log(total) if total > 0 else -math.inf
