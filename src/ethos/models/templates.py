@@ -7,11 +7,12 @@ The choice is written into the template itself, so that whoever loads the export
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from ethos.errors import EthosError
-from ethos.spec.conversation import Conversation
+from ethos.spec.conversation import Conversation, Message
 
 _PROBE = "\u2047probe\u2047"
 _USER_TURN = {"role": "user", "content": _PROBE}
@@ -33,7 +34,8 @@ class ChatTemplate:
         """`system_message`: None for none at all, `template` for what the template inserts, or a text.
 
         Raises:
-            EthosError: if the tokenizer has no chat template, or inserts a system message that can't be taken out.
+            EthosError: if the tokenizer has no chat template, or one that refuses a plain message, refuses the system
+                message that is to be there, or inserts one that can't be taken out.
         """
         if not tokenizer.chat_template:
             raise EthosError(
@@ -41,19 +43,46 @@ class ChatTemplate:
                 "chat_template.jinja has one"
             )
         self.tokenizer = tokenizer
+        special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        longest_first = sorted(filter(None, special), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self.text(Conversation.user("?"), reply_follows=True)
         if system_message != "template":
             tokenizer.chat_template = _with_system_message(tokenizer, system_message)
 
     def text(self, conversation: Conversation, *, reply_follows: bool) -> str:
-        """The conversation as the model sees it; with the assistant's header at the end if a reply follows."""
-        rendered: str = self.tokenizer.apply_chat_template(
-            conversation.to_dicts(), tokenize=False, add_generation_prompt=reply_follows
-        )
+        """The conversation as the model sees it; with the assistant's header at the end if a reply follows.
+
+        A special token's name within a message is only text: it begins no turn of its own.
+        What a template that knows no system turn is to be told so stands before the first user's turn, in it.
+
+        Raises:
+            EthosError: if the template can't render it.
+        """
+        from jinja2 import TemplateError
+
+        try:
+            return self._rendered(conversation, reply_follows)
+        except TemplateError as error:
+            without = _without_system_turn(conversation)
+            if without == conversation:
+                raise EthosError(
+                    f"the chat template refuses a conversation ({error}); mend the model's chat template"
+                ) from error
+        return self.text(without, reply_follows=reply_follows)
+
+    def _rendered(self, conversation: Conversation, reply_follows: bool) -> str:
+        turns = [{**turn, "content": self._harmless(turn["content"])} for turn in conversation.to_dicts()]
+        rendered: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=reply_follows)
         return rendered
+
+    def _harmless(self, text: str) -> str:
+        """The text with the names of special tokens broken by a space of no width."""
+        return self._special.sub(lambda name: f"{name[0][0]}\u200b{name[0][1:]}", text)
 
     def prompt(self, conversation: Conversation) -> tuple[int, ...]:
         """Tokens up to and including the assistant's header."""
-        return self.encode(self.text(conversation, reply_follows=True))
+        return self._encode(self.text(conversation, reply_follows=True))
 
     def row(self, conversation: Conversation) -> Rendered:
         """A conversation that ends on the assistant, as the sampler would have produced it: prompt, reply, end of turn.
@@ -69,12 +98,15 @@ class ChatTemplate:
             raise EthosError(
                 "the chat template rewrites earlier turns when a reply is added; rows can't be masked with it"
             )
-        head, tail = self.encode(before), self.encode(whole[len(before) :].rstrip("\n"))
+        head, tail = self._encode(before), self._encode(whole[len(before) :].rstrip("\n"))
         return Rendered((*head, *tail), len(head))
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of text as it stands; special tokens in it are honoured."""
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+        """Token ids of plain text, in which the name of a special token is only text."""
+        return self._encode(self._harmless(text))
+
+    def _encode(self, rendered: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(rendered, add_special_tokens=False))
 
     def decode(self, tokens: tuple[int, ...]) -> str:
         """Text without special tokens."""
@@ -82,10 +114,26 @@ class ChatTemplate:
         return text
 
 
+def _without_system_turn(conversation: Conversation) -> Conversation:
+    """The same with the system's text at the head of the first user's turn."""
+    first, *rest = conversation.messages or (None,)
+    if first is None or first.role != "system" or not rest or rest[0].role != "user":
+        return conversation
+    return Conversation((Message("user", f"{first.content}\n\n{rest[0].content}"), *rest[1:]))
+
+
 def _with_system_message(tokenizer: Any, system_message: str | None) -> str:
     """The template, changed so that this system message (or none) comes first when a conversation gives none."""
+    from jinja2 import TemplateError
+
     template: str = tokenizer.chat_template
     if system_message is not None:
+        try:
+            _before_user(tokenizer, _SYSTEM_TURN)
+        except TemplateError as error:
+            raise EthosError(
+                f"the chat template refuses a system message ({error}); set system_message to null"
+            ) from error
         turn = "[{'role': 'system', 'content': " + json.dumps(system_message, ensure_ascii=False) + "}]"
         return (
             "{% if messages[0]['role'] != 'system' %}{% set messages = " + turn + " + messages %}{% endif %}" + template

@@ -3,7 +3,7 @@
     L = - sum over t of log p(x_t | x_<t)        unit: token
 
 The language-modelling loss (Bengio et al. 2003, eq. 1), on text as it stands: no chat template. The document ends with
-the tokenizer's end token, so that the student also learns where such a text ends.
+the tokenizer's end token, if it has one, so that the student also learns where such a text ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Documents:
         prepared = []
         for row in rows:
             if isinstance(row, DocumentRow):
-                tokens = (*template.encode(row.text), template.tokenizer.eos_token_id)
+                end = template.tokenizer.eos_token_id
+                tokens = template.encode(row.text) if end is None else (*template.encode(row.text), end)
                 pieces = -(-len(tokens) // limit_tokens)
                 size = -(-len(tokens) // pieces)
                 for start in range(0, len(tokens), size):
