@@ -28,6 +28,16 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.mark.parametrize("kind", [PlainProgress, TerminalProgress])
+def test_what_others_wrote_commands_no_terminal(kind: type[PlainProgress] | type[TerminalProgress]) -> None:
+    stream = io.StringIO()
+    progress = kind(stream)
+    progress.line("the endpoint said \x1b]0;gotcha\x07 and more")
+    progress.warn("the endpoint said \x1b[2J")
+    assert "\x1b]0" not in stream.getvalue()
+    assert "\x1b[2J" not in stream.getvalue()
+
+
 def test_plain_lines_come_at_the_start_and_the_end_with_rate(clock: Clock) -> None:
     stream = io.StringIO()
     with PlainProgress(stream, clock=clock).stage("writing demonstrations", total=160, unit="rows") as bar:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,11 @@ LINE_EVERY_S = 10.0
 LINE_AT_LEAST_EVERY_S = 60.0
 LINE_EVERY_SHARE = 0.1
 TELLING_SHARE = 0.02  # of a stage; before, its rate is that of its slow beginning
+
+
+def harmless(text: str) -> str:
+    """Text by a model or another person, without the control characters that could command a terminal."""
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) != "Cc")
 
 
 class Bar:
@@ -165,7 +171,7 @@ class PlainProgress(Progress):
 
     def line(self, text: str) -> None:
         """Writes the text as a line."""
-        self._stream.write(f"{text}\n")
+        self._stream.write(f"{harmless(text)}\n")
         self._stream.flush()
 
     def warn(self, text: str) -> None:
@@ -221,11 +227,11 @@ class TerminalProgress(Progress):
 
     def line(self, text: str) -> None:
         """Prints above the bars."""
-        self._console.print(text, soft_wrap=True)
+        self._console.print(harmless(text), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Prints above the bars, in yellow."""
-        self._console.print(f"warning: {text}", style="yellow", soft_wrap=True)
+        self._console.print(f"warning: {harmless(text)}", style="yellow", soft_wrap=True)
 
     def _begin(self, bar: Bar) -> None:
         if not self._tasks:

@@ -1,4 +1,5 @@
-from ethos.cli.output import columns, harmless, indented
+from ethos.cli.output import columns, indented
+from ethos.progress import harmless
 
 
 def test_columns_are_aligned_and_the_last_is_left_as_it_is() -> None:

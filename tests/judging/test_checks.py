@@ -12,6 +12,12 @@ from ethos.judging.checks import CheckResult
 
 def starts_with(argument, prompt, reply):
     return CheckResult(reply.startswith(argument), "looked at the first word")
+
+def counts_mistakes(argument, prompt, reply):
+    return reply.count("mistake") / 0
+
+def says_so(argument, prompt, reply):
+    return True
 """
 
 
@@ -71,6 +77,29 @@ def test_a_check_of_ones_own_is_loaded_by_its_path(make, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     clause = make.clause("c", "…", {"house_checks:starts_with": "Hello"})
     assert [run_checks(clause, ASKED, reply)[0].passed for reply in ("Hello!", "Good day.")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("counts_mistakes", "fails on a reply .ZeroDivisionError: .*; mend the function"),
+        ("says_so", "gives True; return an ethos.judging.checks.CheckResult"),
+    ],
+)
+def test_a_check_of_ones_own_that_fails_is_named(make, tmp_path, monkeypatch, name, message):
+    (tmp_path / "house_checks.py").write_text(OWN_CHECK, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EthosError, match=f"check house_checks:{name}: {message}"):
+        run_checks(make.clause("c", "…", {f"house_checks:{name}": "Hello"}), ASKED, "Hello!")
+
+
+def test_a_module_of_ones_own_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "half_written.py").write_text("def starts_with(", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        EthosError, match=r"check half_written:starts_with: can't be loaded .*; install the package or mend"
+    ):
+        load_check("half_written:starts_with")
 
 
 def test_a_spec_may_name_a_check_of_ones_own(tmp_path, monkeypatch):

@@ -63,7 +63,9 @@ def test_every_token_that_config_or_tokenizer_names_ends_a_reply(directory: Path
     assert ends == {7, 9, tiny.END, tokenizer.convert_tokens_to_ids("<|endoftext|>")}
 
 
-@pytest.mark.parametrize("broken", ["nothing", "no weights", "half of the weights", "not a language model"])
+@pytest.mark.parametrize(
+    "broken", ["nothing", "no weights", "half of the weights", "not a language model", "half of the tokenizer"]
+)
 def test_a_directory_that_holds_no_language_model_is_named(directory: Path, broken: str) -> None:
     if broken == "nothing":
         directory = directory / "nowhere"
@@ -72,6 +74,8 @@ def test_a_directory_that_holds_no_language_model_is_named(directory: Path, brok
     elif broken == "half of the weights":
         whole = (directory / "model.safetensors").read_bytes()
         (directory / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    elif broken == "half of the tokenizer":
+        (directory / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "BPE"}}')
     else:
         (directory / "config.json").write_text('{"model_type": "nobody"}')
     with pytest.raises(EthosError, match=r"can't be loaded as a causal language model") as caught:

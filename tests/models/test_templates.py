@@ -101,7 +101,7 @@ def test_a_template_without_a_system_turn_shows_it_in_the_first_message(choice: 
 
 
 def test_a_template_without_a_system_turn_takes_no_text_for_one() -> None:
-    with pytest.raises(EthosError, match="refuses a system message .* set system_message to null"):
+    with pytest.raises(EthosError, match=r"refuses a system message .* set system_message to null"):
         ChatTemplate(tiny.tokenizer(_REFUSING), "You are Wren.")
 
 

@@ -11,10 +11,9 @@ from typing import Protocol
 import typer
 
 from ethos.cli.lookup import find_run
-from ethos.cli.output import harmless
 from ethos.errors import EthosError
 from ethos.models.catalogue import resolve
-from ethos.progress import progress_for
+from ethos.progress import harmless, progress_for
 from ethos.spec.conversation import Conversation
 
 

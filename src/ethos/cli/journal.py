@@ -7,7 +7,8 @@ from dataclasses import asdict
 import typer
 
 from ethos.cli.lookup import find_run
-from ethos.cli.output import columns, harmless
+from ethos.cli.output import columns
+from ethos.progress import harmless
 from ethos.store.canonical import canonical_json
 from ethos.store.config import load_config
 from ethos.store.journal import Entry, Journal

@@ -14,6 +14,7 @@ import typer
 from ethos import __version__
 from ethos.errors import EthosError
 from ethos.process import tune_process
+from ethos.progress import harmless
 
 app = typer.Typer(
     name="ethos",
@@ -38,7 +39,7 @@ def main() -> None:
     try:
         app()
     except EthosError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"error: {harmless(' '.join(str(error).split()))}", err=True)
         sys.exit(1)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 
 from ethos.cli.lookup import find_run
-from ethos.cli.output import columns, harmless
+from ethos.cli.output import columns
+from ethos.progress import harmless
 from ethos.runs.controls import next_step
 from ethos.store.config import load_config
 from ethos.store.journal import MAIN, Journal

@@ -8,8 +8,9 @@ from itertools import zip_longest
 import typer
 
 from ethos.cli.lookup import RUNS, all_runs, find_run
-from ethos.cli.output import columns, harmless, indented
+from ethos.cli.output import columns, indented
 from ethos.errors import EthosError
+from ethos.progress import harmless
 from ethos.store.rows import DocumentRow, Row
 from ethos.store.run_directory import RunDirectory
 from ethos.store.trace import find_row, find_rows, require_one

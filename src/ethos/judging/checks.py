@@ -18,7 +18,7 @@ from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation
 from ethos.spec.declarations import compile_pattern
 from ethos.spec.language import UNKNOWN, detect_language, sentences, words
-from ethos.spec.types import Clause, Json, Spec
+from ethos.spec.types import CheckDeclaration, Clause, Json, Spec
 
 PATTERN_TIMEOUT_S = 2.0  # a pattern meets text from a model, which may be its worst case
 SHORTEST_DETECTABLE_WORDS = 4
@@ -116,7 +116,7 @@ def load_check(name: str) -> Check:
         raise EthosError(f"no check is called {name!r}; use one of {', '.join(CHECKS)}, or package.module:Name")
     try:
         check: Check = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # it is the user's module that is run here, and it may raise anything
         raise EthosError(f"check {name}: can't be loaded ({error}); install the package or mend the name") from error
     if not callable(check):
         raise EthosError(f"check {name}: is no function; name one that takes (argument, prompt, reply)")
@@ -134,11 +134,28 @@ def require_checks(spec: Spec) -> None:
 
 
 def run_checks(clause: Clause, prompt: Conversation, reply: str) -> list[CheckResult]:
-    """Every check that the clause declares, in its order."""
-    return [
-        replace(load_check(declared.name)(declared.argument, prompt, reply), name=declared.name)
-        for declared in clause.checks
-    ]
+    """Every check that the clause declares, in its order.
+
+    Raises:
+        EthosError: if one of the user's own fails, or gives no `CheckResult`.
+    """
+    return [_run(declared, prompt, reply) for declared in clause.checks]
+
+
+def _run(declared: CheckDeclaration, prompt: Conversation, reply: str) -> CheckResult:
+    check = load_check(declared.name)
+    if declared.name in CHECKS:
+        found = check(declared.argument, prompt, reply)
+    else:
+        try:
+            found = check(declared.argument, prompt, reply)
+        except Exception as error:
+            raise EthosError(
+                f"check {declared.name}: fails on a reply ({type(error).__name__}: {error}); mend the function"
+            ) from error
+        if not isinstance(found, CheckResult):
+            raise EthosError(f"check {declared.name}: gives {found!r:.60}; return an ethos.judging.checks.CheckResult")
+    return replace(found, name=declared.name)
 
 
 def patterns_of(argument: Json) -> list[str]:

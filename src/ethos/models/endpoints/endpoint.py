@@ -20,7 +20,7 @@ from ethos.spec.conversation import Conversation
 
 _REDACTED = "[key]"
 _QUOTED_CHARACTERS = 200
-_STAND_IN = re.compile(r"[\W_a-z]{0,11}|.{0,5}", re.IGNORECASE)  # for servers that want no key, as EMPTY; replies have it
+_STAND_IN = re.compile(r"[\W_a-z]{0,11}|.{0,5}", re.IGNORECASE)  # such as EMPTY, for servers that want no key
 
 
 class EndpointFailed(EthosError):

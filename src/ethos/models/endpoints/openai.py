@@ -98,7 +98,8 @@ class OpenAIEndpoint(Endpoint):
         """Natural-log probability that the reply begins with each candidate, at temperature 1.
 
         Spellings that differ in white space around the token are summed; where a candidate is no token of its own,
-        those that it and no other candidate begins with. One that isn't among the top 20 has minus infinity. None where the endpoint gives no log-probabilities, or refuses to tell any.
+        those that it and no other candidate begins with. One that isn't among the top 20 has minus infinity. None
+        where the endpoint gives no log-probabilities, or refuses to tell any.
         """
         try:
             return self.read_first_token(await self.first_token_body(prompt), candidates)
