@@ -154,6 +154,7 @@ def build_example() -> ReportInputs:
             "quickstart", "9f2c1a7e5b3d", launched, "2026-08-03T09:38:10Z", seed=0, scenario_seed=0, steps=120
         ),
         spec=SpecFacts("Wren", "4be19c02aa71", CLAUSES),
+        same_judge=True,
         models=ModelNames(
             student="embedded:smollm2-135m",
             teacher="embedded:qwen2.5-coder-1.5b",

@@ -49,6 +49,12 @@ def test_a_judge_that_always_says_yes_fails_with_that_reason(make):
     assert "same odds" in result.reason
 
 
+def test_a_judge_whose_odds_no_cut_could_part_fails(make):
+    result, _ = calibrated(make, lambda reply: -10.1 if make.says_because(reply) > 0 else -11.5)
+    assert not result.passed
+    assert "same odds (0.00, no)" in result.reason
+
+
 def test_a_judge_whose_yes_varies_with_nothing_that_matters_fails_with_that_reason(make):
     result, _ = calibrated(make, lambda reply: 1.0 + random.Random(reply).random())
     assert not result.passed

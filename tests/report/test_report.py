@@ -116,7 +116,7 @@ def test_the_placebo_is_compared_with_trained_and_is_null_without_one(
 def test_the_same_judge_is_flagged_and_warned_of(example: ReportInputs, report: dict[str, Any]) -> None:
     assert report["same_judge"] is True
     assert any(warning.startswith("same judge") for warning in report["warnings"])
-    other = build_report(replace(example, models=replace(example.models, sealed_judge="anthropic:another")))
+    other = build_report(replace(example, same_judge=False))
     assert other["same_judge"] is False
     assert not any(warning.startswith("same judge") for warning in other["warnings"])
 

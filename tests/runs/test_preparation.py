@@ -175,7 +175,7 @@ def calibration(clause_id: str, *, passed: bool) -> Calibration:
 
 def judge_with(*calibrations: Calibration) -> CalibratedJudge:
     rubric = RubricJudge(TemplateJudge({}), "judge", load_wording("rubric"))
-    return CalibratedJudge(rubric, {found.clause_id: found for found in calibrations})
+    return CalibratedJudge(rubric, {found.clause_id: found for found in calibrations}, "0" * 64)
 
 
 def test_only_what_a_clause_does_not_declare_is_asked_of_the_teacher_and_only_once(session: Session) -> None:

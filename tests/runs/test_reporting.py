@@ -34,7 +34,7 @@ SILENT = replace(
 def test_each_judged_clause_without_a_judge_that_passed_is_unmeasurable_with_the_reason(session: Session) -> None:
     canary = CanaryReading({}, {}, {}, 0.0)
     calibrations = {found.clause_id: found for found in (PASSED, WEAK, SILENT)}
-    found = Findings(SPEC.clauses, calibrations, canary, canary, {"variants": {}, "chosen": "whole"}, 1, {}, {})
+    found = Findings(SPEC.clauses, calibrations, True, canary, canary, {"variants": {}, "chosen": "whole"}, 1, {}, {})
     inputs = report_inputs(replace(session, spec=SPEC), found)
     assert inputs.unmeasurable == {"calm": "an AUC of 0.60", "wise": "the same odds", "new": "no calibration"}
     shown = [(c.clause_id, c.auc, c.interval, c.passed, c.question) for c in inputs.calibrations]
@@ -46,7 +46,7 @@ def test_each_judged_clause_without_a_judge_that_passed_is_unmeasurable_with_the
 
 def test_two_clones_of_a_run_report_one_config(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     canary = CanaryReading({}, {}, {}, 0.0)
-    found = Findings(SPEC.clauses, {}, canary, canary, {"variants": {}, "chosen": "whole"}, 1, {}, {})
+    found = Findings(SPEC.clauses, {}, False, canary, canary, {"variants": {}, "chosen": "whole"}, 1, {}, {})
 
     def config_digest(where: Path) -> str:
         with session_in(where) as session:

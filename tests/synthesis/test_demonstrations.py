@@ -225,7 +225,19 @@ def test_a_reply_in_a_language_that_its_clause_names_is_kept(
     clause = replace(wren.clause("name"), text="Wren always answers in French, and says that it is Wren.")
     spec = replace(wren, clauses=tuple(clause if c.id == clause.id else c for c in wren.clauses))
     work = replace(job([scenario("name")]), spec=spec)
-    assert len(made(Demonstrations(), work, teacher_saying(*[FRENCH] * 3))) == 1
+    teacher = teacher_saying(*[FRENCH] * 3)
+    assert len(made(Demonstrations(), work, teacher)) == 1
+    assert "Write in English, unless the above asks for another language." in teacher.asked[0][1].messages[0].content
+
+
+def test_a_word_that_begins_like_a_language_names_none(
+    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    clause = replace(wren.clause("name"), text="Frenchmen hear from Wren that it is Wren.")
+    spec = replace(wren, clauses=tuple(clause if c.id == clause.id else c for c in wren.clauses))
+    teacher = teacher_saying(*[FRENCH] * 3)
+    assert made(Demonstrations(), replace(job([scenario("name")]), spec=spec), teacher) == []
+    assert "Write in English." in teacher.asked[0][1].messages[0].content
 
 
 def test_a_reply_that_copies_an_example_of_another_clause_is_not_kept(

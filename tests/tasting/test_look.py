@@ -114,7 +114,7 @@ def test_a_probe_that_the_model_refuses_is_counted_and_the_others_are_read(make:
     assert [reading.adherence for reading in readings] == [1.0, None]
     assert readings[1].finish_reason is None
     assert "doesn't fit its context" in evidence(readings[1])
-    assert counts(readings)["not reached"] == counts(readings)["unscored"] == 1
+    assert (counts(readings)["not reached"], counts(readings)["unscored"]) == (1, 0)
     assert adherence_by_clause(readings) == {"metric": 1.0}
 
 

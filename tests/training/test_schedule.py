@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from pydantic import ValidationError
 
 from ethos.store.config_sections import Knobs, MixtureKnobs, StageConfig, TrainingConfig
 from ethos.training.schedule import plan_step, rate_factor, stage_at
@@ -52,6 +53,16 @@ def test_without_a_warm_up_or_with_nothing_else_the_rate_is_still_a_rate(warmup:
 def test_stages_take_their_share_of_the_steps_in_order() -> None:
     names = [stage_at(config(stages=STAGES), step).name for step in range(100)]
     assert names == ["first"] * 25 + ["second"] * 33 + ["third"] * 42
+
+
+def test_a_stage_that_would_get_no_step_is_refused() -> None:
+    short = StageConfig(name="short", share=0.004, documents=1.0)
+    rest = StageConfig(name="rest", share=0.996, documents=1.0)
+    for stages in ((short, rest), (rest, short)):
+        with pytest.raises(
+            ValidationError, match=r"with 100 steps, the share of short \(0\.004\) comes to none; raise"
+        ):
+            config(stages=stages)
 
 
 def test_a_step_past_the_plan_belongs_to_the_last_stage() -> None:

@@ -21,7 +21,7 @@ from ethos.statistics.auc import auc_with_interval, best_cut
 PASSING_AUC = 0.75
 PASSING_LOWER_BOUND = 0.5
 MOST_UNSCORED = 0.25
-LEAST_SPREAD = 1e-6  # of odds; below it the judge says one thing about everything
+LEAST_SPREAD = 2e-4  # of odds; below it the judge says one thing about everything, and no cut could part them
 
 
 @dataclass(frozen=True, slots=True)

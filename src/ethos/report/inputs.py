@@ -164,6 +164,7 @@ class ReportInputs:
     run: RunFacts
     spec: SpecFacts
     models: ModelNames
+    same_judge: bool  # one model, whatever its names, chose training rows and judged sealed replies
     calibrations: tuple[Calibration, ...]
     sealed_readings: int  # of this pool so far, over all runs, this one included
     readings: tuple[Reading, ...]

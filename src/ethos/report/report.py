@@ -40,14 +40,13 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
     readings = [reading for reading in inputs.readings if not reading.contrast]
     reasons = _reasons_not_measurable(inputs, readings)
     measured = [reading for reading in readings if reading.clause_id not in reasons]
-    same_judge = inputs.models.judge == inputs.models.sealed_judge
     overall = _overall(inputs, readings, measured, reasons)
     return {
         "schema_version": SCHEMA_VERSION,
         "run": asdict(inputs.run),
         "spec": asdict(inputs.spec) | {"clauses": [asdict(clause) for clause in inputs.spec.clauses]},
         "models": asdict(inputs.models),
-        "same_judge": same_judge,
+        "same_judge": inputs.same_judge,
         "sealed_readings": inputs.sealed_readings,
         "clauses": _clauses(inputs, readings, reasons),
         "overall": overall,
@@ -64,7 +63,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "rejected": dict(inputs.rejected),
         "cost": _cost(inputs.cost, inputs.seconds),
         "failures": list(inputs.failures),
-        "warnings": [*inputs.warnings, *_warnings(inputs, overall, same_judge)],
+        "warnings": [*inputs.warnings, *_warnings(inputs, overall)],
     }
 
 
@@ -231,9 +230,9 @@ def _cost(roles: Sequence[RoleCost], seconds: float) -> dict[str, Any]:
     }
 
 
-def _warnings(inputs: ReportInputs, overall: Mapping[str, Any], same_judge: bool) -> list[str]:
+def _warnings(inputs: ReportInputs, overall: Mapping[str, Any]) -> list[str]:
     warnings = []
-    if same_judge:
+    if inputs.same_judge:
         warnings.append(
             f"same judge: {inputs.models.judge} chose training rows and, asked in other words, judged the sealed "
             "replies too; name another model as models.sealed_judge to tell learning from pleasing the judge"

@@ -271,6 +271,7 @@ class _Job:
         return Findings(
             clauses=given.clauses,
             sealed_calibrations=given.sealed_judge.calibrations,
+            same_judge=given.sealed_judge.fingerprint == given.judge.fingerprint,
             base_canary=before.canary,
             trained_canary=canary,
             prompting=before.prompting,

@@ -43,6 +43,7 @@ class CalibratedJudge:
 
     judge: RubricJudge
     calibrations: Mapping[str, Calibration]
+    fingerprint: str  # of the model behind the judge
 
     def assessor(self, spec: Spec, case_reader: Sampler | None = None) -> Assessor:
         """The assessor that hears this judge where it may speak; `case_reader` tells which `must` binds a row."""
@@ -166,7 +167,7 @@ async def calibrated_judge(
         },
     ]
     payload = await session.once(f"calibration of the {title}", inputs, make)
-    return CalibratedJudge(judge, {found["clause_id"]: Calibration(**found) for found in payload})
+    return CalibratedJudge(judge, {found["clause_id"]: Calibration(**found) for found in payload}, model.fingerprint)
 
 
 def warn_of_unreadable(session: Session, clauses: Sequence[Clause], judge: CalibratedJudge) -> None:

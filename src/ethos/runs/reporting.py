@@ -28,6 +28,7 @@ class Findings:
 
     clauses: tuple[Clause, ...]
     sealed_calibrations: Mapping[str, Calibration]
+    same_judge: bool
     base_canary: CanaryReading
     trained_canary: CanaryReading
     prompting: Mapping[str, Any]
@@ -59,6 +60,7 @@ def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
         models=inputs.ModelNames(
             config.models.student, config.models.teacher, judge, config.models.sealed_judge or judge
         ),
+        same_judge=found.same_judge,
         calibrations=tuple(_calibration(c) for c in found.sealed_calibrations.values() if c.auc is not None),
         sealed_readings=found.sealed_readings,
         readings=tuple(_reading(r, contexts) for r in session.records.replies(purpose=SEALED)),

@@ -52,7 +52,7 @@ from ethos.synthesis.messages import LONGEST_MESSAGE_TOKENS
 from ethos.synthesis.sizes import ScenarioPlan, plan_scenarios
 from ethos.synthesis.types import Job, few_shot
 from ethos.tasting.arms import VARIANTS, Variant, prompt_for
-from ethos.tasting.canaries import ANSWER_PARAMS, REPLY_PARAMS, canary_prompts, replay_prompts
+from ethos.tasting.canaries import ANSWER_PARAMS, REPLY_PARAMS, canary_prompts, canary_texts, replay_prompts
 from ethos.tasting.language_probe import PROBE_PARAMS, probes_in
 from ethos.tasting.questions import generate, screening_questions
 
@@ -268,6 +268,9 @@ class Workload:
     def _canary(self, questions: int, prompts: int) -> Iterator[Calls]:
         yield self._answers(questions, screening_questions(0)[0].prompt, ANSWER_PARAMS.max_tokens)
         yield self._answers(prompts, _MESSAGE, REPLY_PARAMS.max_tokens)
+        texts = list(canary_texts().values())
+        tokens = sum(map(text_tokens, texts)) / len(texts)
+        yield Calls(len(texts), len(texts), tokens, 0, 0, tokens)
 
     @property
     def _look(self) -> Calls:

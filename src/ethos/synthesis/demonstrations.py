@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 
+import regex
+
 from ethos.judging.adherence import Assessor
 from ethos.judging.checks import language_of
 from ethos.judging.hollow import degenerate_reason
@@ -109,14 +111,21 @@ def _languages_of(clause: Clause, job: Job, scenario: Scenario) -> set[str]:
     """Those that a reply may be in; none where checks decide that."""
     if _declared_language(clause, job.spec):
         return set()
-    named = {code for code, name in LANGUAGES.items() if name in clause.text}  # "It always answers in French."
-    return {job.spec.language, language_of(scenario.prompt.last_user), UNKNOWN} | named
+    return {job.spec.language, language_of(scenario.prompt.last_user), UNKNOWN} | _named_languages(clause)
+
+
+def _named_languages(clause: Clause) -> set[str]:
+    """Those whose English name stands in the clause, as in "It always answers in French."."""
+    return {code for code, name in LANGUAGES.items() if regex.search(rf"\b{name}\b", clause.text)}
 
 
 def _asked_language(clause: Clause, spec: Spec) -> str:
     """What the teacher is told to write in: the language that is declared, or else the spec's."""
-    declared = _declared_language(clause, spec) or spec.language
-    return "the language of the message" if declared == "prompt" else language_name(declared)
+    declared = _declared_language(clause, spec)
+    if declared:
+        return "the language of the message" if declared == "prompt" else language_name(declared)
+    others = _named_languages(clause) - {spec.language}
+    return language_name(spec.language) + (", unless the above asks for another language" if others else "")
 
 
 def _declared_language(clause: Clause, spec: Spec) -> str:

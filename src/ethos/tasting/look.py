@@ -108,7 +108,7 @@ def counts(readings: Iterable[Reading]) -> dict[str, int]:
         found["cut off"] += reading.finish_reason == "length"
         found["hollow"] += reading.hollow
         found["recitation"] += reading.recitation
-        found["unscored"] += reading.adherence is None and reading.applied is None
+        found["unscored"] += is_reached and reading.adherence is None and reading.applied is None
     return dict(found)
 
 

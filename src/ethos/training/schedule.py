@@ -26,12 +26,8 @@ def plan_step(config: TrainingConfig, knobs: Knobs, step: int) -> StepPlan:
 
 def stage_at(config: TrainingConfig, step: int) -> StageConfig:
     """The stage that a step belongs to."""
-    end = 0.0
-    for stage in config.stages:
-        end += stage.share
-        if step < round(end * config.steps):
-            return stage
-    return config.stages[-1]
+    later = (stage for place, stage in enumerate(config.stages) if step < config.first_step(place + 1))
+    return next(later, config.stages[-1])
 
 
 def rate_factor(config: TrainingConfig, step: int) -> float:
