@@ -30,10 +30,23 @@ CONFIG = ScenariosConfig(
 
 
 def written(
-    spec: Spec, teacher: TemplateTeacher, seed: int = 0, pools: Any = POOLS, taken: Sequence[str] = ()
+    spec: Spec,
+    teacher: TemplateTeacher,
+    seed: int = 0,
+    pools: Any = POOLS,
+    taken: Sequence[str] = (),
+    failures: list[str] | None = None,
 ) -> list[Scenario]:
+    """`failures` takes what was told of them; without it there may be none."""
+
+    def note_failure(text: str) -> None:
+        assert failures is not None, text
+        failures.append(text)
+
     async def both() -> list[Scenario]:
-        families = await name_families(spec, spec.clauses, CONFIG, seed, teacher, pools, lambda: None, taken)
+        families = await name_families(
+            spec, spec.clauses, CONFIG, seed, teacher, pools, lambda: None, note_failure, taken
+        )
         return await write_scenarios(spec, families, CONFIG, seed, teacher, lambda: None, taken)
 
     return asyncio.run(both())
@@ -116,7 +129,7 @@ def test_an_unusable_message_is_asked_for_again(wren: Spec) -> None:
         (
             "plain_questions",
             "1. Is it going to rain?\n2. Is it going to snow?",
-            "clause name: of 2 plain questions .* lower scenarios.contrast_per_clause",
+            "of 2 plain questions that the teacher .* lower scenarios.contrast_per_clause",
         ),
     ],
 )
@@ -127,6 +140,31 @@ def test_a_teacher_that_always_answers_the_same_is_an_error_that_says_what_is_mi
     teacher.answers[asked] = lambda prompt, noise: answer
     with pytest.raises(EthosError, match=said):
         written(wren, teacher)
+
+
+def test_a_clause_of_which_the_teacher_can_think_nothing_is_left_out_with_a_word(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    failures: list[str] = []
+    named = teacher.answers["topics"]
+    teacher.answers["topics"] = lambda prompt, noise: (
+        "1. rain" if "broad question" in prompt.last_user else named(prompt, noise)
+    )
+    scenarios = written(wren, teacher, failures=failures)
+    assert {s.clause_id for s in scenarios} == {clause.id for clause in wren.clauses} - {"brevity"}
+    [said] = failures
+    assert said.startswith("clause brevity: the teacher template-teacher named 1 distinct subjects")
+    assert said.endswith("it gets no scenario")
+
+
+def test_a_clause_without_enough_contrasts_gets_none(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    failures: list[str] = []
+    teacher.answers["plain_questions"] = lambda prompt, noise: "\n".join(
+        f"{n}. Is the {phrase(noise, 4)} a problem?" for n in range(1, 11)
+    )
+    contrasts = {s.clause_id for s in written(wren, teacher, failures=failures) if s.family.contrast}
+    assert contrasts == {"name"}
+    assert failures == ["clause step: too few plain questions can stand as its contrasts, and it gets none"]
 
 
 def test_no_contrast_is_given_twice(wren: Spec) -> None:

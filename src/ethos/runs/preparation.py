@@ -29,7 +29,6 @@ from ethos.synthesis.documents import SPEC_TEXT, Documents
 from ethos.synthesis.nearness import HeldOut
 from ethos.synthesis.replay import Replay
 from ethos.synthesis.scenarios import name_families, write_scenarios
-from ethos.synthesis.sizes import plan_scenarios
 from ethos.synthesis.types import Cast, Job, Recipe
 from ethos.tasting.language_probe import probes_in, share_written_in
 
@@ -103,11 +102,12 @@ async def scenarios_of(
     config = session.config
 
     async def make() -> Json:
-        plans = [plan_scenarios(clause, config.scenarios) for clause in clauses]
-        total = sum(plan.prompts[pool] + plan.contrasts.get(pool, 0) for plan in plans for pool in pools)
         spec, settings, seed = session.spec, config.scenarios, config.scenario_seed
         with session.ui.stage("naming subjects", total=len(clauses), unit="clauses") as bar:
-            families = await name_families(spec, clauses, settings, seed, teacher, pools, bar.advance, taken_texts)
+            families = await name_families(
+                spec, clauses, settings, seed, teacher, pools, bar.advance, session.note_failure, taken_texts
+            )
+        total = len(families)
         with session.ui.stage("writing scenarios", total=total, unit="prompts") as bar:
             written = await write_scenarios(spec, families, settings, seed, teacher, bar.advance, taken_texts)
         if missing := total - len(written):

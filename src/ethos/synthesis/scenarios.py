@@ -24,7 +24,7 @@ from ethos.store.config_sections import ScenariosConfig
 from ethos.synthesis.messages import LONGEST_MESSAGE_TOKENS, clean_message
 from ethos.synthesis.nearness import Taken
 from ethos.synthesis.sizes import contexts_of, plan_scenarios
-from ethos.synthesis.subjects import name_contrasts, name_subjects
+from ethos.synthesis.subjects import TooFew, name_contrasts, name_subjects
 from ethos.synthesis.types import few_shot, in_order
 
 MESSAGE_TRIES = 4
@@ -40,34 +40,49 @@ async def name_families(
     teacher: Sampler,
     pools: Sequence[Pool],
     advance: Callable[[], None],
+    note_failure: Callable[[str], None],
     taken_texts: Sequence[str] = (),
 ) -> list[Family]:
     """What the scenarios of these pools will be about, in a fixed order; `advance` is called after each clause.
 
     Of two topics with the same content words one is taken. No contrast comes close to another, to one of `taken_texts`
-    or to what the spec says.
+    or to what the spec says. A clause for which the teacher can't find enough subjects gets no scenario, one for which
+    it can't find enough contrasts gets none of these; `note_failure` is told of both.
 
-    Raises EthosError if the teacher can't find enough subjects.
+    Raises EthosError if no clause has enough subjects, or none enough contrasts.
     """
     plans = {clause.id: plan_scenarios(clause, config) for clause in clauses}
+    too_few: list[TooFew] = []
 
     async def subjects_of(clause: Clause) -> list[str]:
-        found = await name_subjects(spec, clause, sum(plans[clause.id].topics.values()), seed, teacher)
-        advance()
-        return found
+        try:
+            return await name_subjects(spec, clause, sum(plans[clause.id].topics.values()), seed, teacher)
+        except TooFew as error:
+            too_few.append(error)
+            return []
+        finally:
+            advance()
 
     needed = {clause_id: sum(plan.contrasts.values()) for clause_id, plan in plans.items()}
     contrasts, subjects = await asyncio.gather(
         name_contrasts(spec, needed, seed, teacher, _taken(spec, taken_texts)),
         asyncio.gather(*map(subjects_of, clauses)),
     )
+    if len(too_few) == len(clauses):
+        raise too_few[0]
+    for error in sorted(too_few, key=str):
+        note_failure(f"{error}: it gets no scenario")
     families: list[Family] = []
     for clause, topics in zip(clauses, subjects, strict=True):
+        if not topics:
+            continue
         contexts, plan = contexts_of(clause, config), plans[clause.id]
         dealt = deal_topics(topics, plan.topics, seed, clause.id)
         for pool in POOLS:
             families += families_of_pool(clause.id, pool, dealt[pool], contexts, plan.prompts[pool])
-        if plan.contrasts:
+        if plan.contrasts and clause.id not in contrasts:
+            note_failure(f"clause {clause.id}: too few plain questions can stand as its contrasts, and it gets none")
+        elif plan.contrasts:
             dealt = deal_topics(contrasts[clause.id], plan.contrasts, seed, f"{clause.id}/contrast")
             plain = [context for context in contexts if not context.reserved][:1]
             for pool, count in plan.contrasts.items():
@@ -89,7 +104,7 @@ async def write_scenarios(
     None comes close to another, to one of `taken_texts` (prompts that rows, canaries or calibrations are made of
     elsewhere), or to what the spec says, its examples included.
 
-    Raises EthosError if the teacher keeps writing messages that can't be used.
+    A family without a usable message is left out. Raises EthosError if more than half of them are.
     """
     forms = {context.name: context.instruction for context in config.contexts}
     taken = _taken(spec, taken_texts)
@@ -107,7 +122,7 @@ async def write_scenarios(
                 scenarios[family] = Scenario(family, Conversation.user(text))
                 advance()
         waiting = [family for family in waiting if family not in scenarios]
-    if len(waiting) > len(families) // 10:
+    if len(waiting) > len(families) // 2:
         raise EthosError(
             f"the teacher {teacher.name} wrote no usable message for {len(waiting)} of {len(families)} scenarios; "
             "name a stronger teacher, or add `when:` to the clauses"

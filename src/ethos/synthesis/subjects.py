@@ -30,10 +30,14 @@ SUBJECT_TOKENS, QUESTION_TOKENS = 11, 15  # a line; a list that rambles on is cu
 CONTRAST_CHOICE = 3  # candidates for each contrast that is needed
 
 
+class TooFew(EthosError):
+    """A teacher that can't think of as many as are needed."""
+
+
 async def name_subjects(spec: Spec, clause: Clause, needed: int, seed: int, teacher: Sampler) -> list[str]:
     """At least `needed` distinct subjects in which a clause is called for.
 
-    Raises EthosError if the teacher can't find so many.
+    Raises TooFew if the teacher can't find so many.
     """
     asked = few_shot("topics").fill(
         {"count": str(LINES_A_LIST), "case": case_of(clause), "language": language_name(spec.language)}
@@ -42,7 +46,7 @@ async def name_subjects(spec: Spec, clause: Clause, needed: int, seed: int, teac
     key = partial(topic_key, language=spec.language)
     found = await _listed(teacher, asked, params, needed, _is_phrase, key, LISTS_AT_FIRST, MOST_LISTS)
     if len(found) < needed:
-        raise EthosError(
+        raise TooFew(
             f"clause {clause.id}: the teacher {teacher.name} named {len(found)} distinct subjects, and {needed} "
             "are needed; add `when:` to the clause, lower scenarios.*_per_clause, or name a stronger teacher"
         )
@@ -54,9 +58,8 @@ async def name_contrasts(
 ) -> dict[str, list[str]]:
     """For each clause id as many messages as `needed` says in which the clause is not called for.
 
-    None is close to another, or to one of `taken`, which they are added to.
-
-    Raises EthosError if the teacher can't find so many.
+    None is close to another, or to one of `taken`, which they are added to. A clause without enough of them is left
+    out. Raises TooFew if every one is.
     """
     clauses = [spec.clause(clause_id) for clause_id, count in needed.items() if count]
     wanted = CONTRAST_CHOICE * sum(needed.values())
@@ -72,13 +75,12 @@ async def name_contrasts(
     questions = await _listed(teacher, asked, params, wanted, usable, str.casefold, lists, LISTS_TRIED * lists)
 
     candidates = _share_out(questions, clauses, needed)
-    for clause in clauses:
-        if len(candidates[clause.id]) < needed[clause.id]:
-            raise EthosError(
-                f"clause {clause.id}: of {len(questions)} plain questions that the teacher {teacher.name} named, "
-                f"{len(candidates[clause.id])} can stand as contrasts, and {needed[clause.id]} are needed; lower "
-                "scenarios.contrast_per_clause, or name a stronger teacher"
-            )
+    enough = [clause for clause in clauses if len(candidates[clause.id]) >= needed[clause.id]]
+    if not enough:
+        raise TooFew(
+            f"of {len(questions)} plain questions that the teacher {teacher.name} named, no clause has enough that can "
+            "stand as its contrasts; lower scenarios.contrast_per_clause, or name a stronger teacher"
+        )
 
     async def least_like(clause: Clause) -> list[str]:
         texts = candidates[clause.id]
@@ -86,8 +88,8 @@ async def name_contrasts(
         ordered = sorted(zip(odds, texts, strict=True), key=lambda pair: pair[0])
         return [text for _, text in ordered[: needed[clause.id]]]
 
-    chosen = await asyncio.gather(*map(least_like, clauses))
-    return {clause.id: texts for clause, texts in zip(clauses, chosen, strict=True)}
+    chosen = await asyncio.gather(*map(least_like, enough))
+    return {clause.id: texts for clause, texts in zip(enough, chosen, strict=True)}
 
 
 async def _listed(
