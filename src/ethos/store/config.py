@@ -37,7 +37,7 @@ class RunConfig(Section):
     spec: FilePath
     """The spec, relative to the config file."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of everything but scenarios: sampling, mixture, initial adapters."""
+    """Of rows, mixture and initial adapters. Scenarios, calibrations and canaries don't depend on it."""
     scenario_seed: Annotated[int, Field(ge=0)] = 0
     """Of topics, pools and prompts; runs with the same one are compared on the same scenarios."""
     clauses: tuple[str, ...] = ()

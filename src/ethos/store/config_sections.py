@@ -56,7 +56,8 @@ def _knob(default: Any, live: Liveness, **bounds: Any) -> Any:
 
 
 class MixtureKnobs(Section):
-    """Peak weights of the objectives; a stage scales them. A weight is the coefficient on the objective's own mean."""
+    """Peak weights of the objectives; a stage scales them. A weight is the coefficient on the objective's own mean, and
+    a step's rows are shared out in proportion to the weights."""
 
     documents: float = _knob(1.0, "live", ge=0, le=10)
     """Next-token loss on documents and on the spec's own text."""
@@ -179,6 +180,7 @@ class ScenariosConfig(Section):
     train_per_clause: Annotated[int, Field(ge=1)] = 16
     taste_per_clause: Annotated[int, Field(ge=1)] = 5
     gate_per_clause: Annotated[int, Field(ge=1)] = 5
+    """Topics are put by for them; the prompts are written when they are first needed."""
     sealed_per_checked_clause: Annotated[int, Field(ge=1)] = 20
     sealed_per_judged_clause: Annotated[int, Field(ge=1)] = 40
     contrast_per_clause: Annotated[int, Field(ge=0)] = 4
