@@ -268,6 +268,14 @@ def test_a_clause_whose_judge_failed_is_warned_of_with_the_reason(session: Sessi
     assert warnings(session) == ["no demonstration of clause prose was judged: it sees no difference"]
 
 
+def test_a_must_that_no_judge_may_speak_on_is_warned_of(session: Session) -> None:
+    asked, prose = JUDGED.clauses
+    spec = replace(JUDGED, clauses=(asked, replace(prose, tier="must")))
+    warn_of_unreadable(replace(session, spec=spec), [asked], judge_with(calibration("asked", passed=True)))
+    [said] = warnings(session)
+    assert said.startswith("clause prose is a `must` and none of the run's clauses")
+
+
 def test_where_no_clause_can_be_read_a_stronger_judge_is_asked_for(session: Session) -> None:
     judge = judge_with(calibration("asked", passed=False), calibration("prose", passed=False))
     warn_of_unreadable(session, JUDGED.clauses, judge)

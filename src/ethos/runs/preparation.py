@@ -171,11 +171,20 @@ async def calibrated_judge(
 
 
 def warn_of_unreadable(session: Session, clauses: Sequence[Clause], judge: CalibratedJudge) -> None:
-    """Warns of each clause whose judge failed its calibration: it gives documents, and no demonstration."""
+    """Warns of each clause whose judge failed its calibration: it gives documents, and no demonstration.
+
+    And of each `must` on which no judge may speak, for the run doesn't work on it.
+    """
     readable = judge.readable(clauses)
     for clause in clauses:
         if clause.id not in readable:
             session.warn(f"no demonstration of clause {clause.id} was judged: {judge.calibrations[clause.id].reason}")
+    for must in session.spec.clauses:
+        if must.tier == "must" and must.judged and must.id not in judge.calibrations:
+            session.warn(
+                f"clause {must.id} is a `must` and none of the run's clauses, so no judge was calibrated on it and it "
+                "turns no row down; add it to them, or give it checks alone"
+            )
     if not readable:
         session.warn(
             f"{session.config.models.judge} failed its calibration on every clause, so the student learns from "
