@@ -57,7 +57,8 @@ def _knob(default: Any, live: Liveness, **bounds: Any) -> Any:
 
 class MixtureKnobs(Section):
     """Peak weights of the objectives; a stage scales them. A weight is the coefficient on the objective's own mean, and
-    a step's rows are shared out in proportion to the weights."""
+    a step's rows are shared out in proportion to the weights.
+    """
 
     documents: float = _knob(1.0, "live", ge=0, le=10)
     """Next-token loss on documents and on the spec's own text."""
