@@ -1,8 +1,10 @@
 import hashlib
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import huggingface_hub
@@ -29,7 +31,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         time.sleep(0.05)  # so that others come meanwhile
         destination.write_bytes(b"GGUF")
 
-    def convert(gguf: Path, directory: Path) -> None:
+    def convert(gguf: Path, directory: Path, advance: Callable[[], None]) -> None:
         assert gguf.read_bytes() == b"GGUF"
         calls.append(f"convert {gguf.name}")
         directory.mkdir()
@@ -53,7 +55,7 @@ def test_weights_fetched_before_a_crash_are_not_fetched_again(
 ) -> None:
     entry = resolve("embedded:smollm2-135m", tmp_path)
 
-    def crash(gguf: Path, directory: Path) -> None:
+    def crash(gguf: Path, directory: Path, advance: Callable[[], None]) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -108,14 +110,27 @@ class Watched(QuietProgress):
         self.bars.append(bar)
 
 
-def test_fetching_from_the_hub_is_a_stage_and_the_hub_shows_no_bars_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_fetching_from_the_hub_is_a_stage_that_counts_bytes_and_the_hub_shows_no_bars_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **wanted: str(tmp_path / wanted["revision"]))
+    def fetch(*_: object, tqdm_class: Any, **wanted: Any) -> str:
+        """Counts as `snapshot_download` does: what arrives, what is written, and files."""
+        received, written = (tqdm_class(desc="bytes", total=0, initial=0, unit="B", unit_scale=True) for _ in range(2))
+        files = tqdm_class(range(2), desc="Fetching 2 files")
+        for _ in files:
+            for counter in (received, written):
+                counter.total += 3_000_000
+            received.update(3_000_000)
+            written.update(2_500_000)
+        files.update(100)
+        return str(tmp_path / wanted["revision"])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     ui = Watched()
     assert local.local_directory(resolve("hf:org/name@v1", tmp_path), ui) == tmp_path / "v1"
-    assert [(bar.name, bar.done, bar.total) for bar in ui.bars] == [("fetching hf:org/name@v1 from the hub", 1, 1)]
+    assert [(bar.name, bar.count) for bar in ui.bars] == [("fetching hf:org/name@v1 from the hub", "6/6 MB")]
     assert are_progress_bars_disabled()
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 CONVERSION_VERSION = 1
 """Raised when the same file would give another directory, so that no stale one is found."""
+
+CONVERSION_PARTS = 3
+"""How often `convert_gguf` tells that it has come on."""
 
 END_TOKENS = (
     "<|im_end|>",
@@ -43,9 +47,10 @@ def converted_directory(models: Path, name: str, gguf_sha256: str) -> Path:
     return models / f"{name}-{converted_fingerprint(gguf_sha256)[:12]}"
 
 
-def convert_gguf(gguf: Path, directory: Path) -> None:
+def convert_gguf(gguf: Path, directory: Path, advance: Callable[[], None] = lambda: None) -> None:
     """Writes `directory` (config, tokenizer, chat template, bf16 safetensors) by rename: whole or absent.
 
+    `advance` is called after each of its `CONVERSION_PARTS`: the tokenizer, the weights, and writing them.
     The caller holds a lock on `directory`. Peak memory is under twice the weights in bf16.
     Raises EthosError if the file isn't a model that `transformers` reads, or if there is no room for the directory.
     """
@@ -55,7 +60,7 @@ def convert_gguf(gguf: Path, directory: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         unfinished.mkdir(parents=True)
-        _write_model(gguf, unfinished)
+        _write_model(gguf, unfinished, advance)
         os.replace(unfinished, directory)
     except (OSError, SafetensorError) as error:
         raise EthosError(
@@ -65,12 +70,13 @@ def convert_gguf(gguf: Path, directory: Path) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write_model(gguf: Path, directory: Path) -> None:
+def _write_model(gguf: Path, directory: Path, advance: Callable[[], None]) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        advance()
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
             gguf_file=gguf.name,
@@ -84,6 +90,7 @@ def _write_model(gguf: Path, directory: Path) -> None:
             "name a whole GGUF file of a Llama- or Qwen-shaped model, or its Hugging Face directory"
         ) from error
 
+    advance()
     _restore_splitting(tokenizer, gguf)
     added = {token.content: index for index, token in tokenizer.added_tokens_decoder.items()}
     ends = {added[token] for token in END_TOKENS if token in added} | {tokenizer.eos_token_id}
@@ -95,6 +102,7 @@ def _write_model(gguf: Path, directory: Path) -> None:
     tokenizer.model_max_length = model.config.max_position_embeddings
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+    advance()
 
 
 def _restore_splitting(tokenizer: PreTrainedTokenizerFast, gguf: Path) -> None:

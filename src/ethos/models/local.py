@@ -9,14 +9,12 @@ from filelock import FileLock
 
 from ethos.errors import EthosError
 from ethos.models.catalogue import Directory, Entry, GgufFile, HubModel, Remote
-from ethos.models.conversion import convert_gguf, converted_directory, converted_fingerprint
+from ethos.models.conversion import CONVERSION_PARTS, convert_gguf, converted_directory, converted_fingerprint
 from ethos.models.embedded import Weights, fetch
 from ethos.models.fingerprints import directory_fingerprint, file_sha256
+from ethos.models.hub import hub_directory
 from ethos.progress import Progress, QuietProgress
 from ethos.store.cache import cache_directory
-
-_HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model")
-_HUB_TIMEOUT_S = 5.0
 
 
 def local_directory(entry: Entry, ui: Progress | None = None) -> Path:
@@ -28,7 +26,7 @@ def local_directory(entry: Entry, ui: Progress | None = None) -> Path:
     if isinstance(source, Directory):
         return source.path
     if isinstance(source, HubModel):
-        return _hub_directory(entry.name, source, ui)
+        return hub_directory(entry.name, source, ui or QuietProgress())
     if isinstance(source, Remote):
         raise EthosError(f"{entry.name}: answers over the network and has no weights here; name a local model")
     models = cache_directory() / "models"
@@ -66,26 +64,5 @@ def _fetch_and_convert(weights: Weights, directory: Path, ui: Progress | None) -
 
 
 def _convert(name: str, gguf: Path, directory: Path, ui: Progress | None) -> None:
-    with (ui or QuietProgress()).stage(f"unpacking {name}, once"):
-        convert_gguf(gguf, directory)
-
-
-def _hub_directory(name: str, source: HubModel, ui: Progress | None) -> Path:
-    """The hub's own cache holds it; a snapshot that is whole there needs no network."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HTTPError
-    from huggingface_hub.utils import disable_progress_bars
-
-    wanted = {"revision": source.revision, "allow_patterns": list(_HUB_FILES)}
-    disable_progress_bars()
-    try:
-        with (ui or QuietProgress()).stage(f"fetching {name} from the hub", 1, "models") as bar:
-            found = snapshot_download(source.repository, etag_timeout=_HUB_TIMEOUT_S, **wanted)
-            bar.advance()
-    except (HTTPError, HFValidationError, OSError, RuntimeError) as error:  # RuntimeError: hf_xet's transfer broke off
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise EthosError(
-            f"{name}: can't be fetched from the hub ({reason}); "
-            "check the name, your access and the network, or name a local directory"
-        ) from error
-    return Path(found)
+    with (ui or QuietProgress()).stage(f"unpacking {name}, once", CONVERSION_PARTS, "parts") as bar:
+        convert_gguf(gguf, directory, bar.advance)
