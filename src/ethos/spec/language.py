@@ -86,7 +86,8 @@ _RUN = rf"(?:(?:{_LETTER}(?:{_IN_LETTERS}(?={_LETTER}))?+|{_DIGIT}(?:{_IN_DIGITS
 _WORD = regex.compile(
     rf"""(?xV1)
     \p{{Hiragana}} {_WORD_MARKS} (?: [\p{{Hiragana}}ー] {_WORD_MARKS} )*+     # a tailoring: a run is one word
-  | {_CONNECTOR}*+ {_RUN} (?: {_CONNECTOR}++ {_RUN} )*+ {_CONNECTOR}*+      # WB5 to WB13b
+  | (?: (?<!\p{{WB=ExtendNumLet}}) {_CONNECTOR}++ )?+                       # a long blank is gone through once
+    {_RUN} (?: {_CONNECTOR}++ {_RUN} )*+ {_CONNECTOR}*+                     # WB5 to WB13b
   | [\p{{L}}\p{{N}}] {_WORD_MARKS}                                          # a Han character
     """
 )
