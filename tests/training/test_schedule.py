@@ -55,14 +55,17 @@ def test_stages_take_their_share_of_the_steps_in_order() -> None:
     assert names == ["first"] * 25 + ["second"] * 33 + ["third"] * 42
 
 
-def test_a_stage_that_would_get_no_step_is_refused() -> None:
+def test_a_stage_gets_a_step_however_small_its_share() -> None:
     short = StageConfig(name="short", share=0.004, documents=1.0)
     rest = StageConfig(name="rest", share=0.996, documents=1.0)
-    for stages in ((short, rest), (rest, short)):
-        with pytest.raises(
-            ValidationError, match=r"with 100 steps, the share of short \(0\.004\) comes to none; raise"
-        ):
-            config(stages=stages)
+    first, last = config(stages=(short, rest)), config(stages=(rest, short))
+    assert [stage_at(first, step).name for step in range(100)] == ["short"] + ["rest"] * 99
+    assert [stage_at(last, step).name for step in range(100)] == ["rest"] * 99 + ["short"]
+
+
+def test_fewer_steps_than_stages_are_refused() -> None:
+    with pytest.raises(ValidationError, match="stages: there are 3, and 2 steps; give each stage a step"):
+        config(stages=STAGES, steps=2)
 
 
 def test_a_step_past_the_plan_belongs_to_the_last_stage() -> None:

@@ -303,17 +303,17 @@ class TrainingConfig(Section):
         total = sum(s.share for s in self.stages)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"stages: their shares add up to {total:g}; make them add up to 1")
-        for place, stage in enumerate(self.stages):
-            if self.first_step(place) == self.first_step(place + 1):
-                raise ValueError(
-                    f"stages: with {self.steps} steps, the share of {stage.name} ({stage.share:g}) comes to none; "
-                    "raise the share or steps, or take the stage out"
-                )
+        if self.steps < len(self.stages):
+            raise ValueError(f"stages: there are {len(self.stages)}, and {self.steps} steps; give each stage a step")
         return self
 
     def first_step(self, place: int) -> int:
-        """The first step of the stage at that place in `stages`, rounded; the number of steps after the last."""
-        return round(sum(stage.share for stage in self.stages[:place]) * self.steps)
+        """The first step of the stage at that place in `stages`, or after the last the number of steps.
+
+        Shares are rounded to whole steps, but no stage gets less than one.
+        """
+        rounded = round(sum(stage.share for stage in self.stages[:place]) * self.steps)
+        return min(max(rounded, place), self.steps - len(self.stages) + place)
 
 
 class TastingConfig(Section):
