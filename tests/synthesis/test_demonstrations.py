@@ -40,6 +40,11 @@ def teacher_saying(*replies: str) -> TemplateTeacher:
     return teacher
 
 
+def with_clause(spec: Spec, changed: Clause) -> Spec:
+    """The spec with that clause in place of the one of its id."""
+    return replace(spec, clauses=tuple(changed if c.id == changed.id else c for c in spec.clauses))
+
+
 def test_a_row_is_the_prompt_and_the_reply_and_no_frame(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
     [row] = made(Demonstrations(), job([scenario("name")]), teacher_saying(*[GOOD] * 3))
     assert isinstance(row, DemonstrationRow)
@@ -213,31 +218,26 @@ def test_a_reply_in_the_language_that_a_check_asks_for_is_kept(
     wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made, binding: str
 ) -> None:
     clause = replace(wren.clause(binding), checks=(CheckDeclaration("language", "fr", 1),))
-    spec = replace(wren, clauses=tuple(clause if c.id == clause.id else c for c in wren.clauses))
+    spec = with_clause(wren, clause)
     teacher = teacher_saying(*[FRENCH] * 3)
     assert len(made(Demonstrations(), replace(job([scenario("name")]), spec=spec), teacher)) == 1
     assert "Write in French." in teacher.asked[0][1].messages[0].content
 
 
-def test_a_reply_in_a_language_that_its_clause_names_is_kept(
-    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
+@pytest.mark.parametrize(
+    ("text", "kept", "told"),
+    [
+        ("Wren always answers in French.", 1, "Write in English, unless the above asks for another language."),
+        ("Wren says so to Frenchmen, too.", 0, "Write in English."),
+    ],
+)
+def test_a_reply_may_be_in_a_language_that_its_clause_names_as_a_word(
+    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made, text: str, kept: int, told: str
 ) -> None:
-    clause = replace(wren.clause("name"), text="Wren always answers in French, and says that it is Wren.")
-    spec = replace(wren, clauses=tuple(clause if c.id == clause.id else c for c in wren.clauses))
-    work = replace(job([scenario("name")]), spec=spec)
+    spec = with_clause(wren, replace(wren.clause("name"), text=text))
     teacher = teacher_saying(*[FRENCH] * 3)
-    assert len(made(Demonstrations(), work, teacher)) == 1
-    assert "Write in English, unless the above asks for another language." in teacher.asked[0][1].messages[0].content
-
-
-def test_a_word_that_begins_like_a_language_names_none(
-    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
-) -> None:
-    clause = replace(wren.clause("name"), text="Frenchmen hear from Wren that it is Wren.")
-    spec = replace(wren, clauses=tuple(clause if c.id == clause.id else c for c in wren.clauses))
-    teacher = teacher_saying(*[FRENCH] * 3)
-    assert made(Demonstrations(), replace(job([scenario("name")]), spec=spec), teacher) == []
-    assert "Write in English." in teacher.asked[0][1].messages[0].content
+    assert len(made(Demonstrations(), replace(job([scenario("name")]), spec=spec), teacher)) == kept
+    assert told in teacher.asked[0][1].messages[0].content
 
 
 def test_a_reply_that_copies_an_example_of_another_clause_is_not_kept(
@@ -245,7 +245,7 @@ def test_a_reply_that_copies_an_example_of_another_clause_is_not_kept(
 ) -> None:
     said = f"{GOOD[:-1]} and then he walks home along the long harbour wall."
     other = replace(wren.clause("step"), good=(Example(said),))
-    spec = replace(wren, clauses=tuple(other if c.id == other.id else c for c in wren.clauses))
+    spec = with_clause(wren, other)
     work = replace(job([scenario("name")]), spec=spec)
     assert made(Demonstrations(), work, teacher_saying(*[said] * 3)) == []
     assert work.rejected["name: copies the spec"] == 3

@@ -145,20 +145,17 @@ def test_a_server_on_this_machine_needs_no_key(server: EndpointServer, monkeypat
     assert answered(endpoint, endpoint.sample(PROMPT, SamplingParams()))[0].text == "Is it kind?"
 
 
-def test_a_stand_in_for_a_key_is_no_secret(server: EndpointServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.key = "token"
-    monkeypatch.setenv(OPENAI_KEY, server.key)
+@pytest.mark.parametrize(
+    ("key", "shown"), [("token", "token"), ("none-needed", "none-needed"), ("sk-test-12", "[key]"), ("a" * 12, "[key]")]
+)
+def test_a_stand_in_for_a_key_is_no_secret_and_a_short_key_is(
+    server: EndpointServer, monkeypatch: pytest.MonkeyPatch, key: str, shown: str
+) -> None:
+    server.key = key
+    monkeypatch.setenv(OPENAI_KEY, key)
     endpoint = OpenAIEndpoint(resolve(f"openai:{server.address}/v1#m", Path()))
-    prompt = Conversation.user("A token of esteem")
-    assert answered(endpoint, endpoint.sample(prompt, SamplingParams()))[0].text == "A token of esteem"
-
-
-def test_a_short_key_is_taken_out_of_a_reply(server: EndpointServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.key = "sk-test-12"
-    monkeypatch.setenv(OPENAI_KEY, server.key)
-    endpoint = OpenAIEndpoint(resolve(f"openai:{server.address}/v1#m", Path()))
-    prompt = Conversation.user("It is sk-test-12")
-    assert answered(endpoint, endpoint.sample(prompt, SamplingParams()))[0].text == "It is [key]"
+    (drawn,) = answered(endpoint, endpoint.sample(Conversation.user(f"It is {key} here"), SamplingParams()))
+    assert drawn.text == f"It is {shown} here"
 
 
 def test_another_kind_of_entry_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
