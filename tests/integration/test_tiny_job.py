@@ -241,3 +241,25 @@ def test_a_run_that_was_cut_off_at_every_stage_repeats_no_stored_call_and_ends_a
     assert set(job.made()) == job.stored() == undisturbed.stored()
     assert job.metrics() == undisturbed.metrics()
     assert comparable(job.report()) == comparable(undisturbed.report())
+
+
+def test_a_clause_of_which_the_teacher_can_think_nothing_is_shown_as_not_measurable_and_the_others_as_ever(
+    tmp_path: Path, student: Path
+) -> None:
+    teacher = Teacher()
+    named = teacher.answers["topics"]
+    teacher.answers["topics"] = lambda prompt, noise: (
+        "1. rain" if "a broad question" in prompt.last_user else named(prompt, noise)
+    )
+    with EndpointServer(teacher, words=("Yes", "No")) as server:
+        job = job_in(tmp_path, student, server.address)
+        settings = config(server.address)
+        settings["placebo"] = False
+        sizes = ("train_per_clause", "taste_per_clause", "sealed_per_checked_clause")
+        settings["scenarios"] |= dict.fromkeys(sizes, 7)  # three clauses fill each pool
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+        assert job.sitting(job.ui)
+    report = job.report()
+    assert report["unmeasurable"] == [{"clause": "brevity", "reason": "it has no sealed scenario"}]
+    assert report["overall"]["clauses_compared"] == 3
+    assert [said for said in report["failures"] if said.startswith("clause brevity: the teacher")]
