@@ -152,6 +152,7 @@ class CausalForward:
         self.heads: int = config.num_attention_heads
         self.kv_heads: int = config.num_key_value_heads
         self.head_width: int = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.widest: int = 2 * config.intermediate_size  # of the activations: gate and up side by side
         self.epsilon: float = config.rms_norm_eps
         self.embedding_VE: Tensor = trunk.embed_tokens.weight
         self.head = Projection([causal.lm_head])

@@ -22,7 +22,8 @@ from ethos.models.sampling import choose, uniforms
 from ethos.models.types import FinishReason, SamplingParams, TokenLogprobs
 from ethos.process import give_back_freed_memory
 
-_PREFILL_TOKENS, _PREFILL_TOKENS_CPU = 4096, 512  # in one pass; on CPUs more fall out of their caches
+_PREFILL_TOKENS = 4096  # in one pass
+_PREFILL_ACTIVATIONS_CPU = 512 * 17920  # tokens in a pass x widest activation; more falls out of a CPU's caches
 _WORTH_WAITING = 32  # tokens; a shorter shared beginning is computed again rather than waited for
 _LOGIT_ROWS = 256
 _TOKENS_A_SLOT = 1024  # where all slots are in use; longer sequences leave slots empty
@@ -161,7 +162,9 @@ class Decoding:
 
     @property
     def _prefill_tokens(self) -> int:
-        return _PREFILL_TOKENS_CPU if self.forward.device.type == "cpu" else _PREFILL_TOKENS
+        if self.forward.device.type != "cpu":
+            return _PREFILL_TOKENS
+        return min(_PREFILL_TOKENS, _PREFILL_ACTIVATIONS_CPU // self.forward.widest)
 
     def _logprobs(self, hidden_NE: Tensor, targets: np.ndarray) -> list[float]:
         found: list[float] = []
