@@ -120,3 +120,22 @@ def test_top_p_keeps_as_many_as_it_takes_of_a_flat_distribution() -> None:
 def test_top_p_is_taken_of_what_top_k_has_left() -> None:
     logits = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
     assert set(np.nonzero(counts(logits, SamplingParams(top_k=2, top_p=0.5)))[0]) == {0}
+
+
+@given(st.integers(0, 10_000), st.floats(0.05, 0.999))
+def test_top_p_of_many_rows_is_that_of_each_by_its_definition(seed: int, top_p: float) -> None:
+    noise = torch.Generator().manual_seed(seed)
+    spread = torch.tensor([0.01, 1.0, 5.0, 20.0])[:, None]
+    logits = (spread * torch.randn(4, 3000, generator=noise)).round(decimals=1)  # ties, and rows flat and steep
+    uniform = torch.rand(4, generator=noise).double().numpy()
+    chosen = choose(logits, [SamplingParams(top_p=top_p)] * 4, uniform)
+    for row in range(4):
+        probabilities = logits[row].softmax(dim=-1).double()
+        ordered, order = probabilities.sort(descending=True, stable=True)
+        kept = order[: 1 + int((ordered.cumsum(0)[:-1] < top_p).sum())].sort().values
+        cumulative = probabilities[kept].cumsum(0)
+        place = int(torch.searchsorted(cumulative, uniform[row] * cumulative[-1], right=True))
+        expected = min(place, len(kept) - 1)
+        assert int(chosen.tokens_B[row]) == int(kept[expected])
+        share = float(probabilities[kept[expected]] / cumulative[-1])
+        assert float(chosen.logprobs_B[row].exp()) == pytest.approx(share, rel=1e-4)

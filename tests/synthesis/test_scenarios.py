@@ -243,6 +243,19 @@ def test_no_prompt_is_one_that_rows_are_made_of_elsewhere(wren: Spec) -> None:
     assert not set(first) & set(again)
 
 
+def test_a_message_that_is_taken_already_is_not_judged(wren: Spec) -> None:
+    judged: list[str] = []
+    teacher = TemplateTeacher()
+    teacher.answers["case"] = lambda prompt, noise: judged.append(prompt.last_user) or "Yes"  # type: ignore[func-returns-value]
+    written(wren, teacher)
+    first = [s.prompt.last_user for s in written(wren, TemplateTeacher()) if not s.family.contrast]
+    assert any(text in asked for text in first for asked in judged)
+    judged.clear()
+    written(wren, teacher, taken=first)
+    assert judged
+    assert not any(text in asked for text in first for asked in judged)
+
+
 def test_where_no_message_seems_a_case_the_likeliest_are_taken(wren: Spec) -> None:
     teacher = TemplateTeacher()
     teacher.answers["case"] = lambda prompt, noise: "No"

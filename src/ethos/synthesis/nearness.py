@@ -38,15 +38,22 @@ class Taken:
 
     def add(self, text: str) -> bool:
         """Whether the text is new; if so it counts as taken from now on."""
-        new = _Wording.of(text)
-        if not new.runs.isdisjoint(self._runs) or not new.runs.isdisjoint(self._parts):
-            return False
-        if not new.parts.isdisjoint(self._runs):
-            return False
-        if any(_is_close(new.content, other) for word in new.content for other in self._by_word[word]):
-            return False
-        self._keep(new)
-        return True
+        wording = _Wording.of(text)
+        is_new = not self._has(wording)
+        if is_new:
+            self._keep(wording)
+        return is_new
+
+    def has(self, text: str) -> bool:
+        """Whether the text is one of them, or close to one."""
+        return self._has(_Wording.of(text))
+
+    def _has(self, wording: _Wording) -> bool:
+        if not wording.runs.isdisjoint(self._runs) or not wording.runs.isdisjoint(self._parts):
+            return True
+        if not wording.parts.isdisjoint(self._runs):
+            return True
+        return any(_is_close(wording.content, other) for word in wording.content for other in self._by_word[word])
 
     def _keep(self, wording: _Wording) -> None:
         self._runs |= wording.runs

@@ -108,7 +108,7 @@ async def write_scenarios(
     """
     forms = {context.name: context.instruction for context in config.contexts}
     taken = _taken(spec, taken_texts)
-    writer = _Writer(spec, forms, config.temperature, seed, teacher)
+    writer = _Writer(spec, forms, config.temperature, seed, teacher, taken)
     scenarios: dict[Family, Scenario] = {}
     written: dict[Family, list[_Message]] = {family: [] for family in families}
     waiting = sorted(families, key=lambda family: not family.contrast)  # contrasts first: no other can be drawn
@@ -151,6 +151,7 @@ class _Writer:
     temperature: float
     seed: int
     teacher: Sampler
+    taken: Taken  # only looked at: what is taken already need not be judged
 
     async def write(self, attempt: int, family: Family) -> tuple[Family, list[_Message]]:
         """Messages that can be used; the first attempt draws one, later ones several. A contrast is its own message.
@@ -172,6 +173,6 @@ class _Writer:
         draws = (0,) if attempt == 0 else range(first, first + DRAWS_A_RETRY)
         samples = await self.teacher.sample(asked, params, draws)
         cleaned = [clean_message(sample.text) for sample in samples if sample.finish_reason == "stop"]
-        texts = list(dict.fromkeys(text for text in cleaned if text is not None))
+        texts = [text for text in dict.fromkeys(cleaned) if text is not None and not self.taken.has(text)]
         odds = await asyncio.gather(*(odds_of_case(self.teacher, clause, text) for text in texts))
         return family, [_Message(*pair) for pair in zip(texts, odds, strict=True)]
