@@ -113,16 +113,34 @@ def test_a_kept_prefix_changes_no_token(prefix_bytes: int) -> None:
     assert [s.tokens for s in one_by_one] == [s.tokens for s in fresh]
 
 
-def test_a_shared_beginning_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = decoding()
-    computed = []
-    extend = made._extend
-    monkeypatch.setattr(
-        made, "_extend", lambda news, *rest: computed.append(sum(map(len, news))) or extend(news, *rest)
-    )
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Tokens of each pass of prefill."""
+    found: list[int] = []
+    extend = Decoding._extend
+
+    def counting(self: Decoding, news: Sequence[np.ndarray], *rest: list[int]) -> torch.Tensor:
+        found.append(sum(map(len, news)))
+        return extend(self, news, *rest)
+
+    monkeypatch.setattr(Decoding, "_extend", counting)
+    return found
+
+
+def test_a_shared_beginning_is_computed_once(computed: list[int]) -> None:
     shared = prompt(100, 0)
-    made.admit([[running(np.concatenate((shared, prompt(4, i))), GREEDY)] for i in range(3)])
+    decoding().admit([[running(np.concatenate((shared, prompt(4, i))), GREEDY)] for i in range(3)])
     assert sum(computed) == 104 + 4 + 4
+
+
+def test_prompts_that_go_on_from_a_kept_one_dont_push_out_another(computed: list[int]) -> None:
+    one, other = prompt(100, 0), prompt(100, 1)
+    forward = decoding().forward
+    token_bytes = 2 * len(forward.layers) * forward.kv_heads * forward.head_width * forward.dtype.itemsize
+    made = decoding(prefix_bytes=300 * token_bytes)
+    for tokens in (other, *(np.concatenate((one, prompt(4, i))) for i in range(8)), other):
+        decode(made, [[running(tokens, GREEDY)]])
+    assert computed == [100, 104, *[4] * 7, 1]
 
 
 def test_forgetting_computes_prompts_by_the_new_weights() -> None:

@@ -24,7 +24,7 @@ from ethos.process import give_back_freed_memory
 
 _PREFILL_TOKENS = 4096  # in one pass
 _PREFILL_ACTIVATIONS_CPU = 512 * 17920  # tokens in a pass x widest activation; more falls out of a CPU's caches
-_WORTH_WAITING = 32  # tokens; a shorter shared beginning is computed again rather than waited for
+_WORTH_SHARING = 32  # tokens; a shorter beginning is computed again, neither waited for nor kept
 _LOGIT_ROWS = 256
 _TOKENS_A_SLOT = 1024  # where all slots are in use; longer sequences leave slots empty
 _KEPT_BYTES = 2**30
@@ -196,7 +196,7 @@ class Decoding:
                 shared = min(shared, len(prompt) - 1)
                 ahead = max((shared_length(prompts[other], prompt) for other in batch), default=0)
                 full = tokens + len(prompt) - shared > self._prefill_tokens
-                if batch and (full or min(ahead, len(prompt) - 1) - shared >= _WORTH_WAITING):
+                if batch and (full or min(ahead, len(prompt) - 1) - shared >= _WORTH_SHARING):
                     deferred.append(index)
                     continue
                 if prefix is not None:
@@ -208,8 +208,9 @@ class Decoding:
             hidden_NE = self._extend(news, [slots[index] for index in batch], past)
             ends = np.cumsum([len(new) for new in news]) - 1
             last.update(zip(batch, hidden_NE[torch.from_numpy(ends).to(hidden_NE.device)], strict=True))
-            for index in batch:
-                self._prefixes.add(Prefix(prompts[index], *self._cache.read(slots[index], len(prompts[index]))))
+            for index, new in zip(batch, news, strict=True):
+                if len(new) >= _WORTH_SHARING:
+                    self._prefixes.add(Prefix(prompts[index], *self._cache.read(slots[index], len(prompts[index]))))
             waiting = deferred
         return torch.stack([last[index] for index in range(len(prompts))])
 

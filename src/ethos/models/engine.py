@@ -31,7 +31,7 @@ T = TypeVar("T")
 _SLOTS = 96
 _JOIN_SHARE = 4  # while others run, new sequences or scores wait until they fill a quarter of the slots
 _SCORES_WAIT_STEPS = 24  # or so long
-_PREFIX_BYTES = 512 * 2**20
+_PREFIX_BYTES = 2**30
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from ethos.models.types import SamplingParams
 
 _BLOCK, _SMALLEST_BLOCK = 256, 64
 _FLOORS = (1e-4, 1e-5, 0.0)  # probabilities: nearly always the tokens above the first reach top_p
+_MOST_ENTRIES = 2**24  # of probabilities at once: of flat distributions all are gathered, at some 50 bytes each
 _BIN_BITS = 17  # of the 23 of a float's fraction: 64 bins an octave
 
 
@@ -104,6 +105,11 @@ def _draw_from_top_p(probabilities_BV: Tensor, top_p_B: Tensor, uniform_B: Tenso
 
     The set is Holtzman et al.'s (2020), of two tokens alike the first. The inverse is taken in the vocabulary's order.
     """
+    at_once = max(1, _MOST_ENTRIES // max(probabilities_BV.shape[1], 1 << (30 - _BIN_BITS)))
+    if len(top_p_B) > at_once:
+        parts = zip(*(each.split(at_once) for each in (probabilities_BV, top_p_B, uniform_B)), strict=True)
+        tokens, masses = zip(*(_draw_from_top_p(*part) for part in parts), strict=True)
+        return torch.cat(tokens), torch.cat(masses)
     row_F, token_F, value_F = _likeliest(probabilities_BV, top_p_B)
     kept_F = _is_in_top_p(row_F, value_F, top_p_B)
     row_F, token_F, value_F = row_F[kept_F], token_F[kept_F], value_F[kept_F].double()

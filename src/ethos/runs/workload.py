@@ -172,8 +172,9 @@ class Workload:
             yield Calls(count, subjects.MOST_LISTS, prompt_tokens(asked), longest, longest, longest)
         chosen_from = {c.id: subjects.CONTRAST_CHOICE * sum(self.plans[c.id].contrasts.values()) for c in self.clauses}
         if wanted := sum(chosen_from.values()):
-            first = -(-wanted // subjects.LINES_A_LIST)
-            most, longest = subjects.LISTS_TRIED * first, subjects.QUESTION_TOKENS * subjects.LINES_A_LIST
+            lists = -(-wanted // subjects.LINES_A_LIST)
+            first, most = subjects.LISTS_DRAWN * lists, subjects.LISTS_TRIED * lists
+            longest = subjects.QUESTION_TOKENS * subjects.LINES_A_LIST
             asked = few_shot("plain_questions").fill(language)
             yield Calls(expected_lists(wanted, first, most), most, prompt_tokens(asked), longest, longest, longest)
         for clause in self.clauses:

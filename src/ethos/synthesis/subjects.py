@@ -25,7 +25,7 @@ from ethos.synthesis.types import few_shot
 LINES_A_LIST = 10
 LISTS_AT_FIRST, MOST_LISTS = 4, 24  # for the subjects of a clause
 _LISTS_AT_ONCE = 64
-LISTS_TRIED = 8  # for plain questions: so many times what would do if all were distinct
+LISTS_DRAWN, LISTS_TRIED = 4, 8  # for plain questions: so many times what would do if all lines could be used
 SUBJECT_TOKENS, QUESTION_TOKENS = 11, 15  # a line; a list that rambles on is cut off
 CONTRAST_CHOICE = 3  # candidates for each contrast that is needed
 
@@ -72,7 +72,9 @@ async def name_contrasts(
     def usable(text: str) -> bool:
         return _is_plain_question(text) and taken.add(text)
 
-    questions = await _listed(teacher, asked, params, wanted, usable, str.casefold, lists, LISTS_TRIED * lists)
+    questions = await _listed(
+        teacher, asked, params, wanted, usable, str.casefold, LISTS_DRAWN * lists, LISTS_TRIED * lists
+    )
 
     candidates = _share_out(questions, clauses, needed)
     enough = [clause for clause in clauses if len(candidates[clause.id]) >= needed[clause.id]]
