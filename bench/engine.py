@@ -4,8 +4,9 @@
 
 Threads, dtype and prompts are the same for both, and each run takes one after the other: a minute or two on idle cores.
 Figures are medians of three runs after one that warms up, ratios are medians of the runs' own. Decoding goes on for 32
-tokens at temperature 1, and counts prefill in; the peer is `generate`. A training step is on eight packed rows of
-uneven length; the peer's rows are padded, and it steps on the weights themselves where the policy keeps fp32 masters.
+tokens at temperature 1, with top_p where it says so, and counts prefill in; the peer is `generate`. A training step is
+on eight packed rows of uneven length; the peer's rows are padded, and it steps on the weights themselves where the
+policy keeps fp32 masters.
 """
 
 # ruff: noqa: E402, since the process is set up before torch is imported
@@ -51,6 +52,7 @@ BATCHES = (1, 16, 64)
 PROMPT_WORDS, NEW_TOKENS, WARM_UP_TOKENS = 40, 32, 4
 PREFILL_PROMPTS, PREFILL_WORDS = 8, 200
 ROW_TOKENS = range(48, 176, 16)  # of a training step
+TOP_P = 0.95
 LEARNING_RATE = 1e-5
 _WORDS = "anchor bakery candle desert engine forest garden harbour island jacket kettle ladder market needle orchard"
 
@@ -103,6 +105,7 @@ async def measure(name: str) -> dict[str, Any]:
     engine = Engine(name, "bench", endless, ChatTemplate(loaded.tokenizer, None), worker)
     peer = await worker.run(_plain, directory)
     decoding = {str(size): await _race_decoding(engine, peer, size) for size in BATCHES}
+    decoding["64, top_p"] = await _race_decoding(engine, peer, 64, TOP_P)
     prefill = await _race_prefill(engine, peer)
     del engine, peer, loaded, endless
     return {
@@ -118,7 +121,7 @@ async def measure(name: str) -> dict[str, Any]:
     }
 
 
-async def _race_decoding(engine: Engine, peer: Any, size: int) -> dict[str, Any]:
+async def _race_decoding(engine: Engine, peer: Any, size: int, top_p: float = 1.0) -> dict[str, Any]:
     """Tokens a second of replies to different prompts, and the share of the engine's time in which tokens are drawn."""
     race, shares = Race(), []
     for run in range(RUNS + 1):
@@ -126,8 +129,8 @@ async def _race_decoding(engine: Engine, peer: Any, size: int) -> dict[str, Any]
         prompts = _prompts(size, PROMPT_WORDS, run)
         clock = Clock(choose)
         with patch("ethos.models.decoding.choose", clock):
-            engine_s = await _sample_s(engine, prompts, tokens)
-        peer_s = await _generate_s(engine, peer, prompts, tokens)
+            engine_s = await _sample_s(engine, prompts, tokens, top_p)
+        peer_s = await _generate_s(engine, peer, prompts, tokens, top_p)
         if run:
             race.engine.append(size * tokens / engine_s)
             race.peer.append(size * tokens / peer_s)
@@ -148,21 +151,23 @@ async def _race_prefill(engine: Engine, peer: Any) -> dict[str, Any]:
     return race.to_dict()
 
 
-async def _sample_s(engine: Engine, prompts: Sequence[Conversation], tokens: int) -> float:
+async def _sample_s(engine: Engine, prompts: Sequence[Conversation], tokens: int, top_p: float = 1.0) -> float:
     began = time.perf_counter()
-    samples = await engine.sample_batch(prompts, SamplingParams(max_tokens=tokens))
+    samples = await engine.sample_batch(prompts, SamplingParams(max_tokens=tokens, top_p=top_p))
     seconds = time.perf_counter() - began
     assert all(len(sample.token_ids or ()) == tokens for [sample] in samples)
     return seconds
 
 
-async def _generate_s(engine: Engine, peer: Any, prompts: Sequence[Conversation], tokens: int) -> float:
+async def _generate_s(
+    engine: Engine, peer: Any, prompts: Sequence[Conversation], tokens: int, top_p: float = 1.0
+) -> float:
     rows = [torch.tensor(engine.template.prompt(prompt)) for prompt in prompts]
     inputs, mask = _padded(rows, "left")
 
     def generate() -> float:
         began = time.perf_counter()
-        out = peer.generate(inputs, attention_mask=mask, max_new_tokens=tokens, do_sample=True, top_k=0, top_p=1.0)
+        out = peer.generate(inputs, attention_mask=mask, max_new_tokens=tokens, do_sample=True, top_k=0, top_p=top_p)
         seconds = time.perf_counter() - began
         assert out.shape == (len(prompts), inputs.shape[1] + tokens)
         return seconds

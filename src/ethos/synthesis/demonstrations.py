@@ -7,6 +7,7 @@ shortest where there are none. Contrast scenarios give rows in which the clause 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 
@@ -59,26 +60,16 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
     settings = job.config.demonstrations
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
     asked = demonstration_prompt(job, clause, shown, scenario)
-    languages = _languages_of(clause, job, scenario)
     samples: list[Sample] = []
     passing: list[tuple[float, Sample, tuple[Verdict, ...]]] = []
     while len({sample.text for _, sample, _ in passing}) < settings.kept and len(samples) < settings.max_draws:
         draws = range(len(samples), min(len(samples) + settings.draws, settings.max_draws))
         drawn = await cast.teacher.sample(asked, params, draws)
         samples += drawn
-        for sample in drawn:
-            if sample.finish_reason != "stop":
-                job.rejected[REFUSED if sample.refusal else "cut off"] += 1
-                continue
-            if languages and language_of(sample.text) not in languages:
-                job.rejected[f"{clause.id}: {ANOTHER_LANGUAGE}"] += 1
-                continue
-            if spec_text.found(sample.text):
-                job.rejected[f"{clause.id}: copies the spec"] += 1
-                continue
-            rejection, odds, verdicts = await _assess(cast.assessor, clause, scenario, sample.text)
+        assessed = await asyncio.gather(*(_assess(job, cast, clause, scenario, sample, spec_text) for sample in drawn))
+        for sample, (rejection, odds, verdicts) in zip(drawn, assessed, strict=True):
             if rejection is not None:
-                job.rejected[f"{clause.id}: {rejection}"] += 1
+                job.rejected[rejection] += 1
             else:
                 passing.append((odds, sample, verdicts))
         if all(sample.refusal for sample in drawn):
@@ -136,19 +127,34 @@ def _declared_language(clause: Clause, spec: Spec) -> str:
 
 
 async def _assess(
-    assessor: Assessor, clause: Clause, scenario: Scenario, reply: str
+    job: Job, cast: Cast, clause: Clause, scenario: Scenario, sample: Sample, spec_text: Recitation
 ) -> tuple[str | None, float, tuple[Verdict, ...]]:
-    """Why a reply may not become a row (None if it may), the judge's odds, and the verdicts."""
-    if not scenario.family.contrast:
-        found = await assessor.assess_row(clause, scenario.prompt, reply)
-        return found.rejection, found.odds or 0.0, found.verdicts
+    """Why a draw may not become a row (None if it may), the judge's odds, and the verdicts."""
+    if sample.finish_reason != "stop":
+        return (REFUSED if sample.refusal else "cut off"), 0.0, ()
+    reply, languages = sample.text, _languages_of(clause, job, scenario)
+    if languages and language_of(reply) not in languages:
+        return f"{clause.id}: {ANOTHER_LANGUAGE}", 0.0, ()
+    if spec_text.found(reply):
+        return f"{clause.id}: copies the spec", 0.0, ()
+    if scenario.family.contrast:
+        rejection, verdicts = await _assess_contrast(cast.assessor, clause, scenario, reply)
+        return (f"{clause.id}: contrast: {rejection}" if rejection else None), 0.0, verdicts
+    found = await cast.assessor.assess_row(clause, scenario.prompt, reply)
+    return (f"{clause.id}: {found.rejection}" if found.rejection else None), found.odds or 0.0, found.verdicts
+
+
+async def _assess_contrast(
+    assessor: Assessor, clause: Clause, scenario: Scenario, reply: str
+) -> tuple[str | None, tuple[Verdict, ...]]:
+    """Why a reply to a message that doesn't call on the clause may not become a row, and the verdicts."""
     if degenerate_reason(scenario.prompt, reply) is not None:
-        return "contrast: hollow", 0.0, ()
+        return "hollow", ()
     applied, verdicts = await assessor.applies_clause(clause, scenario.prompt, reply)
     if applied is not False:
-        return ("contrast: unscored" if applied is None else "contrast: applied all the same"), 0.0, verdicts
+        return ("unscored" if applied is None else "applied all the same"), verdicts
     broken = await assessor.broken_musts(scenario.prompt, reply)
-    return (f"contrast: breaks {broken[0]}" if broken else None), 0.0, verdicts
+    return (f"breaks {broken[0]}" if broken else None), verdicts
 
 
 def demonstration_prompt(job: Job, clause: Clause, shown: Frame, scenario: Scenario) -> Conversation:

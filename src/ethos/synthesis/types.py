@@ -29,7 +29,7 @@ REFUSED = "refused by the endpoint"
 ANOTHER_LANGUAGE = "in another language"
 """Why something was not kept, for `Job.rejected`."""
 
-_AT_ONCE = 128
+_AT_ONCE = 256  # some of them wait for verdicts, and the others should still fill an engine
 
 
 @dataclass(frozen=True, slots=True)
