@@ -33,6 +33,8 @@ SAVED_BYTES_PER_PARAMETER = 12  # fp32 master, two moments
 EXPORTED_BYTES_PER_PARAMETER = 4  # at most: bf16 where the CPU has it
 FROZEN_BYTES_PER_PARAMETER = 4  # bf16 weight, and its packed copy
 KV_TOKENS = 96 * 1024  # the most that the slots of an engine hold
+KEPT_PROMPT_BYTES = 2**30  # the most that an engine keeps of earlier prompts
+PROCESS_BYTES = 2**30  # libraries, activations, what freed memory is kept
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
 ROW_PROMPT_TOKENS = 80  # of a trained row, before the reply
@@ -198,7 +200,8 @@ def _memory(config: RunConfig, entries: Mapping[str, Entry]) -> int:
     )
     student = _parameters(entries[config.models.student])
     trained = student * (TRAINING_BYTES_PER_PARAMETER if config.training.method == "full" else 3)
-    return frozen + cache + trained
+    kept = KEPT_PROMPT_BYTES * (len(local) + 1)  # the policy has an engine of its own
+    return frozen + cache + trained + kept + PROCESS_BYTES
 
 
 def _disk(config: RunConfig, student: Entry) -> int:
