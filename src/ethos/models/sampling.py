@@ -52,7 +52,7 @@ def choose(logits_BV: Tensor, params: list[SamplingParams], uniform_B: np.ndarra
     temperatures = torch.tensor([p.temperature or 1.0 for p in params], device=logits_BV.device)
     scaled_BV = logits_BV if bool((temperatures == 1).all()) else logits_BV / temperatures[:, None]
     probabilities_BV = scaled_BV.softmax(dim=-1)
-    uniform_from = torch.from_numpy(uniform_B).to(logits_BV.device)
+    noise_B = torch.from_numpy(uniform_B).to(logits_BV.device)
     cut = [row for row, p in enumerate(params) if p.temperature > 0 and p.top_p < 1]
     uncut = [row for row, p in enumerate(params) if p.temperature > 0 and p.top_p >= 1]
     for row, p in enumerate(params):
@@ -63,10 +63,10 @@ def choose(logits_BV: Tensor, params: list[SamplingParams], uniform_B: np.ndarra
     if greedy := [row for row, p in enumerate(params) if p.temperature == 0]:
         tokens_B[greedy] = _rows(scaled_BV, greedy).argmax(dim=-1)
     if uncut:
-        tokens_B[uncut] = _invert(_rows(probabilities_BV, uncut), uniform_from[uncut])
+        tokens_B[uncut] = _invert(_rows(probabilities_BV, uncut), noise_B[uncut])
     if cut:
         top_p = torch.tensor([params[row].top_p for row in cut], dtype=torch.float64, device=logits_BV.device)
-        tokens_B[cut], mass_B[cut] = _draw_from_top_p(_rows(probabilities_BV, cut), top_p, uniform_from[cut])
+        tokens_B[cut], mass_B[cut] = _draw_from_top_p(_rows(probabilities_BV, cut), top_p, noise_B[cut])
     return Chosen(tokens_B, (probabilities_BV.gather(1, tokens_B[:, None]).squeeze(1) / mass_B).log())
 
 
