@@ -14,7 +14,7 @@ from endpoint_server import EndpointServer, answered
 from ethos.models.catalogue import ANTHROPIC_KEY, ANTHROPIC_URL, OPENAI_KEY, resolve
 from ethos.models.endpoints import AnthropicEndpoint, Endpoint, OpenAIEndpoint
 from ethos.models.engine import Engine
-from ethos.models.loading import Loaded, load
+from ethos.models.loading import load
 from ethos.models.templates import ChatTemplate
 from ethos.models.types import Sample, SamplingParams, TokenLogprobs
 from ethos.models.worker import compute_worker
@@ -48,24 +48,20 @@ class Greedy:
         return await self.engine.score(prompt, replies)
 
 
-@pytest.fixture(scope="module")
-def loaded(smollm2: Path) -> Loaded:
-    return load(smollm2)
-
-
-def engine_on(loaded: Loaded) -> Engine:
+def engine_on(directory: Path) -> Engine:
+    loaded = load(directory)
     return Engine("smollm2", "smollm2", loaded, ChatTemplate(loaded.tokenizer, None), compute_worker(1))
 
 
 @pytest.fixture(scope="module")
-def engine(loaded: Loaded) -> Engine:
-    return engine_on(loaded)
+def engine(smollm2: Path) -> Engine:
+    return engine_on(smollm2)
 
 
 @pytest.fixture(scope="module")
-def server(loaded: Loaded) -> Iterator[EndpointServer]:
+def server(smollm2: Path) -> Iterator[EndpointServer]:
     """Over an engine of its own, as an engine serves one event loop."""
-    with EndpointServer(Greedy(engine_on(loaded)), words=WORDS) as running:
+    with EndpointServer(Greedy(engine_on(smollm2)), words=WORDS) as running:
         yield running
 
 

@@ -134,6 +134,18 @@ def test_packed_weights_give_the_same_logits_and_unpacking_shows_an_update() -> 
     assert not logits_of(forward, TOKENS).any()
 
 
+@torch.no_grad()
+def test_weights_that_never_change_give_way_to_their_packed_copies() -> None:
+    model = tiny.model("qwen2-tied", dtype=torch.bfloat16)
+    forward = CausalForward(model)
+    forward.pack(len(TOKENS))
+    before = logits_of(forward, TOKENS)
+    forward.pack(len(TOKENS), is_final=True)
+    assert torch.equal(logits_of(forward, TOKENS), before)
+    kept = {name for name, weight in model.named_parameters() if weight.dim() > 1 and weight.numel()}
+    assert kept == {"model.embed_tokens.weight"}
+
+
 def test_packed_weights_are_never_used_where_gradients_are_wanted() -> None:
     forward = CausalForward(tiny.model(dtype=torch.bfloat16))
     forward.pack(len(TOKENS))

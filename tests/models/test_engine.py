@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ethos.errors import EthosError
+from ethos.models.architecture import CausalForward
 from ethos.models.engine import Engine
 from ethos.models.types import Sample, SamplingParams
 from ethos.spec.conversation import Conversation
@@ -190,16 +191,16 @@ def test_a_caller_that_gives_up_disturbs_nobody() -> None:
 
 def test_changed_weights_are_used_at_once_and_named() -> None:
     made = tiny.loaded()
-    engine = tiny.engine(made)
+    forward = CausalForward(made.model)
+    engine = tiny.engine(made, forward=forward)
     before = asyncio.run(engine.sample(HELLO, PARAMS))
-    assert engine.forward is not None
-    for layer in engine.forward.layers:
+    for layer in forward.layers:
         layer.qkv.weight_OE.mul_(-1.5)
     engine.weights_changed("1" * 64)
     after = asyncio.run(engine.sample(HELLO, PARAMS))
     assert engine.fingerprint == "1" * 64
     assert tokens_of(after) != tokens_of(before)
-    fresh = asyncio.run(tiny.engine(made, forward=engine.forward).sample(HELLO, PARAMS))
+    fresh = asyncio.run(tiny.engine(made, forward=forward).sample(HELLO, PARAMS))
     assert tokens_of(after) == tokens_of(fresh)
 
 

@@ -54,11 +54,12 @@ class Projection:
 
     def __init__(self, modules: list[Any]) -> None:
         bases = [getattr(m, "base_layer", m) for m in modules]
+        self._weights: list[nn.Parameter] = [b.weight for b in bases]
         if len(bases) == 1:
             self.weight_OE: Tensor = bases[0].weight
             self.bias_O: Tensor | None = bases[0].bias
         else:
-            self.weight_OE = _share_storage([b.weight for b in bases])
+            self.weight_OE = _share_storage(self._weights)
             biases = [b.bias for b in bases if b.bias is not None]
             self.bias_O = _share_storage(biases) if biases else None
         self.adapters: list[Adapter] = []
@@ -69,15 +70,14 @@ class Projection:
                 a, b = module.lora_A[name].weight, module.lora_B[name].weight
                 self.adapters.append(Adapter(row, row + rows, a, b, float(module.scaling[name])))
             row += rows
+        self._outputs = row
         self._packed: Tensor | None = None
 
     def __call__(self, x_NE: Tensor) -> Tensor:
         """X W^T + b, adapters added."""
         if self._packed is not None and not torch.is_grad_enabled():
-            shape = (*x_NE.shape[:-1], self.weight_OE.shape[0])
-            out: Tensor = torch.ops.mkldnn._linear_pointwise(x_NE, self._packed, self.bias_O, "none", [], "").view(
-                shape
-            )
+            packed = torch.ops.mkldnn._linear_pointwise(x_NE, self._packed, self.bias_O, "none", [], "")
+            out: Tensor = packed.view(*x_NE.shape[:-1], self._outputs)
         else:
             out = F.linear(x_NE, self.weight_OE, self.bias_O)
         for adapter in self.adapters:
@@ -109,6 +109,13 @@ class Projection:
     def unpack(self) -> None:
         """Forgets the reordered copy, which a change of the weights has made stale."""
         self._packed = None
+
+    def give_up_weight(self) -> None:
+        """Leaves the packed copy alone in memory: the model that the weight is of can't be used any more."""
+        assert self._packed is not None
+        self.weight_OE = self.weight_OE.new_empty(0)
+        for weight in self._weights:
+            weight.data = self.weight_OE
 
 
 def _share_storage(parameters: list[nn.Parameter]) -> Tensor:
@@ -227,11 +234,17 @@ class CausalForward:
             yield from layer.projections()
         yield self.head
 
-    def pack(self, tokens: int) -> None:
-        """Packs every projection for calls of about `tokens` tokens; a no-op where oneDNN's bf16 path isn't there."""
+    def pack(self, tokens: int, *, is_final: bool = False) -> None:
+        """Packs every projection for calls of about `tokens` tokens; a no-op where oneDNN's bf16 path isn't there.
+
+        `is_final` says that the weights will never change, and that only this forward uses them: they give way to
+        their packed copies. The head's stay, which may be the embedding too.
+        """
         if self.device.type == "cpu" and self.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
             for projection in self.projections():
                 projection.pack(tokens)
+                if is_final and projection is not self.head:
+                    projection.give_up_weight()
 
     def unpack(self) -> None:
         """Forgets packed copies; to be called when the weights have changed."""

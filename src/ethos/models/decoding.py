@@ -54,10 +54,15 @@ class Running:
 
 
 class Decoding:
-    """Keeps the slots, and moves all running sequences on by a token at a time."""
+    """Keeps the slots, and moves all running sequences on by a token at a time.
 
-    def __init__(self, forward: CausalForward, end_tokens: frozenset[int], slots: int, prefix_bytes: int) -> None:
-        self.forward, self.end_tokens, self.slots = forward, end_tokens, slots
+    `is_frozen` says that the weights never change and serve nothing else; they may then be kept packed alone.
+    """
+
+    def __init__(
+        self, forward: CausalForward, end_tokens: frozenset[int], slots: int, prefix_bytes: int, *, is_frozen: bool = False
+    ) -> None:
+        self.forward, self.end_tokens, self.slots, self._is_frozen = forward, end_tokens, slots, is_frozen
         self.running: list[Running] = []
         self._cache = KeyValueSlots(
             len(forward.layers),
@@ -86,6 +91,7 @@ class Decoding:
 
     def forget(self) -> None:
         """To be called when the weights have changed: nothing computed with the old ones is used again."""
+        assert not self._is_frozen, "the weights of a frozen model have changed"
         self._prefixes.clear()
         self.forward.unpack()
         self._packed = False
@@ -175,7 +181,7 @@ class Decoding:
 
     def _pack(self) -> None:
         if not self._packed:
-            self.forward.pack(self.slots)
+            self.forward.pack(self.slots, is_final=self._is_frozen)
             self._packed = True
 
     def _prefill(self, prompts: Sequence[np.ndarray], slots: Sequence[int]) -> Tensor:

@@ -56,8 +56,9 @@ class _ScoreRequest:
 class Engine:
     """Answers and scores conversations with one loaded model.
 
-    A policy's engine is given the policy's own `forward`, since that is what training updates. An engine serves one
-    event loop at a time.
+    A policy's engine is given the policy's own `forward`, since that is what training updates. Otherwise the weights
+    never change and are the engine's own: on a CPU it turns them into the order in which they multiply fastest, and
+    `loaded.model` can't be used beside it. An engine serves one event loop at a time.
     """
 
     def __init__(
@@ -75,10 +76,13 @@ class Engine:
         self.name, self.fingerprint = name, fingerprint
         self.loaded, self.template, self.worker = loaded, template, worker
         self.context_tokens: int = getattr(loaded.model.config, "max_position_embeddings", 1 << 30)
+        is_frozen = forward is None
         if forward is None and is_known(loaded.model):
             forward = CausalForward(loaded.model)
         self.forward = forward
-        self._decoding = Decoding(self.forward, loaded.end_tokens, slots, prefix_bytes) if self.forward else None
+        self._decoding = (
+            Decoding(forward, loaded.end_tokens, slots, prefix_bytes, is_frozen=is_frozen) if forward else None
+        )
         self._slots = slots
         self._samples: deque[_SampleRequest] = deque()
         self._scores: deque[_ScoreRequest] = deque()
