@@ -93,8 +93,12 @@ def phrase(noise: random.Random, count: int = 3) -> str:
 
 
 def message(prompt: Conversation, noise: random.Random) -> str:
-    """What a person writes; hardly any two share a run of words."""
-    return f"How does the {phrase(noise)} of {phrase(noise)} meet our {phrase(noise)}?"
+    """What a person writes, in the form that is asked for; hardly any two share a run of words."""
+    question = f"How does the {phrase(noise)} of {phrase(noise)} meet our {phrase(noise)}?"
+    asked = prompt.last_user
+    if "email" in asked:
+        return f"Hello,\n{question}\nThanks"
+    return f"There it is. {question}" if "forum" in asked or "happened today" in asked else question
 
 
 def reply(prompt: Conversation, noise: random.Random) -> str:

@@ -14,12 +14,14 @@ from ethos.spec.scenarios import (
     Family,
     Pool,
     Scenario,
+    Topic,
     deal_topics,
     families_of_pool,
     require_pool_sizes,
 )
 
-TOPICS = [f"topic {number}" for number in range(40)]
+TOPICS = [Topic(f"topic {number}", "") for number in range(40)]
+TEXTS = [topic.text for topic in TOPICS]
 NEEDED: dict[Pool, int] = {"train": 8, "taste": 3, "gate": 3, "sealed": 6}
 CONTEXTS = (
     Context("chat", "a chat message"),
@@ -30,24 +32,46 @@ CONTEXTS = (
 
 
 def test_the_same_seed_and_clause_deal_the_same_topics() -> None:
-    assert deal_topics(TOPICS, NEEDED, 3, "brevity") == deal_topics(TOPICS, NEEDED, 3, "brevity")
+    assert deal_topics(TEXTS, NEEDED, 3, "brevity") == deal_topics(TEXTS, NEEDED, 3, "brevity")
 
 
 @pytest.mark.parametrize(("seed", "clause_id"), [(4, "brevity"), (3, "name")])
 def test_another_seed_or_clause_deals_them_otherwise(seed: int, clause_id: str) -> None:
-    assert deal_topics(TOPICS, NEEDED, seed, clause_id) != deal_topics(TOPICS, NEEDED, 3, "brevity")
+    assert deal_topics(TEXTS, NEEDED, seed, clause_id) != deal_topics(TEXTS, NEEDED, 3, "brevity")
 
 
 def test_each_pool_gets_what_it_needs_and_none_sees_anothers_topics() -> None:
-    dealt = deal_topics([*TOPICS, *TOPICS], NEEDED, 0, "c")
+    dealt = deal_topics([*TEXTS, *TEXTS], NEEDED, 0, "c")
     assert {pool: len(topics) for pool, topics in dealt.items()} == NEEDED
     every = [topic for pool in POOLS for topic in dealt[pool]]
     assert len(set(every)) == len(every) == sum(NEEDED.values())
 
 
-def test_a_topic_named_twice_counts_once() -> None:
+def test_too_few_topics_are_an_error_that_counts_them() -> None:
     with pytest.raises(EthosError, match=r"clause c: 19 distinct topics, but the pools need 20; lower scenarios"):
-        deal_topics(TOPICS[:19] * 2, NEEDED, 0, "c")
+        deal_topics(TEXTS[:19], NEEDED, 0, "c")
+
+
+def test_topics_that_are_close_are_never_in_two_pools() -> None:
+    texts = [
+        f"{name}{number}"
+        for name, size in zip("abcdefgh", [9, 5, 4, 3, 2, 2, 1, 1], strict=True)
+        for number in range(size)
+    ]
+    dealt = deal_topics(texts, NEEDED, 0, "c", lambda one, other: one[0] == other[0])
+    pools_of = {
+        text[0]: {pool for pool in POOLS for topic in dealt[pool] if topic.text[0] == text[0]} for text in texts
+    }
+    assert all(len(pools) <= 1 for pools in pools_of.values())
+    assert all(0 < len(dealt[pool]) <= NEEDED[pool] for pool in POOLS)
+    for pool in POOLS:
+        assert len({topic.group for topic in dealt[pool]}) == len({topic.text[0] for topic in dealt[pool]})
+
+
+def test_prompts_on_close_topics_are_one_topic_of_the_statistics() -> None:
+    families = families_of_pool("c", "train", [Topic("a", "a"), Topic("b", "a"), Topic("c", "c")], CONTEXTS, 3)
+    assert len({family.id for family in families}) == 3
+    assert len({family.topic_id for family in families}) == 2
 
 
 def test_a_topic_meets_a_context_once() -> None:
@@ -57,7 +81,7 @@ def test_a_topic_meets_a_context_once() -> None:
 
 def test_topics_and_contexts_are_spread_evenly_before_any_comes_twice() -> None:
     families = families_of_pool("c", "train", TOPICS[:4], CONTEXTS, 4)
-    assert [f.topic for f in families] == TOPICS[:4]
+    assert [f.topic for f in families] == [topic.text for topic in TOPICS[:4]]
     assert sorted(f.context for f in families) == ["chat", "chat", "email", "email"]
 
 

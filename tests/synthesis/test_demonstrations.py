@@ -224,6 +224,16 @@ def test_a_reply_in_the_language_that_a_check_asks_for_is_kept(
     assert "Write in French." in teacher.asked[0][1].messages[0].content
 
 
+def test_a_contrast_is_not_answered_in_the_language_that_its_clause_asks_for(
+    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    clause = replace(wren.clause("name"), checks=(CheckDeclaration("language", "fr", 1),))
+    work = replace(job([scenario("name", contrast=True)]), spec=with_clause(wren, clause))
+    teacher = teacher_saying(*[FRENCH] * 3)
+    assert made(Demonstrations(), work, teacher) == []
+    assert "Write in English." in teacher.asked[0][1].messages[0].content
+
+
 @pytest.mark.parametrize(
     ("text", "kept", "told"),
     [

@@ -27,6 +27,9 @@ from ethos.synthesis.messages import clean_message
         ("As an AI, I have no keys at all.", None),
         ("I'm sorry to hear about your key.", None),
         ("How can I help you with your key?", None),
+        ("I'm sorry, but I can't help you with that.", None),
+        ("I apologize, but I am unable to answer that question.", None),
+        ("I'm sorry I lost your key. Is that bad?", "I'm sorry I lost your key. Is that bad?"),
         ("Could you provide more details about the key?", None),
         ("« Où est la clé, s'il vous plaît ? »", "Où est la clé, s'il vous plaît ?"),
         ("Objet : Où est la clé de la maison ?", "Où est la clé de la maison ?"),
@@ -39,7 +42,9 @@ from ethos.synthesis.messages import clean_message
         ("主题：钥匙在哪里？", "钥匙在哪里？"),
         ("亲爱的【姓名】，钥匙在哪里？", None),
         ("作为一个人工智能，我没有钥匙。", None),
+        ("Je suis désolé, mais je ne peux pas vous dire où est la clé.", None),
         ("我可以帮您找钥匙。", None),
+        ("很抱歉，我无法告诉您钥匙在哪里。", None),
     ],
 )
 def test_cleaning_takes_off_labels_and_refuses_what_no_person_would_write(text: str, expected: str | None) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 
-from ethos.synthesis.nearness import HeldOut, Taken, topic_key
+from ethos.synthesis.nearness import HeldOut, Taken, near_topics, topic_key
 
 EGG = "How do I boil an egg?"
 
@@ -65,6 +67,16 @@ def test_all_texts_that_there_are_count_also_those_that_are_close_to_each_other(
 @pytest.mark.parametrize(("one", "other"), [("cold", "a cold"), ("flu", "Flu"), ("the flu", "flu")])
 def test_topics_that_differ_in_function_words_are_one(one: str, other: str) -> None:
     assert topic_key(one, "en") == topic_key(other, "en")
+
+
+def test_topics_that_share_half_of_their_words_are_near_but_for_what_all_are_about() -> None:
+    afraid = [f"afraid of the {thing}" for thing in ("dark", "sea", "dog", "storm", "dentist")]
+    topics = ["starting a business", "starting a new business", "a business trip by train to the sea", *afraid]
+    are_near = near_topics(topics, "en")
+    assert are_near(topics[0], topics[1])
+    assert not are_near(topics[1], topics[2])
+    assert are_near(topics[2], "afraid of the sea")
+    assert not any(are_near(one, other) for one, other in combinations(afraid, 2))
 
 
 def test_topics_that_differ_in_a_content_word_are_two() -> None:

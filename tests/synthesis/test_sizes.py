@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ethos.errors import EthosError
-from ethos.spec.scenarios import POOLS, families_of_pool
+from ethos.spec.scenarios import POOLS, Topic, families_of_pool
 from ethos.spec.types import Spec
 from ethos.store.config import RunConfig
 from ethos.store.config_sections import ScenariosConfig
@@ -27,7 +27,7 @@ def test_the_planned_topics_always_give_the_planned_prompts(wren: Spec, judged: 
     plan = plan_scenarios(clause, CONFIG)
     contexts = [context.to_context() for context in CONFIG.contexts]
     for pool in POOLS:
-        topics = [str(n) for n in range(plan.topics[pool])]
+        topics = [Topic(str(n), "") for n in range(plan.topics[pool])]
         assert len(families_of_pool(clause.id, pool, topics, contexts, plan.prompts[pool])) == plan.prompts[pool]
     assert plan.prompts["sealed"] == (41 if judged else 21)
 
@@ -64,7 +64,7 @@ def test_a_clause_that_declares_contexts_gets_its_prompts_too(wren: Spec, declar
     clause = replace(wren.clauses[0], contexts=declared)
     plan = plan_scenarios(clause, CONFIG)
     for pool in POOLS:
-        topics = [str(n) for n in range(plan.topics[pool])]
+        topics = [Topic(str(n), "") for n in range(plan.topics[pool])]
         families = families_of_pool(clause.id, pool, topics, contexts_of(clause, CONFIG), plan.prompts[pool])
         assert len(families) == plan.prompts[pool]
         if declared and pool != "sealed":

@@ -190,10 +190,9 @@ class Workload:
 
     def _messages(self, clause: Clause) -> Iterator[Calls]:
         """Drawn until one can be used; whether each is a case of its clause is asked of all of them."""
-        forms = [context.instruction for context in self.config.scenarios.contexts]
-        case = {"case": case_of(clause), "language": language_name(self.spec.language), "form": max(forms, key=len)}
-        given = [({**case, "topic": "anything"}, example.message) for example in clause.good if example.message]
-        asked = few_shot("message").fill({**case, "topic": _MESSAGE[:30]}, given)
+        contexts = [context.to_context() for context in self.config.scenarios.contexts]
+        longest_form = max(contexts, key=lambda context: len(context.instruction))
+        asked = scenarios.message_prompt(self.spec, clause, self.config.scenarios, longest_form, _MESSAGE[:30])
         messages = sum(count for pool, count in self.plans[clause.id].prompts.items() if pool != "gate")
         most = 1 + (scenarios.MESSAGE_TRIES - 1) * scenarios.DRAWS_A_RETRY
         count = messages * expected_draws(1, scenarios.DRAWS_A_RETRY, most, 1)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation
+from ethos.spec.language import sentences
 
 Pool = Literal["train", "taste", "gate", "sealed"]
 POOLS: tuple[Pool, ...] = ("train", "taste", "gate", "sealed")
@@ -28,6 +29,30 @@ class Context:
     name: str
     instruction: str  # tells the teacher how such a message is written
     reserved: bool = False  # met in the sealed pool only
+    fewest_lines: int = 1
+    most_lines: int | None = None
+    fewest_sentences: int = 1
+    most_sentences: int | None = None
+    lower_case: bool = False  # a message is put in lower case, however it was written
+
+    @property
+    def demands(self) -> int:
+        """How much of the form can be counted."""
+        counted = (self.fewest_lines > 1, self.most_lines, self.fewest_sentences > 1, self.most_sentences)
+        return sum(map(bool, counted)) + 2 * self.lower_case
+
+    def form(self, text: str) -> str:
+        """The message in the letters of this context."""
+        return text.lower() if self.lower_case else text
+
+    def fits(self, text: str) -> bool:
+        """Whether a message has the form that is asked for, as far as that can be counted."""
+        lines, said = sum(bool(line.strip()) for line in text.splitlines()), len(sentences(text))
+        return (
+            self.fewest_lines <= lines <= (self.most_lines or lines)
+            and self.fewest_sentences <= said <= (self.most_sentences or said)
+            and (not self.lower_case or text == text.lower())
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +64,7 @@ class Family:
     context: str
     pool: Pool
     contrast: bool = False
+    group: str = ""  # the topic that stands for those close to it; "" for one by itself
 
     @property
     def id(self) -> str:
@@ -48,8 +74,8 @@ class Family:
 
     @property
     def topic_id(self) -> str:
-        """What families of one topic share: prompts on one topic aren't independent of each other."""
-        return hashlib.sha256(f"{self.clause_id}\x1f{self.topic}".encode()).hexdigest()[:16]
+        """What families of close topics share: their prompts aren't independent of each other."""
+        return hashlib.sha256(f"{self.clause_id}\x1f{self.group or self.topic}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +96,25 @@ class Scenario:
         return self.family.clause_id
 
 
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What a message is about, and the first topic of its pool that is close to it: itself, where none is."""
+
+    text: str
+    group: str
+
+
 def deal_topics(
-    topics: Sequence[str], needed: Mapping[Pool, int], seed: int, clause_id: str
-) -> dict[Pool, tuple[str, ...]]:
+    topics: Sequence[str],
+    needed: Mapping[Pool, int],
+    seed: int,
+    clause_id: str,
+    are_near: Callable[[str, str], bool] = lambda one, other: False,
+) -> dict[Pool, tuple[Topic, ...]]:
     """Deals distinct topics to pools, `needed[pool]` each, by a shuffle that only `seed` and the clause decide.
+
+    No pool gets a topic that is near one of another pool's. What then fits nowhere is left out, so that a pool may get
+    fewer than it needs.
 
     Raises:
         EthosError: if there are fewer topics than are needed.
@@ -86,19 +127,22 @@ def deal_topics(
             "lower scenarios.*_per_clause, or name another teacher"
         )
     random.Random(f"{seed}/{clause_id}").shuffle(distinct)
-    dealt: dict[Pool, tuple[str, ...]] = {}
-    start = 0
-    for pool in POOLS:
-        count = needed.get(pool, 0)
-        dealt[pool] = tuple(distinct[start : start + count])
-        start += count
-    return dealt
+    dealt: dict[Pool, list[Topic]] = {pool: [] for pool in POOLS}
+    for text in distinct:
+        near = {pool: next((t for t in dealt[pool] if are_near(t.text, text)), None) for pool in POOLS}
+        homes = [pool for pool in POOLS if near[pool] is not None] or list(POOLS)
+        left = {pool: 1 - len(dealt[pool]) / needed[pool] if needed.get(pool) else 0.0 for pool in homes}
+        neediest = max(homes, key=lambda pool: left[pool])
+        if left[neediest] > 0 and len(homes) in (1, len(POOLS)):
+            like = near[neediest]
+            dealt[neediest].append(Topic(text, text if like is None else like.group))
+    return {pool: tuple(found) for pool, found in dealt.items()}
 
 
 def families_of_pool(
     clause_id: str,
     pool: Pool,
-    topics: Sequence[str],
+    topics: Sequence[Topic],
     contexts: Sequence[Context],
     count: int,
     *,
@@ -110,7 +154,7 @@ def families_of_pool(
     """
     usable = [c for c in contexts if pool == "sealed" or not c.reserved]
     grid = [
-        Family(clause_id, topic, usable[(row + shift) % len(usable)].name, pool, contrast)
+        Family(clause_id, topic.text, usable[(row + shift) % len(usable)].name, pool, contrast, topic.group)
         for shift in range(len(usable))
         for row, topic in enumerate(topics)
     ]

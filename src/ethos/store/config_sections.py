@@ -155,27 +155,51 @@ class ContextConfig(Section):
     """Tells the teacher how such a message is written."""
     reserved: bool = False
     """Met in the sealed pool only; two contexts are reserved."""
+    fewest_lines: Annotated[int, Field(ge=1)] = 1
+    """Lines that a message has at least, empty ones not counted."""
+    most_lines: Annotated[int, Field(ge=1)] | None = None
+    fewest_sentences: Annotated[int, Field(ge=1)] = 1
+    most_sentences: Annotated[int, Field(ge=1)] | None = None
+    lower_case: bool = False
+    """A message is put in lower case, however the teacher wrote it."""
 
     def to_context(self) -> Context:
         """As `spec/` knows it."""
-        return Context(self.name, self.instruction, self.reserved)
+        return Context(**self.model_dump())
 
 
 DEFAULT_CONTEXTS = (
-    ContextConfig(name="chat", instruction="a short chat message of one or two sentences"),
-    ContextConfig(name="email", instruction="a short email with a greeting and a sign-off"),
-    ContextConfig(name="forum", instruction="a post in an online forum, with a line of background"),
-    ContextConfig(name="phone", instruction="a hurried text message from a phone, all lower case", reserved=True),
+    ContextConfig(
+        name="chat", instruction="a short chat message of one or two sentences", most_lines=1, most_sentences=2
+    ),
+    ContextConfig(name="email", instruction="a short email with a greeting and a sign-off", fewest_lines=3),
+    ContextConfig(
+        name="forum",
+        instruction="a post in an online forum, with a line of background",
+        most_lines=2,
+        fewest_sentences=2,
+    ),
+    ContextConfig(
+        name="phone",
+        instruction="a hurried text message from a phone, all lower case",
+        reserved=True,
+        most_lines=1,
+        lower_case=True,
+    ),
     ContextConfig(
         name="story",
         instruction="a message from someone who tells first what happened today, then asks",
         reserved=True,
+        most_lines=2,
+        fewest_sentences=2,
     ),
 )
 
 
 class ScenariosConfig(Section):
-    """How many prompts each clause gets in each pool. A pool needs at least 20 prompts over all clauses."""
+    """How many prompts each clause gets in each pool. A pool needs 20 prompts over all clauses, and has to be planned
+    with at least 24: some may fail to be written.
+    """
 
     contexts: tuple[ContextConfig, ...] = DEFAULT_CONTEXTS
     train_per_clause: Annotated[int, Field(ge=1)] = 16

@@ -99,10 +99,12 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
 
 
 def _languages_of(clause: Clause, job: Job, scenario: Scenario) -> set[str]:
-    """Those that a reply may be in; none where checks decide that."""
-    if _declared_language(clause, job.spec):
+    """Those that a reply may be in; none where checks decide that. A contrast is not to do what its clause says."""
+    contrast = scenario.family.contrast
+    if _declared_language(clause, job.spec, contrast):
         return set()
-    return {job.spec.language, language_of(scenario.prompt.last_user), UNKNOWN} | _named_languages(clause)
+    named = set() if contrast else _named_languages(clause)
+    return {job.spec.language, language_of(scenario.prompt.last_user), UNKNOWN} | named
 
 
 def _named_languages(clause: Clause) -> set[str]:
@@ -110,19 +112,19 @@ def _named_languages(clause: Clause) -> set[str]:
     return {code for code, name in LANGUAGES.items() if regex.search(rf"\b{name}\b", clause.text)}
 
 
-def _asked_language(clause: Clause, spec: Spec) -> str:
+def _asked_language(clause: Clause, spec: Spec, contrast: bool) -> str:
     """What the teacher is told to write in: the language that is declared, or else the spec's."""
-    declared = _declared_language(clause, spec)
+    declared = _declared_language(clause, spec, contrast)
     if declared:
         return "the language of the message" if declared == "prompt" else language_name(declared)
-    others = _named_languages(clause) - {spec.language}
+    others = set() if contrast else _named_languages(clause) - {spec.language}
     return language_name(spec.language) + (", unless the above asks for another language" if others else "")
 
 
-def _declared_language(clause: Clause, spec: Spec) -> str:
+def _declared_language(clause: Clause, spec: Spec, contrast: bool) -> str:
     """What a `language` check asks for, the clause's own or that of a `must` that binds every reply; "" without one."""
     always = [must for must in spec.clauses if must.tier == "must" and must.applies == "always"]
-    binding = [clause, *(must for must in always if must.id not in clause.over)]
+    binding = always if contrast else [clause, *(must for must in always if must.id not in clause.over)]
     return next((str(c.argument) for each in binding for c in each.checks if c.name == "language"), "")
 
 
@@ -172,7 +174,7 @@ def demonstration_prompt(job: Job, clause: Clause, shown: Frame, scenario: Scena
             "frame": shown.text,
             "clause": clause.text,
             "examples": examples,
-            "language": _asked_language(clause, job.spec),
+            "language": _asked_language(clause, job.spec, contrast),
             "message": scenario.prompt.last_user,
         }
     )

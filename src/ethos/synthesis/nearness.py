@@ -5,8 +5,8 @@ By words alone. What says the same in other words is not found here.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,6 +19,7 @@ RUN_WORDS = 8  # as many words in a row in two texts, and one is taken from the 
 MOST_IN_COMMON = 0.6  # Jaccard index of the content words of two texts; from there on they are one text
 LEAST_INSIDE = 0.5  # as much of a text's content words is all of another's: that text with something around it
 _HIRAGANA = regex.compile(r"\p{Hiragana}")
+_COMMON_SHARE, _FEWEST_COMMON = 1 / 8, 3  # a word in more of a clause's topics says nothing of one of them
 _FEWEST_CONTENT_WORDS = 2  # "who are you?" has none, and of one alone nothing follows
 
 
@@ -104,6 +105,24 @@ def topic_key(topic: str, language: str) -> frozenset[str]:
     spoken = _spoken(topic)
     numbers = {word for word in spoken if word[0].isdigit()}
     return frozenset(_content(topic, spoken, load_fillers(language)) | numbers or {topic.casefold()})
+
+
+def near_topics(topics: Sequence[str], language: str) -> Callable[[str, str], bool]:
+    """Whether two topics of one clause are close: if half of one's content words or more are the other's too.
+
+    "Starting a business" and "starting a new business" are. Words that stand in many of the topics don't count: they
+    are what the clause is about.
+    """
+    keys = {topic: topic_key(topic, language) for topic in topics}
+    common = Counter(word for key in keys.values() for word in key)
+    most = max(_FEWEST_COMMON, len(keys) * _COMMON_SHARE)
+    telling = {topic: {word for word in key if common[word] <= most} for topic, key in keys.items()}
+
+    def are_near(one: str, other: str) -> bool:
+        fewest = min(len(telling[one]), len(telling[other]))
+        return fewest > 0 and len(telling[one] & telling[other]) >= LEAST_INSIDE * fewest
+
+    return are_near
 
 
 def _content(text: str, spoken: Sequence[str], fillers: Fillers | None) -> frozenset[str]:

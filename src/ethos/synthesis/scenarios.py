@@ -1,35 +1,35 @@
 """Writes the prompts: topics of each clause first, dealt to the pools by the scenario seed, then a message a family.
 
 What is written depends on the spec, the scenario seed, the teacher and the texts to keep apart from (replay, canaries,
-the calibration file), never on a run's own seed. Messages of one
-pool that come too close to another pool's are written anew, so that nothing tasted or sealed was trained on; of
-several, the one is taken that the teacher itself most takes for a case of its clause.
+the calibration file), never on a run's own seed. Messages of one pool that come too close to another pool's are written
+anew, so that nothing tasted or sealed was trained on; so are those that haven't the form of their context, or that the
+teacher itself doesn't take for a case of their clause.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from ethos.errors import EthosError
-from ethos.judging.cases import CLEARLY_A_CASE, case_of, odds_of_case
+from ethos.judging.cases import CLEARLY_A_CASE, MAY_BE_A_CASE, case_of, odds_of_case
 from ethos.models.types import Sampler, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name
-from ethos.spec.scenarios import POOLS, Family, Pool, Scenario, deal_topics, families_of_pool
+from ethos.spec.scenarios import POOLS, Context, Family, Pool, Scenario, deal_topics, families_of_pool
 from ethos.spec.types import Clause, Spec
 from ethos.store.config_sections import ScenariosConfig
 from ethos.synthesis.messages import LONGEST_MESSAGE_TOKENS, clean_message
-from ethos.synthesis.nearness import Taken
+from ethos.synthesis.nearness import Taken, near_topics
 from ethos.synthesis.sizes import contexts_of, plan_scenarios
 from ethos.synthesis.subjects import TooFew, name_contrasts, name_subjects
 from ethos.synthesis.types import few_shot, in_order
 
-MESSAGE_TRIES = 4
+MESSAGE_TRIES = 6
 DRAWS_A_RETRY = 2
-_ANY_TOPIC = "anything"  # stands for that of a message which the spec gives
+_ANY_TOPIC, _ANY_FORM = "anything", "a message"  # stand for those of a message which the spec gives
 
 
 async def name_families(
@@ -77,9 +77,13 @@ async def name_families(
         if not topics:
             continue
         contexts, plan = contexts_of(clause, config), plans[clause.id]
-        dealt = deal_topics(topics, plan.topics, seed, clause.id)
-        for pool in POOLS:
-            families += families_of_pool(clause.id, pool, dealt[pool], contexts, plan.prompts[pool])
+        dealt = deal_topics(topics, plan.topics, seed, clause.id, near_topics(topics, spec.language))
+        try:
+            own = [families_of_pool(clause.id, p, dealt[p], contexts, plan.prompts[p]) for p in POOLS]
+        except EthosError as error:
+            note_failure(f"{error}: it gets no scenario")
+            continue
+        families += [family for of_pool in own for family in of_pool]
         if plan.contrasts and clause.id not in contrasts:
             note_failure(f"clause {clause.id}: too few plain questions can stand as its contrasts, and it gets none")
         elif plan.contrasts:
@@ -102,21 +106,22 @@ async def write_scenarios(
     """A scenario for each family, in their order; `advance` is called for each one written.
 
     None comes close to another, to one of `taken_texts` (prompts that rows, canaries or calibrations are made of
-    elsewhere), or to what the spec says, its examples included.
+    elsewhere), or to what the spec says, its examples included. Each is a case of its clause as the teacher sees it,
+    and has the form of its context; for a context that isn't reserved, the last draws may have another.
 
     A family without a usable message is left out. Raises EthosError if more than half of them are.
     """
-    forms = {context.name: context.instruction for context in config.contexts}
     taken = _taken(spec, taken_texts)
-    writer = _Writer(spec, forms, config.temperature, seed, teacher, taken)
+    writer = _Writer(spec, config, seed, teacher, taken)
     scenarios: dict[Family, Scenario] = {}
     written: dict[Family, list[_Message]] = {family: [] for family in families}
     waiting = sorted(families, key=lambda family: not family.contrast)  # contrasts first: no other can be drawn
     for attempt in range(MESSAGE_TRIES):
         # in the families' order, so that which of two messages alike is kept doesn't depend on who was faster
         async for family, messages in in_order(partial(writer.write, attempt), waiting):
-            written[family] = sorted((*written[family], *messages), key=lambda message: -message.odds)
-            clear = [message for message in written[family] if attempt > 0 or message.odds >= CLEARLY_A_CASE]
+            written[family] = sorted((*written[family], *messages), key=lambda m: (not m.fits, -m.odds))
+            wanted = CLEARLY_A_CASE if attempt == 0 else MAY_BE_A_CASE
+            clear = [message for message in written[family] if message.odds >= wanted]
             text = next((message.text for message in clear if taken.add(message.text)), None)
             if text is not None:
                 scenarios[family] = Scenario(family, Conversation.user(text))
@@ -142,37 +147,57 @@ def _taken(spec: Spec, texts: Sequence[str]) -> Taken:
 class _Message:
     text: str
     odds: float  # of being a case of its clause
+    fits: bool  # whether it has the form of its context
+
+
+def message_prompt(spec: Spec, clause: Clause, config: ScenariosConfig, context: Context, topic: str) -> Conversation:
+    """Asks the teacher for one message.
+
+    The spec's own messages stand as turns before what is asked: shown in any other way, they are copied. Each is shown
+    with the form that it has, for a teacher follows what it seems to have done.
+    """
+    case = {"case": case_of(clause), "language": language_name(spec.language)}
+    given = [
+        ({**case, "topic": _ANY_TOPIC, "form": _form_of(example.message, config)}, example.message)
+        for example in clause.good
+        if example.message
+    ]
+    return few_shot("message").fill({**case, "topic": topic, "form": context.instruction}, given)
+
+
+def _form_of(message: str, config: ScenariosConfig) -> str:
+    """What a teacher would have been told that wrote this message: the instruction of the narrowest form it has."""
+    contexts = [context.to_context() for context in config.contexts]
+    fitting = [context for context in contexts if context.demands and context.fits(message)]
+    return max(fitting, key=lambda context: context.demands).instruction if fitting else _ANY_FORM
 
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
     spec: Spec
-    forms: Mapping[str, str]
-    temperature: float
+    config: ScenariosConfig
     seed: int
     teacher: Sampler
     taken: Taken  # only looked at: what is taken already need not be judged
 
     async def write(self, attempt: int, family: Family) -> tuple[Family, list[_Message]]:
-        """Messages that can be used; the first attempt draws one, later ones several. A contrast is its own message.
-
-        The spec's own messages stand as turns before what is asked: shown in any other way, they are copied.
-        """
+        """Messages that can be used; the first attempt draws one, later ones several. A contrast is its own message."""
         if family.contrast:
-            return family, [_Message(family.topic, 1.0)]
-        clause = self.spec.clause(family.clause_id)
-        case = {
-            "case": case_of(clause),
-            "language": language_name(self.spec.language),
-            "form": self.forms[family.context],
-        }
-        given = [({**case, "topic": _ANY_TOPIC}, example.message) for example in clause.good if example.message]
-        asked = few_shot("message").fill({**case, "topic": family.topic}, given)
-        params = SamplingParams(LONGEST_MESSAGE_TOKENS, self.temperature, top_p=0.95, seed=self.seed)
+            return family, [_Message(family.topic, 1.0, True)]
+        clause, context = self.spec.clause(family.clause_id), self.contexts[family.context]
+        asked = message_prompt(self.spec, clause, self.config, context, family.topic)
+        params = SamplingParams(LONGEST_MESSAGE_TOKENS, self.config.temperature, top_p=0.95, seed=self.seed)
         first = 1 + (attempt - 1) * DRAWS_A_RETRY
         draws = (0,) if attempt == 0 else range(first, first + DRAWS_A_RETRY)
         samples = await self.teacher.sample(asked, params, draws)
         cleaned = [clean_message(sample.text) for sample in samples if sample.finish_reason == "stop"]
-        texts = [text for text in dict.fromkeys(cleaned) if text is not None and not self.taken.has(text)]
+        formed = dict.fromkeys(context.form(text) for text in cleaned if text is not None)
+        may_differ = attempt == MESSAGE_TRIES - 1 and not context.reserved
+        texts = [text for text in formed if (may_differ or context.fits(text)) and not self.taken.has(text)]
         odds = await asyncio.gather(*(odds_of_case(self.teacher, clause, text) for text in texts))
-        return family, [_Message(*pair) for pair in zip(texts, odds, strict=True)]
+        return family, [_Message(text, odd, context.fits(text)) for text, odd in zip(texts, odds, strict=True)]
+
+    @property
+    def contexts(self) -> dict[str, Context]:
+        """By name."""
+        return {context.name: context.to_context() for context in self.config.contexts}
