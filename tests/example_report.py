@@ -94,8 +94,10 @@ def _readings(rng: random.Random) -> list[Reading]:
                         in_training_context=trained_in,
                         contrast=contrast,
                         adherence=None if unscored else 1 if adherent else 0,
+                        reached=True,
                         hollow=reply == "ok",
                         recitation=arm == "trained" and rng.random() < 0.02,
+                        cut_off=arm == "base" and index % 4 == 0,
                         prompt=PROMPTS[index % len(PROMPTS)],
                         reply=reply,
                         evidence="max_sentences: 3 of at most 4"

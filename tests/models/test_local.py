@@ -82,6 +82,7 @@ def test_a_gguf_file_of_the_users_is_converted_by_content_and_kept(made: list[st
     assert directory.name == f"my-model-{fingerprint[:12]}"
     assert made == ["convert my model.gguf"]
     assert path.exists()
+    assert local.fingerprint(entry, directory) == fingerprint  # as that of the same weights under an embedded name
 
 
 def test_a_directory_is_used_where_it_is(tiny_directory: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from ethos.report.comparison import compare
 from ethos.report.inputs import Arm, Reading
 
-BLANK = Reading("base", "s", "c", "f", "chat", True, False, 0, False, False, "prompt", "reply", "")
+BLANK = Reading("base", "s", "c", "f", "chat", True, False, 0, True, False, False, False, "prompt", "reply", "")
 
 
 def reading(arm: Arm, scenario: str, adherence: float | None, clause: str = "c") -> Reading:

@@ -102,6 +102,17 @@ def test_recited_and_hollow_replies_are_counted_for_every_arm(example: ReportInp
     assert [overall["hollow"][arm] for arm in ("base", "prompted", "trained")] == [1.0, 0.0, 0.0]
 
 
+def test_replies_that_were_cut_off_are_counted_and_probes_that_reached_nobody_are_not(example: ReportInputs) -> None:
+    readings = tuple(
+        replace(r, cut_off=r.arm == "base", reached=r.arm != "prompted") for r in example.readings if not r.contrast
+    )
+    overall = build_report(replace(example, readings=readings))["overall"]
+    assert (overall["cut_off"]["n"], overall["hollow"]["n"]) == (0, 0)  # nothing is compared that one arm never saw
+    reached = tuple(replace(r, reached=True) for r in readings)
+    overall = build_report(replace(example, readings=reached))["overall"]
+    assert [overall["cut_off"][arm] for arm in ("base", "prompted", "trained")] == [1.0, 0.0, 0.0]
+
+
 def test_the_placebo_is_compared_with_trained_and_is_null_without_one(
     example: ReportInputs, report: dict[str, Any]
 ) -> None:

@@ -12,7 +12,10 @@ from ethos.judging.calibration import Calibration
 from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session
 from ethos.spec.parse import parse_text
+from ethos.spec.conversation import Conversation
+from ethos.spec.scenarios import Family, Scenario
 from ethos.tasting.canaries import CanaryReading
+from ethos.tasting.look import Reading, to_records
 from runs.training_run import session_in
 
 SPEC = parse_text(
@@ -34,7 +37,9 @@ SILENT = replace(
 def test_each_judged_clause_without_a_judge_that_passed_is_unmeasurable_with_the_reason(session: Session) -> None:
     canary = CanaryReading({}, {}, {}, 0.0)
     calibrations = {found.clause_id: found for found in (PASSED, WEAK, SILENT)}
-    found = Findings(SPEC.clauses, calibrations, True, canary, canary, {"variants": {}, "chosen": "whole"}, 1, {}, {})
+    found = Findings(
+        SPEC.clauses, frozenset(), calibrations, True, canary, canary, {"variants": {}, "chosen": "whole"}, 1, {}, {}
+    )
     inputs = report_inputs(replace(session, spec=SPEC), found)
     assert inputs.unmeasurable == {"calm": "an AUC of 0.60", "wise": "the same odds", "new": "no calibration"}
     shown = [(c.clause_id, c.auc, c.interval, c.passed, c.question) for c in inputs.calibrations]
@@ -46,7 +51,9 @@ def test_each_judged_clause_without_a_judge_that_passed_is_unmeasurable_with_the
 
 def test_two_clones_of_a_run_report_one_config(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     canary = CanaryReading({}, {}, {}, 0.0)
-    found = Findings(SPEC.clauses, {}, False, canary, canary, {"variants": {}, "chosen": "whole"}, 1, {}, {})
+    found = Findings(
+        SPEC.clauses, frozenset(), {}, False, canary, canary, {"variants": {}, "chosen": "whole"}, 1, {}, {}
+    )
 
     def config_digest(where: Path) -> str:
         with session_in(where) as session:
@@ -59,3 +66,15 @@ def test_two_clones_of_a_run_report_one_config(folder: Path, tmp_path_factory: p
     (clone / "config.yaml").write_text((clone / "config.yaml").read_text().replace("lr: 0.003", "lr: 0.002"))
     shutil.rmtree(clone / "runs")
     assert config_digest(folder) != config_digest(clone)
+
+
+def test_replies_of_a_sealed_pool_that_was_made_anew_are_not_in_the_report(session: Session) -> None:
+    prompt = Conversation.user("Who is there?")
+    old, new = (Scenario(Family("short", topic, "chat", "sealed"), prompt) for topic in ("old", "new"))
+    read = [Reading("base", 9, s, "I am.", "stop", 1.0, None, False, False, ()) for s in (old, new)]
+    session.records.add_replies(to_records(read, "main", "sealed"))
+    canary = CanaryReading({}, {}, {}, 0.0)
+    found = Findings(
+        SPEC.clauses, frozenset({new.id}), {}, False, canary, canary, {"variants": {}, "chosen": "whole"}, 1, {}, {}
+    )
+    assert [reading.scenario_id for reading in report_inputs(session, found).readings] == [new.id]

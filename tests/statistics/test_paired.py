@@ -63,6 +63,20 @@ def test_every_clause_weighs_the_same_however_many_prompts_it_has() -> None:
     assert difference.n == 100
 
 
+def test_clauses_of_one_topic_vary_as_topics_of_one_clause_would() -> None:
+    rng = np.random.default_rng(5)
+    scores = {f"c{i}": {f"p{i}": float(rng.random() < 0.5)} for i in range(50)}
+    zeros = {clause: dict.fromkeys(prompts, 0.0) for clause, prompts in scores.items()}
+    topics = {f"p{i}": f"t{i}" for i in range(50)}
+    alone = stratified_difference(scores, zeros, topics)
+    together = stratified_difference(
+        {"c": {p: s for prompts in scores.values() for p, s in prompts.items()}},
+        {"c": dict.fromkeys(topics, 0.0)},
+        topics,
+    )
+    assert alone.high - alone.low == pytest.approx(together.high - together.low)
+
+
 def test_a_clause_without_a_shared_prompt_is_left_out() -> None:
     difference = stratified_difference(
         {"c": {"x": 1.0}, "d": {"y": 1.0}}, {"c": {"x": 0.0}, "d": {"z": 0.0}}, {"x": "x", "y": "y", "z": "z"}

@@ -39,7 +39,13 @@ class Scripted:
         if len(fitting) < len(prompts):
             raise PromptTooLong("scripted: a prompt doesn't fit its context; shorten it")
         self.batches.append(len(prompts))
-        return [[Sample(self.answer(p), "stop", Usage(1, 1), draw) for draw in draws] for p in prompts]
+        return [[self._sample(self.answer(p), params, draw) for draw in draws] for p in prompts]
+
+    @staticmethod
+    def _sample(reply: str, params: SamplingParams, draw: int) -> Sample:
+        """A word is a token."""
+        words = len(reply.split())
+        return Sample(reply, "length" if words > params.max_tokens else "stop", Usage(1, words), draw)
 
     async def score_text(self, text: str) -> TokenLogprobs:
         tokens = len(text.split())

@@ -103,6 +103,20 @@ def test_an_empty_reply_is_hollow_and_adheres_to_nothing(make: Any, assessor: As
     }  # fmt: skip
 
 
+def test_a_reply_that_was_cut_off_says_so(make: Any, assessor: Assessor) -> None:
+    [whole, cut] = look(
+        make,
+        assessor,
+        (make.scenario("metric", "How far?"), "It is 3 km to the harbour."),
+        (make.scenario("metric", "How far is it?"), "It is 3 km past " + " and ".join(f"hill {i}" for i in range(40))),
+    )
+    assert (counts([whole])["cut off"], counts([cut])["cut off"]) == (0, 1)
+    assert [[v["judge"] for v in record.verdicts] for record in to_records([whole, cut], "main", "sealed")] == [
+        ["check must_match"],
+        ["check must_match", "cut off"],
+    ]
+
+
 def test_a_probe_that_the_model_refuses_is_counted_and_the_others_are_read(make: Any, assessor: Assessor) -> None:
     readings = look(
         make,

@@ -52,6 +52,8 @@ def fingerprint(entry: Entry, directory: Path) -> str:
     """Content hash of a local model, 64 hex digits; `directory` is what `local_directory` gave."""
     if isinstance(entry.source, Weights):
         return converted_fingerprint(entry.source.sha256)
+    if isinstance(entry.source, GgufFile):
+        return converted_fingerprint(file_sha256(entry.source.path, cache_directory()))
     return directory_fingerprint(directory, cache_directory())
 
 

@@ -84,8 +84,10 @@ class Reading:
     in_training_context: bool
     contrast: bool
     adherence: float | None  # 0 or 1; None: unscored
+    reached: bool  # False: the prompt was too long for the model, so that there is no reply
     hollow: bool
     recitation: bool
+    cut_off: bool  # at the most tokens that a reply may have
     prompt: str  # as text, without the system message
     reply: str
     evidence: str

@@ -133,8 +133,9 @@ def _overall(
         "in_context": compare(r for r in measured if r.in_training_context),
         "out_of_context": compare(r for r in measured if not r.in_training_context),
         "over_application": compare(contrast),
-        "recitation": compare(readings, lambda reading: float(reading.recitation)),
-        "hollow": compare(readings, lambda reading: float(reading.hollow)),
+        "recitation": compare(readings, lambda reading: float(reading.recitation) if reading.reached else None),
+        "hollow": compare(readings, lambda reading: float(reading.hollow) if reading.reached else None),
+        "cut_off": compare(readings, lambda reading: float(reading.cut_off) if reading.reached else None),
     }
 
 
@@ -211,6 +212,7 @@ def _sample(clause: ClauseFacts, readings: Sequence[Reading]) -> dict[str, Any]:
                 "adherence": by_arm[arm].adherence,
                 "hollow": by_arm[arm].hollow,
                 "recitation": by_arm[arm].recitation,
+                "cut_off": by_arm[arm].cut_off,
                 "evidence": by_arm[arm].evidence,
             }
             for arm in MAIN_ARMS
@@ -234,8 +236,9 @@ def _warnings(inputs: ReportInputs, overall: Mapping[str, Any]) -> list[str]:
     warnings = []
     if inputs.same_judge:
         warnings.append(
-            f"same judge: {inputs.models.judge} chose training rows and, asked in other words, judged the sealed "
-            "replies too; name another model as models.sealed_judge to tell learning from pleasing the judge"
+            f"same judge: {inputs.models.sealed_judge} had a part in making or choosing the training rows and, asked "
+            "in other words, judged the sealed replies too; name another model as models.sealed_judge to tell learning "
+            "from pleasing the judge"
         )
     if overall["n"] == 0:
         warnings.append("no clause could be measured, so there are no overall figures; see what was not measurable")

@@ -77,7 +77,7 @@ class Taster:
         found = counts(readings)
         if unreached := found["not reached"]:
             self.session.note_failure(
-                f"{unreached} of {len(readings)} {purpose} probes at step {step} never reached the model"
+                f"{unreached} of {len(readings)} {purpose} probes of the arm {arm} at step {step} never reached the model"
             )
         self.session.records.add_replies(to_records(readings, MAIN, purpose))
         if purpose == TASTE:
@@ -210,10 +210,11 @@ async def read_sealed(
                     evidence={"pool": pool_digest, "scenarios": len(scenarios)},
                 )
             )
+        times = count_reading(cache_directory(), pool_digest, entry.hash, session.config.name)  # before anybody sees it
         total = ANSWERS_A_READING * len(arms) * len(scenarios)
         with session.ui.stage("reading sealed scenarios", total, "answers") as bar:
             for arm, (model, conversations) in arms.items():
                 await taster.look(model, scenarios, conversations, arm, step, SEALED, bar.advance)
-        return count_reading(cache_directory(), pool_digest, entry.hash, session.config.name)
+        return times
 
     return int(await session.once("sealed reading", [pool_digest, list(arms), step], make))

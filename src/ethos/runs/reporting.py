@@ -18,7 +18,7 @@ from ethos.store.config import without_places
 from ethos.store.journal import MAIN
 from ethos.store.records import Reply
 from ethos.tasting.canaries import CanaryReading
-from ethos.tasting.look import RECITATION
+from ethos.tasting.look import CUT_OFF, NOT_REACHED, RECITATION
 from ethos.training.objectives import OBJECTIVES
 
 
@@ -27,6 +27,7 @@ class Findings:
     """What the stages found, beside what the database holds."""
 
     clauses: tuple[Clause, ...]
+    sealed: frozenset[str]  # ids of the scenarios that were read
     sealed_calibrations: Mapping[str, Calibration]
     same_judge: bool
     base_canary: CanaryReading
@@ -63,7 +64,11 @@ def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
         same_judge=found.same_judge,
         calibrations=tuple(_calibration(c) for c in found.sealed_calibrations.values() if c.auc is not None),
         sealed_readings=found.sealed_readings,
-        readings=tuple(_reading(r, contexts) for r in session.records.replies(purpose=SEALED)),
+        readings=tuple(
+            _reading(reply, contexts)
+            for reply in session.records.replies(purpose=SEALED)
+            if reply.scenario_id in found.sealed  # of a pool that was made anew, the old one's are there as well
+        ),
         looks=_looks(session),
         metrics=_metrics(session),
         base_canary=_canary(found.base_canary),
@@ -125,8 +130,10 @@ def _reading(reply: Reply, reserved: Mapping[str, bool]) -> inputs.Reading:
         in_training_context=not reserved[reply.context],
         contrast=reply.contrast,
         adherence=adherence,
+        reached=NOT_REACHED not in judges,
         hollow="hollow" in judges,
         recitation=RECITATION in judges,
+        cut_off=CUT_OFF in judges,
         prompt=conversation_text(reply.prompt),
         reply=reply.reply,
         evidence="; ".join(f"{verdict['judge']}: {verdict['evidence']}" for verdict in reply.verdicts),

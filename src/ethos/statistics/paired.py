@@ -45,8 +45,9 @@ def stratified_difference(
 ) -> Difference:
     """The mean over clauses of each clause's mean of a - b, with topics resampled within their clause.
 
-    `a` and `b` are clause id -> prompt id -> score in [0, 1]; a clause without a shared prompt is left out,
-    and one of a single topic adds no variance. Raises ValueError if no clause has a shared prompt.
+    `a` and `b` are clause id -> prompt id -> score in [0, 1]; a clause without a shared prompt is left out. Clauses of
+    a single topic are resampled among each other, as if they were topics of one clause; a single such clause adds no
+    variance. Raises ValueError if no clause has a shared prompt.
 
     Sources: drawing m - 1 of m topics, Rao and Wu 1988, doi:10.1080/01621459.1988.10478591; one imaginary
     pair of each sign, Bonett and Price 2012, doi:10.3102/1076998611411915.
@@ -73,12 +74,22 @@ def stratified_difference(
 def _bootstrap_interval(clauses: list[Topics], seed: int) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
     resampled = np.zeros(RESAMPLES)
-    for topics in clauses:
+    for topics, weight in _strata(clauses):
         count = len(topics.totals)
         drawn = rng.integers(0, count, (RESAMPLES, max(count - 1, 1)))
-        resampled += topics.totals[drawn].sum(axis=1) / topics.sizes[drawn].sum(axis=1) / len(clauses)
+        resampled += topics.totals[drawn].sum(axis=1) / topics.sizes[drawn].sum(axis=1) * weight
     count = sum(len(topics.totals) for topics in clauses)
     imaginary = rng.poisson(1, RESAMPLES) - rng.poisson(1, RESAMPLES)
     smoothed = (count * resampled + imaginary) / (count + 2)
     low, high = np.clip(np.quantile(smoothed, [0.025, 0.975]), -1, 1)
     return float(low), float(high)
+
+
+def _strata(clauses: list[Topics]) -> list[tuple[Topics, float]]:
+    """What is resampled by itself, with its weight in the mean: a clause, or all those of a single topic together."""
+    lone = [topics for topics in clauses if len(topics.totals) == 1]
+    strata = [(topics, 1 / len(clauses)) for topics in clauses if len(topics.totals) > 1]
+    if lone:
+        means = np.array([topics.mean for topics in lone])
+        strata.append((Topics(means, np.ones(len(lone))), len(lone) / len(clauses)))
+    return strata

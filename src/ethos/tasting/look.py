@@ -20,7 +20,7 @@ from ethos.spec.scenarios import Scenario
 from ethos.store.records import Reply
 from ethos.tasting.types import BatchSampler
 
-RECITATION, NOT_REACHED = "recitation", "not reached"  # who gave the verdicts that say so
+RECITATION, NOT_REACHED, CUT_OFF = "recitation", "not reached", "cut off"  # who gave the verdicts that say so
 ANSWERS_A_READING = 2  # the reply, and what is found out about it
 
 
@@ -115,8 +115,9 @@ def counts(readings: Iterable[Reading]) -> dict[str, int]:
 def to_records(readings: Iterable[Reading], branch: str, purpose: str) -> list[Reply]:
     """The readings as the run's database keeps them.
 
-    A contrast reading's `adherence` there says whether the clause was applied. Hollow replies, recitation and probes
-    that never reached the model are known by their verdicts: `judge` is `hollow`, `recitation` or `not reached`.
+    A contrast reading's `adherence` there says whether the clause was applied. Hollow replies, recitation, replies that
+    were cut off and probes that never reached the model are known by their verdicts: `judge` is `hollow`, `recitation`,
+    `cut off` or `not reached`.
     """
     return [
         Reply(
@@ -182,6 +183,9 @@ async def _read(
     recited = recitation.found(sample.text)
     if recited is not None:
         verdicts = (*verdicts, Verdict(None, recited, RECITATION, clause.id))
+    if sample.finish_reason == "length":
+        said = f"after {sample.usage.completion_tokens} tokens"
+        verdicts = (*verdicts, Verdict(None, said, CUT_OFF, clause.id))
     return Reading(
         arm=arm,
         step=step,
