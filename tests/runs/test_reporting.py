@@ -11,8 +11,8 @@ import pytest
 from ethos.judging.calibration import Calibration
 from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session
-from ethos.spec.parse import parse_text
 from ethos.spec.conversation import Conversation
+from ethos.spec.parse import parse_text
 from ethos.spec.scenarios import Family, Scenario
 from ethos.tasting.canaries import CanaryReading
 from ethos.tasting.look import Reading, to_records

@@ -77,7 +77,7 @@ class Taster:
         found = counts(readings)
         if unreached := found["not reached"]:
             self.session.note_failure(
-                f"{unreached} of {len(readings)} {purpose} probes of the arm {arm} at step {step} never reached the model"
+                f"{unreached} of {len(readings)} {purpose} probes of {arm} at step {step} never reached the model"
             )
         self.session.records.add_replies(to_records(readings, MAIN, purpose))
         if purpose == TASTE:
