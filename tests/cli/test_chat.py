@@ -15,10 +15,14 @@ class Counter:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int, float]] = []
+        self.is_closed = False
 
     async def reply(self, conversation: Conversation, max_tokens: int, temperature: float) -> str:
         self.asked.append((conversation.last_user, max_tokens, temperature))
         return f"{len(conversation.messages)}\x1b[2J"
+
+    async def close(self) -> None:
+        self.is_closed = True
 
 
 def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
@@ -40,6 +44,7 @@ def test_quit_ends_before_the_input_does(monkeypatch: pytest.MonkeyPatch) -> Non
     partner = Counter()
     talk(partner, max_tokens=8, temperature=0)
     assert partner.asked == []
+    assert partner.is_closed
 
 
 def test_input_that_is_no_text_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

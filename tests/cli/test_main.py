@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -125,9 +126,27 @@ def test_an_error_of_several_lines_is_shown_as_one(ethos: Ethos, monkeypatch: py
     assert (ended.code, ended.err) == (1, "error: spec.md: broken at line 3\n")
 
 
-def test_a_bug_keeps_its_traceback(ethos: Ethos, monkeypatch: pytest.MonkeyPatch) -> None:
-    _fail_with(monkeypatch, ZeroDivisionError("a bug"))
-    with pytest.raises(ZeroDivisionError):
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.EIO], ids=errno.errorcode.get
+)
+def test_what_a_disk_or_its_permissions_refuse_is_one_sentence(
+    ethos: Ethos, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    _fail_with(monkeypatch, OSError(number, os.strerror(number), "runs/wren/rows"))
+    ended = ethos("broken")
+    assert ended.code == 1
+    assert ended.err.startswith(f"error: runs/wren/rows: {os.strerror(number)}; ")
+    assert ended.err.endswith(", and run again\n")
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ZeroDivisionError("a bug"), FileNotFoundError(2, "No such file", "x"), OSError("a bug"), BlockingIOError(11, "x")],
+)
+def test_a_bug_keeps_its_traceback(ethos: Ethos, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    _fail_with(monkeypatch, error)
+    with pytest.raises(type(error)):
         ethos("broken")
 
 

@@ -67,7 +67,7 @@ def test_a_run_ends_with_its_report(ethos: Ethos, folder: Path, monkeypatch: pyt
 
 def test_a_dry_run_shows_every_field_of_the_config_and_leaves_nothing(ethos: Ethos, folder: Path) -> None:
     (folder / "spec.md").write_text(SPEC)
-    (folder / "config.yaml").write_text(f"{CONFIG}scenarios: {{taste_per_clause: 10, gate_per_clause: 10}}\n")
+    (folder / "config.yaml").write_text(f"{CONFIG}scenarios: {{taste_per_clause: 12, gate_per_clause: 12}}\n")
     ended = ethos("run", "config.yaml", "--dry-run")
     assert ended.code == 0, ended.err
     config = yaml.safe_load(ended.out.split("\n\n")[0])
@@ -78,6 +78,6 @@ def test_a_dry_run_shows_every_field_of_the_config_and_leaves_nothing(ethos: Eth
 
 def test_a_dry_run_loads_nothing_heavy(folder: Path) -> None:
     (folder / "spec.md").write_text(SPEC)
-    (folder / "config.yaml").write_text(f"{CONFIG}scenarios: {{taste_per_clause: 10, gate_per_clause: 10}}\n")
+    (folder / "config.yaml").write_text(f"{CONFIG}scenarios: {{taste_per_clause: 12, gate_per_clause: 12}}\n")
     imported = imported_by("run", "config.yaml", "--dry-run")
     assert imported.isdisjoint({*HEAVY} - {"numpy"})  # numpy is the language detector's

@@ -11,7 +11,7 @@ from ethos.store.stages import Stages, State, Status
 
 def set_status(run: RunDirectory, state: State) -> None:
     with run.lock(), run.open_database() as database:
-        Stages(database).set_status(Status(state, "training", 40, 100, "", os.getpid()))
+        Stages(database).set_status(Status(state, "training", 40, 100, ""))
         Records(database).add_metrics(MAIN, 40, {"loss.documents": 2.34567, "seconds": 1.0})
 
 

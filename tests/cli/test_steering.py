@@ -1,3 +1,4 @@
+import errno
 import getpass
 import json
 from dataclasses import asdict
@@ -71,7 +72,7 @@ def test_a_stopped_run_is_paused_and_resumed_before_it_goes_on(ethos: Ethos, sto
 
 def test_a_run_that_has_its_report_cannot_be_paused(ethos: Ethos, stopped_run: RunDirectory) -> None:
     with stopped_run.lock(), stopped_run.open_database() as database:
-        Stages(database).set_status(Status("done", "", STEPS, STEPS, "", 1))
+        Stages(database).set_status(Status("done", "", STEPS, STEPS, ""))
     ended = ethos("pause", "wren", "--why", "lunch")
     assert ended.code == 1
     assert "has its report, so there is nothing to pause" in ended.err
@@ -93,6 +94,20 @@ def test_a_running_run_is_paused_and_resumed(ethos: Ethos, stopped_run: RunDirec
     assert again.code == 1
     assert "refused: the run is paused already" in again.err
     assert (resumed.code, resumed.out) == (0, "from step 41: resume (journal entry 2)\n"), resumed.err
+
+
+def test_a_run_that_one_may_only_read_is_one_sentence(
+    ethos: Ethos, stopped_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)  # whoever tests as root may write anywhere
+    ended = ethos("adjust", "wren", "lr=5e-5", "--why", "too fast")
+    assert ended.code == 1
+    assert ended.err.startswith("error: runs/wren/requests/")
+    assert ended.err.count("\n") == 1
+    assert "Permission denied; get the permission" in ended.err
 
 
 def test_an_answer_that_does_not_come_in_time_is_no_error(

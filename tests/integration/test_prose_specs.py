@@ -33,7 +33,7 @@ from template_judge import WORDS, TemplateJudge
 from template_teacher import ANSWERS, Answer, TemplateTeacher
 
 SPECS = Path(__file__).parents[1] / "fixtures" / "specs"
-PER_CLAUSE = 10
+PER_CLAUSE = 12
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ class Voice:
         def ten(template: str) -> Answer:
             return lambda prompt, noise: "\n".join(f"{n}. {self._filled(template, noise)}" for n in range(1, 11))
 
+        def message(prompt: Conversation, noise: random.Random) -> str:
+            longer = any(form in prompt.last_user for form in ("forum", "happened today"))
+            return " ".join(self._filled(self.message, noise) for _ in range(1 + longer))
+
         def reading(prompt: Conversation, noise: random.Random) -> str:
             said = self.reading.format(question=noise.choice(self.questions))
             return "?" if unread in prompt.last_user else said
@@ -70,7 +74,7 @@ class Voice:
             **ANSWERS,
             "topics": ten(self.topic),
             "plain_questions": ten(self.question),
-            "message": says(self.message),
+            "message": message,
             "demonstration": lambda prompt, noise: says(noise.choice((self.following, self.plain)))(prompt, noise),
             "contrast_demonstration": says(self.plain),
             "document": lambda prompt, noise: " ".join(self._filled(self.sentence, noise) for _ in range(8)),

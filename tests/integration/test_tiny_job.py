@@ -85,9 +85,9 @@ def config(address: str) -> dict[str, Any]:
         "placebo": True,
         "models": {"student": "tiny", "teacher": teacher, "judge": teacher, "threads": 1},
         "scenarios": {
-            "train_per_clause": 5,
-            "taste_per_clause": 5,
-            "sealed_per_checked_clause": 5,
+            "train_per_clause": 6,
+            "taste_per_clause": 6,
+            "sealed_per_checked_clause": 6,
             "contrast_per_clause": 1,
         },
         "synthesis": {

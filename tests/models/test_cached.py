@@ -136,7 +136,7 @@ def test_a_failed_call_is_not_stored_and_costs_nothing(model: Scoring, cache: Re
     model.fails = False
     assert asyncio.run(teacher.sample(PROMPT, PARAMS))[0].text == "3/0"
     assert ledger.total().calls == 1
-    budget.reserve(100 - 12)
+    asyncio.run(budget.reserve(100 - 12))
 
 
 def test_the_ledger_holds_every_call_by_role(teacher: CachedModel, ledger: Ledger, tmp_path: Path) -> None:
@@ -181,6 +181,19 @@ def test_calls_in_flight_count_towards_the_budget(model: Scoring, cache: Respons
 
     assert sum(isinstance(result, BudgetSpent) for result in asyncio.run(run())) == 3
     assert len(model.calls) == 2
+
+
+def test_calls_wait_for_what_others_have_reserved_and_dont_need(
+    model: Scoring, cache: ResponseCache, ledger: Ledger
+) -> None:
+    """Five calls take 60 tokens, and reserve up to 85."""
+    teacher = CachedModel(model, cache, ledger, "teacher", Budget(BudgetConfig(tokens=65)))
+
+    async def run() -> None:
+        await asyncio.gather(*(teacher.sample(PROMPT, PARAMS, draws=(draw,)) for draw in range(5)))
+
+    asyncio.run(run())
+    assert ledger.total().tokens == 60
 
 
 def test_an_endpoint_that_tells_no_usage_is_charged_what_was_reserved(cache: ResponseCache, ledger: Ledger) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 import torch
@@ -187,6 +188,36 @@ def test_a_caller_that_gives_up_disturbs_nobody() -> None:
         return await staying
 
     assert tokens_of(asyncio.run(give_up_on_one())) == tokens_of(alone)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("turns", [1, 9], ids=["submitted", "at work"])
+def test_stopping_drops_what_is_at_work_what_waits_and_what_is_asked_later(shape: str, turns: int) -> None:
+    engine, go = tiny.engine(tiny.loaded(shape), slots=1), threading.Event()
+
+    async def story() -> list[object]:
+        blocked = asyncio.create_task(engine.worker.run(go.wait))
+        calls: list[asyncio.Task[object]] = [
+            asyncio.create_task(call)  # type: ignore[arg-type]
+            for call in (
+                engine.sample(HELLO, PARAMS),
+                engine.sample(asked("Other"), PARAMS),
+                engine.score(HELLO, ["a"]),
+            )
+        ]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        engine.stop()
+        try:
+            later = (engine.sample(HELLO, PARAMS), engine.score(HELLO, ["a"]))
+            ended = await asyncio.wait_for(asyncio.gather(*calls, *later, return_exceptions=True), 30)
+            assert not blocked.done()
+            return ended
+        finally:
+            go.set()
+            await blocked
+
+    assert [type(ended) for ended in asyncio.run(story())] == [asyncio.CancelledError] * 5
 
 
 def test_changed_weights_are_used_at_once_and_named() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from ethos.errors import EthosError
 from ethos.runs.checkpoints import checkpoint_path, list_checkpoints, load_checkpoint, save_checkpoint
@@ -65,6 +66,21 @@ def test_a_full_disk_is_told_before_anything_is_written(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=policy.state_bytes - 1))
     with pytest.raises(EthosError, match="free some and run the same command"):
+        save_checkpoint(policy, tmp_path, 8, {}, keep=1)
+    assert list_checkpoints(tmp_path) == [4]
+
+
+@pytest.mark.parametrize("full", [OSError(28, "No space left on device"), SafetensorError("I/O error (os error 28)")])
+def test_a_disk_that_others_fill_while_a_checkpoint_is_written_is_one_sentence(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: Exception
+) -> None:
+    save_checkpoint(policy, tmp_path, 4, {}, keep=1)
+
+    def fails(*_: object, **__: object) -> None:
+        raise full
+
+    monkeypatch.setattr("ethos.training.policy.save_file", fails)
+    with pytest.raises(EthosError, match=r"step-000008: No space left on device; free some space there"):
         save_checkpoint(policy, tmp_path, 8, {}, keep=1)
     assert list_checkpoints(tmp_path) == [4]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import Any
 
 import pytest
@@ -111,7 +112,7 @@ def test_a_run_that_was_paused_stays_paused_in_the_next_sitting(controls: Contro
 
 
 def test_the_status_says_that_the_run_is_held(controls: Controls) -> None:
-    controls.stages.set_status(Status("running", "writing rows", 3, 9, "", 1))
+    controls.stages.set_status(Status("running", "writing rows", 3, 9, ""))
     for kind in ("pause", "resume"):
         ask(controls, kind)  # type: ignore[arg-type]
         controls.take_pending()
@@ -150,14 +151,70 @@ def test_a_malformed_request_is_refused_and_stops_nothing(controls: Controls) ->
 
 
 def test_requests_are_taken_up_between_stages_too(controls: Controls) -> None:
-    async def story() -> None:
-        async with controls.attended():
-            request = ask(controls, "adjust", {"changes": {"clip": 0.5}})
-            while read_answer(controls.run, request) is None:
-                await asyncio.sleep(0.01)
+    async def job() -> str:
+        request = ask(controls, "adjust", {"changes": {"clip": 0.5}})
+        while read_answer(controls.run, request) is None:
+            await asyncio.sleep(0.01)
+        return "done"
 
-    asyncio.run(asyncio.wait_for(story(), timeout=30))
+    assert asyncio.run(asyncio.wait_for(controls.attend_during(job()), timeout=30)) == "done"
     assert controls.journal.entries()[0].step == 1
+
+
+def test_what_goes_wrong_while_requests_are_taken_up_ends_a_paused_job_at_once(
+    controls: Controls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ethos.runs.controls.answer", full)
+    ended: list[str] = []
+
+    async def job() -> None:
+        ask(controls, "pause")
+        try:
+            while controls.gate.is_set():
+                await asyncio.sleep(0.01)
+            await controls.gate.wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("brought to its end")
+
+    with pytest.raises(OSError, match="No space left"):
+        asyncio.run(asyncio.wait_for(controls.attend_during(job()), timeout=30))
+    assert ended
+
+
+def test_an_error_of_the_job_is_raised_and_a_cancelled_job_comes_to_its_end(controls: Controls) -> None:
+    ended: list[str] = []
+
+    async def failing() -> None:
+        raise EthosError("planted")
+
+    async def waiting() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("brought to its end")
+
+    with pytest.raises(EthosError, match="planted"):
+        asyncio.run(controls.attend_during(failing()))
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(controls.attend_during(waiting()), timeout=0.05))
+    assert ended
+
+
+def test_weight_for_an_objective_without_rows_is_refused_with_the_mend(controls: Controls) -> None:
+    controls.without_rows = frozenset({"documents"})
+    lower = ask(controls, "adjust", {"changes": {"mixture.documents": 0.0, "mixture.demonstrations": 0.5}})
+    boundary(controls, 4)
+    assert answered(controls, lower).outcome == "applied"
+    raised = ask(controls, "adjust", {"changes": {"clip": 0.5, "mixture.documents": 0.5}})
+    boundary(controls, 5)
+    assert answered(controls, raised).outcome == "refused"
+    assert answered(controls, raised).message.startswith("mixture.documents can't be 0.5: the run has no row for it;")
+    assert controls.journal.knobs(MAIN, 5).clip == 1.0
 
 
 def test_the_next_step_is_the_first_without_a_batch(controls: Controls) -> None:

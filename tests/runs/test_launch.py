@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from starlette.responses import Response
 
-from endpoint_server import EndpointServer
+from endpoint_server import Asked, EndpointServer, Fault, fails, says
+from ethos.errors import EthosError
 from ethos.progress import QuietProgress
 from ethos.runs.launch import RunOutcome, run
+from ethos.store.ledger import Ledger, Totals
+from ethos.store.run_directory import RunDirectory
+from ethos.store.stages import Stages
 from template_teacher import WREN, TemplateTeacher
 
 FILTERED = ("umbrella", "a short story in which")
@@ -56,19 +66,24 @@ def config(address: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Job]:
-    folder = tmp_path_factory.mktemp("job")
+def write_folder(folder: Path, tiny: Path, settings: dict[str, Any]) -> None:
+    """Config and spec in `folder`, beside a tiny student that takes long prompts."""
     (folder / "tiny").mkdir()
     for path in tiny.iterdir():
         (folder / "tiny" / path.name).write_bytes(path.read_bytes())
     shape = json.loads((tiny / "config.json").read_text())
     (folder / "tiny" / "config.json").write_text(json.dumps(shape | {"max_position_embeddings": 4096}))
     (folder / "spec.md").write_text(WREN)
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Job]:
+    folder = tmp_path_factory.mktemp("job")
     with pytest.MonkeyPatch.context() as patch, EndpointServer(TemplateTeacher()) as server:
         server.filtered = FILTERED
         patch.setenv("ETHOS_CACHE", str(folder / "cache"))
-        (folder / "config.yaml").write_text(yaml.safe_dump(config(server.address)))
+        write_folder(folder, tiny, config(server.address))
         outcome = run(folder / "config.yaml", folder / "runs", QuietProgress())
         yield Job(folder, server, json.loads(outcome.json.read_text(encoding="utf-8")))
 
@@ -95,6 +110,51 @@ def test_a_damaged_report_is_written_anew_from_what_the_run_knows(job: Job) -> N
     assert len(job.server.requests) == asked
 
 
+def test_a_run_that_is_through_is_read_back_without_its_models(job: Job) -> None:
+    student, elsewhere = job.folder / "tiny", job.folder / "elsewhere"
+    student.rename(elsewhere)
+    try:
+        outcome, _ = job.again()
+        assert outcome.report == json.loads(outcome.json.read_text(encoding="utf-8"))
+        page, text = outcome.json, outcome.json.read_text(encoding="utf-8")
+        page.write_text("{")
+        with pytest.raises(EthosError, match="tiny: not a model's name"):
+            job.again()
+        page.write_text(text)
+        assert job.again()[0].report == outcome.report
+    finally:
+        elsewhere.rename(student)
+
+
+def test_a_wrong_name_of_a_model_is_told_before_a_folder_is_made(job: Job, tmp_path: Path) -> None:
+    (tmp_path / "spec.md").write_text(WREN)
+    settings = config(job.server.address)
+    settings["models"]["student"] = "nobody"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(EthosError, match="nobody: not a model's name"):
+        run(tmp_path / "config.yaml", tmp_path / "runs", QuietProgress())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_disk_that_is_too_full_for_the_status_hides_no_error(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    def full(*_: object, **__: object) -> None:
+        raise EthosError("database or disk is full")
+
+    (tmp_path / "spec.md").write_text(WREN)
+    settings = config(job.server.address)
+    settings["models"]["student"] = str(job.folder / "tiny")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    monkeypatch.setattr("ethos.runs.launch._Job.run", broken)
+    monkeypatch.setattr("ethos.runs.session.Session.report_status", full)
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path / "config.yaml", tmp_path / "runs", QuietProgress())
+
+
 def test_a_page_that_is_gone_is_rendered_from_the_report_and_nothing_is_done_again(job: Job) -> None:
     asked, written = len(job.server.requests), job.folder / "runs" / "wren"
     page, data = (written / "report.html").read_text(), (written / "report.json").read_bytes()
@@ -103,3 +163,79 @@ def test_a_page_that_is_gone_is_rendered_from_the_report_and_nothing_is_done_aga
     assert outcome.html.read_text() == page
     assert outcome.json.read_bytes() == data
     assert len(job.server.requests) == asked
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """What a sitting that ended early was asked to keep: requests at the server, answers in the cache, calls paid."""
+
+    requests: int
+    answers: int
+    calls: int
+    lines: list[str]
+    status: str
+
+
+def sit(folder: Path, tiny: Path, faults: list[Fault], error: type[BaseException], concurrency: int = 8) -> Sitting:
+    """The first sitting of a run whose first requests meet these faults."""
+    ui = QuietProgress()
+    with pytest.MonkeyPatch.context() as patch, EndpointServer(TemplateTeacher()) as server:
+        patch.setenv("ETHOS_CACHE", str(folder / "cache"))
+        settings = config(server.address)
+        endpoint = {"name": settings["models"]["teacher"], "concurrency": concurrency}
+        write_folder(folder, tiny, settings | {"models": settings["models"] | {"endpoints": [endpoint]}})
+        server.faults.extend(faults)
+        server.pause_s = 0.1  # so that several are under way at any time
+        with pytest.raises(error):
+            run(folder / "config.yaml", folder / "runs", ui)
+        requests = len(server.requests)
+    teachers = "SELECT count(*) FROM responses WHERE json_extract(meta, '$.role') = 'teacher'"
+    with closing(sqlite3.connect(folder / "cache" / "responses.db")) as cache:
+        [answers] = cache.execute(teachers).fetchone()
+    with RunDirectory(folder / "runs" / "wren").read_database() as database:
+        calls, status = Ledger(database).totals().get("teacher", Totals()).calls, Stages(database).status()
+    assert status is not None
+    return Sitting(requests, answers, calls, ui.lines, status.state)
+
+
+ANSWER = says(
+    {
+        "choices": [{"message": {"content": "1. a kettle\n2. a lantern"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 8},
+    }
+)
+
+
+def interrupts(times: int) -> Fault:
+    """Ctrl-C while the request is under way; it is answered all the same, unless nobody listens any more."""
+
+    async def fault(asked: Asked) -> Response:
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0.3)
+        for _ in range(2000 if times > 1 else 20):
+            if await asked.request.is_disconnected():
+                break
+            await asyncio.sleep(0.01)
+        return await ANSWER(asked)
+
+    return fault
+
+
+def test_an_error_ends_a_run_once_the_requests_under_way_are_answered_kept_and_paid(tmp_path: Path, tiny: Path) -> None:
+    ended = sit(tmp_path, tiny, [fails(404)], EthosError)
+    assert ended.answers == ended.calls == ended.requests - 1
+    assert ended.status == "failed"
+    assert any("requests are under way, and what is answered is kept" in line for line in ended.lines)
+
+
+def test_ctrl_c_ends_a_run_once_the_requests_under_way_are_answered_kept_and_paid(tmp_path: Path, tiny: Path) -> None:
+    ended = sit(tmp_path, tiny, [interrupts(1)], KeyboardInterrupt)
+    assert ended.answers == ended.calls == ended.requests > 0
+    assert ended.status == "stopped"
+
+
+def test_a_second_ctrl_c_waits_for_nothing(tmp_path: Path, tiny: Path) -> None:
+    ended = sit(tmp_path, tiny, [interrupts(2)], KeyboardInterrupt, concurrency=1)
+    assert (ended.requests, ended.answers, ended.calls) == (1, 0, 0)
+    assert ended.status == "stopped"

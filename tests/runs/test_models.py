@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import torch
 
+from endpoint_server import EndpointServer
 from ethos.errors import EthosError
 from ethos.models.cached import CachedModel
-from ethos.models.catalogue import Entry
+from ethos.models.catalogue import ANTHROPIC_KEY, ANTHROPIC_URL, Entry
+from ethos.models.engine import Engine
 from ethos.models.loading import Precision
 from ethos.models.local import local_directory
 from ethos.models.types import Sample, SamplingParams, Usage
@@ -27,6 +29,15 @@ from ethos.store.ledger import Totals
 
 PARAMS = SamplingParams()
 HELLO, BYE = Conversation.user("Hello?"), Conversation.user("Bye?")
+
+
+class Says:
+    """Always the same."""
+
+    name, fingerprint = "says", "says"
+
+    async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
+        return [Sample("Yes.", "stop", Usage(1, 1), draw) for draw in draws]
 
 
 @dataclass
@@ -124,6 +135,64 @@ def test_a_text_is_scored_by_the_base_once(session: Session, monkeypatch: pytest
 
 def shelf(folder: Path, precision: Precision = "auto") -> ModelShelf:
     return ModelShelf(ModelsConfig(student="tiny", teacher="tiny", judge="tiny"), folder, QuietProgress(), precision)
+
+
+def kept_prompts_of(engine: Engine) -> int:
+    """Bytes at most."""
+    assert engine._decoding is not None
+    return engine._decoding._prefixes._limit_bytes
+
+
+def test_only_an_engine_that_is_the_students_alone_keeps_fewer_prompts(folder: Path, tiny: Path) -> None:
+    (folder / "other").symlink_to(tiny)
+    few, many = 2**28, 2**30
+
+    async def kept(names: ModelsConfig, system_message: str | None) -> tuple[int, int]:
+        here = ModelShelf(names, folder, QuietProgress())
+        await here.load(system_message)
+        student, helper = await here.engine("tiny", system_message), await here.engine(names.judge)
+        return kept_prompts_of(student), kept_prompts_of(helper)
+
+    alone = ModelsConfig(student="tiny", teacher="other", judge="other")
+    several = ModelsConfig(student="tiny", teacher="tiny", judge="tiny")
+    assert asyncio.run(kept(alone, None)) == asyncio.run(kept(alone, "template")) == (few, many)
+    assert asyncio.run(kept(several, None)) == (few, many)
+    assert asyncio.run(kept(several, "template")) == (many, many)
+
+
+def test_what_an_endpoint_can_not_ask_for_is_among_the_warnings_of_the_report(
+    session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ANTHROPIC_KEY, "sk-none")
+    with EndpointServer(Says()) as server:
+        monkeypatch.setenv(ANTHROPIC_URL, server.address)
+        here = ModelShelf(ModelsConfig(student="tiny", teacher="anthropic:m", judge="tiny"), folder, QuietProgress())
+
+        async def ask() -> None:
+            teacher = await here.frozen(session, "anthropic:m", "teacher")
+            await teacher.sample(HELLO, SamplingParams(temperature=0.5), (0, 1))
+            await here.close()
+
+        asyncio.run(ask())
+    [warning] = session.stages.notices("warning")
+    assert warning.startswith("anthropic:m: takes no temperature, top_p or top_k")
+
+
+def test_stopped_it_drops_the_work_of_all_local_models_the_policys_included(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = shelf(folder)
+
+    async def story() -> list[object]:
+        policy = await here.policy(TrainingConfig(precision="fp32"), None, 0)
+        engines = (await here.engine("tiny"), here.policy_engine(policy))
+        monkeypatch.setattr(here.worker, "gate", asyncio.Event())
+        calls = [asyncio.create_task(engine.sample(HELLO, PARAMS)) for engine in engines]
+        await asyncio.sleep(0)
+        assert here.stop() == 0
+        return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), timeout=30)
+
+    assert [type(ended) for ended in asyncio.run(story())] == [asyncio.CancelledError] * 2
 
 
 def test_weights_that_changed_after_the_launch_are_refused(session: Session, folder: Path, tiny: Path) -> None:

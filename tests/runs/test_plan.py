@@ -14,6 +14,7 @@ import yaml
 from ethos.errors import EthosError
 from ethos.judging import near_misses
 from ethos.models.catalogue import ANTHROPIC_KEY
+from ethos.models.embedded import EMBEDDED
 from ethos.runs.expected import expected_draws
 from ethos.runs.plan import Plan, Work, available_memory, plan
 from ethos.store.config import load_config
@@ -22,7 +23,8 @@ from template_teacher import WREN
 
 def planned(folder: Path, spec_text: str = WREN, **fields: Any) -> Plan:
     (folder / "spec.md").write_text(spec_text)
-    config = {"name": "wren", "spec": "spec.md", "scenarios": {"contrast_per_clause": 3}, **fields}
+    sizes = {"contrast_per_clause": 3, "taste_per_clause": 6, **fields.pop("scenarios", {})}
+    config = {"name": "wren", "spec": "spec.md", "scenarios": sizes, **fields}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return plan(load_config(folder / "config.yaml"), folder)
 
@@ -30,7 +32,7 @@ def planned(folder: Path, spec_text: str = WREN, **fields: Any) -> Plan:
 def test_prompts_are_counted_as_they_will_be_written(tmp_path: Path) -> None:
     found = planned(tmp_path)
     assert found.clauses == 4
-    assert found.prompts == {"train": 4 * 16 + 2 * 3, "taste": 4 * 5, "sealed": 4 * 20 + 2 * 3}
+    assert found.prompts == {"train": 4 * 16 + 2 * 3, "taste": 4 * 6, "sealed": 4 * 20 + 2 * 3}
 
 
 def work_of(role: str, found: Plan) -> Work:
@@ -73,7 +75,7 @@ def test_both_judges_are_calibrated_and_judge_rows_looks_and_every_sealed_arm(tm
     judge = "openai:http://127.0.0.1:1/v1#m"
     found = planned(tmp_path, spec_text=JUDGED, placebo=True, models={"judge": judge})
     calibration, drawn, looks = 48, expected_draws(2, 2, 6, 1, 0.75), 6
-    probes = (1 + looks) * 2 + 3 * 5
+    probes = (1 + looks) * 2 + 3 * 6
     assert work_of("judge", found).calls == round(calibration + (16 + 3) * drawn * 0.75 + probes / 2)
     assert work_of("sealed judge", found).calls == calibration + 4 * (40 + 3) / 2
 
@@ -156,6 +158,44 @@ def test_the_verdict_on_memory_follows_what_there_is(tmp_path: Path) -> None:
     assert any("does NOT fit: name a smaller model" in line for line in little.lines())
 
 
+SMALL = "embedded:smollm2-135m"
+
+
+@pytest.mark.parametrize("is_bf16", [True, False])
+def test_a_student_that_plays_another_part_is_held_twice_unless_it_is_the_same_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_bf16: bool
+) -> None:
+    monkeypatch.setattr("ethos.runs.plan._multiplies_bf16", lambda: is_bf16)
+
+    def memory(**fields: Any) -> int:
+        return planned(tmp_path, models={"student": SMALL, "teacher": SMALL, "judge": SMALL}, **fields).memory_bytes
+
+    shape, same = EMBEDDED["smollm2-135m"].shape, memory(system_message="template")
+    weights = {"bf16": int(shape.parameters * 2.6), "fp32": shape.parameters * 4}
+    auto, other = ("bf16", "fp32") if is_bf16 else ("fp32", "bf16")
+    assert memory() - same == memory(system_message="You are Wren.") - same == weights[auto] + 2**28
+    assert memory(system_message="template", training={"precision": auto}) == same
+    slots = {precision: shape.kv_bytes_per_token(size) * 96 * 1024 for precision, size in (("bf16", 2), ("fp32", 4))}
+    apart = memory(system_message="template", training={"precision": other})
+    assert apart - same == weights[other] + 2**28 + slots[other] - slots[auto]  # the policy's slots are others too
+
+
+def test_memory_is_that_of_every_engine_and_of_the_prompts_that_it_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ethos.runs.plan._multiplies_bf16", lambda: True)
+    endpoint = "openai:http://127.0.0.1:1/v1#m"
+    alone, helped = (
+        planned(tmp_path, models={"student": SMALL, "teacher": endpoint, "judge": judge}).memory_bytes
+        for judge in (endpoint, "embedded:qwen2.5-coder-0.5b")
+    )
+    shape = EMBEDDED["qwen2.5-coder-0.5b"].shape
+    assert helped - alone == int(shape.parameters * 2.6) + shape.kv_bytes_per_token(2) * 96 * 1024 + 2**30
+    small = EMBEDDED["smollm2-135m"].shape
+    frozen, trained = int(small.parameters * 2.6), small.parameters * 22
+    assert alone == frozen + trained + small.kv_bytes_per_token(2) * 96 * 1024 + 2 * 2**28 + 2**30
+
+
 def test_memory_that_others_use_or_a_container_may_not_have_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,21 +225,26 @@ def test_the_disk_holds_every_checkpoint_that_is_kept_and_one_more(tmp_path: Pat
 
 
 def test_a_plan_is_refused_as_the_launch_would_be(tmp_path: Path) -> None:
-    with pytest.raises(EthosError, match=r"4 clauses give the taste pool 16 prompts, and it needs 20"):
+    with pytest.raises(EthosError, match=r"4 clauses plan 16 prompts for the taste pool, and 24 are to be planned"):
         planned(tmp_path, scenarios={"taste_per_clause": 4})
     with pytest.raises(EthosError):
         planned(tmp_path, models={"student": "embedded:nobody"})
 
 
 def test_a_pool_is_as_large_as_the_kinds_of_its_clauses_make_it(tmp_path: Path) -> None:
-    few = {"sealed_per_checked_clause": 3, "sealed_per_judged_clause": 11}
-    with pytest.raises(EthosError, match=r"12 prompts, .* raise scenarios\.sealed_per_checked_clause, or add"):
+    few = {"sealed_per_checked_clause": 3, "sealed_per_judged_clause": 15}
+    with pytest.raises(EthosError, match=r"12 prompts .* raise scenarios\.sealed_per_checked_clause, or add"):
         planned(tmp_path, scenarios=few)
-    assert planned(tmp_path, spec_text=JUDGED, scenarios=few).prompts["sealed"] >= 3 * 3 + 11
-    with pytest.raises(
-        EthosError, match=r"19 prompts, .*per_checked_clause or scenarios\.sealed_per_judged_clause, or"
-    ):
-        planned(tmp_path, spec_text=JUDGED, scenarios={**few, "sealed_per_judged_clause": 10})
+    assert planned(tmp_path, spec_text=JUDGED, scenarios=few).prompts["sealed"] >= 3 * 3 + 15
+    with pytest.raises(EthosError, match=r"23 prompts .*per_checked_clause or scenarios\.sealed_per_judged_clause, or"):
+        planned(tmp_path, spec_text=JUDGED, scenarios={**few, "sealed_per_judged_clause": 14})
+
+
+def test_a_pool_that_is_planned_without_a_margin_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """One message that can't be written would end the run after all others are."""
+    with pytest.raises(EthosError, match=r"plan 20 prompts .* 20 are left .*; raise scenarios\.taste_per_clause, or"):
+        planned(tmp_path, scenarios={"taste_per_clause": 5})
+    assert planned(tmp_path, scenarios={"taste_per_clause": 6}).prompts["taste"] == 24
 
 
 def test_a_plan_is_json(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_what_the_student_answers_is_not_charged(folder: Path) -> None:
     with session_in(folder) as session:
         session.ledger.add([ModelCall("student", "t", "", 900, 90, False, 0.0, "k")])
     with session_in(folder) as session:
-        session.budget.reserve(20, 0.0)
+        asyncio.run(session.budget.reserve(20, 0.0))
 
 
 def test_a_run_that_is_at_work_is_refused(folder: Path) -> None:
@@ -101,7 +101,7 @@ def test_what_was_spent_in_earlier_sittings_counts_against_the_budget(folder: Pa
     with session_in(folder) as session:
         session.ledger.add([ModelCall("teacher", "t", "", 60, 30, False, 0.0, "k")])
     with session_in(folder) as session, pytest.raises(BudgetSpent):
-        session.budget.reserve(20, 0.0)
+        asyncio.run(session.budget.reserve(20, 0.0))
 
 
 def test_what_a_stage_leaves_behind_has_one_order_whoever_reads_it(folder: Path) -> None:

@@ -15,8 +15,9 @@ import pytest
 from ethos.errors import EthosError
 from ethos.runs.controls import Controls
 from ethos.runs.session import Session
-from ethos.runs.training import prepare_rows, require_rows, rows_left_out
+from ethos.runs.training import Trainer, prepare_rows, require_rows, rows_left_out, without_rows
 from ethos.spec.conversation import Conversation
+from ethos.store.config_sections import TrainingConfig
 from ethos.store.journal import MAIN
 from ethos.store.requests import file_request, read_answer
 from ethos.store.rows import DemonstrationRow
@@ -230,3 +231,22 @@ def test_weight_without_a_row_is_an_error_that_names_the_knob(session: Session, 
     ):
         require_rows(config, {"documents": 1.0, "demonstrations": 1.0}, only_documents, {"hollow": 9, "judge": 12})
     require_rows(config, {"documents": 1.0, "demonstrations": 0.0}, only_documents, {})
+
+
+def test_once_rows_are_prepared_weight_where_there_are_none_is_refused_live_too(session: Session, folder: Path) -> None:
+    """Accepted, it would train nothing, and keep the next sitting from starting."""
+    policy, controls = policy_of(folder, session.config), controls_of(session)
+    only_documents = {"documents": prepared(policy)["documents"]}
+    Trainer(session, policy, only_documents, MAIN, STEPS, controls)
+    request = file_request(session.run, "adjust", {"changes": {"mixture.demonstrations": 0.5}}, "ada", "more of it")
+    controls.take_pending()
+    given = read_answer(session.run, request)
+    assert given is not None
+    assert given.outcome == "refused"
+    assert given.message.startswith("mixture.demonstrations can't be 0.5: the run has no row for it; leave it at 0")
+
+
+def test_an_objective_that_no_stage_trains_needs_no_rows(session: Session) -> None:
+    stages = [{"name": "only", "share": 1, "demonstrations": 0}]
+    config = TrainingConfig.model_validate({"stages": stages})
+    assert without_rows(config, {}) == {"documents"}

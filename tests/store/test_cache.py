@@ -159,6 +159,47 @@ def test_a_waiter_that_leaves_takes_no_answer_from_the_others(cache: ResponseCac
     asyncio.run(main())
 
 
+def test_of_two_processes_that_make_the_same_call_both_get_the_answer_that_is_stored(
+    cache: ResponseCache, tmp_path: Path
+) -> None:
+    """A row then holds what `ethos trace` finds under its key."""
+    other = ResponseCache(tmp_path)
+
+    async def make() -> str:
+        other.put_many([Response("k", "theirs")])
+        return "ours"
+
+    assert asyncio.run(cache.once("k", make)) == ("theirs", False)
+    assert cache.get("k") == "theirs"
+    other.close()
+
+
+def test_settling_keeps_what_is_in_flight_and_cancels_who_waits_for_it_or_asks_for_more(cache: ResponseCache) -> None:
+    async def main() -> None:
+        model, failing, asked = Model(), Model(EthosError("no answer")), list[str]()
+
+        async def asking() -> None:
+            await cache.once("k", model.answer)
+            asked.append("something new")
+
+        waiting = [asyncio.create_task(asking()), asyncio.create_task(cache.once("failing", failing.answer))]
+        await asyncio.sleep(0)
+        settling = asyncio.create_task(cache.settle())
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(waiting[0], timeout=30)
+        assert not settling.done()
+        model.go.set()
+        failing.go.set()
+        await settling
+        assert waiting[1].cancelled()
+        with pytest.raises(asyncio.CancelledError):
+            await cache.once("another", model.answer)
+        assert (model.calls, asked) == (1, [])
+
+    asyncio.run(main())
+    assert cache.get_many(["k", "failing", "another"]) == {"k": "answer 1"}
+
+
 def test_an_answer_that_could_not_be_written_reaches_nobody(cache: ResponseCache, tmp_path: Path) -> None:
     async def make() -> str:
         return "raw"

@@ -63,6 +63,16 @@ def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
         assert [row["key"] for row in database.query("SELECT key FROM responses ORDER BY rowid")] == ["taken", "b"]
 
 
+def test_a_full_disk_is_a_sentence_and_what_was_committed_is_kept(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "r.db", CACHE_SCHEMA) as database:
+        put(database, "a")
+        [pages] = database.query("PRAGMA page_count")[0]
+        database.query(f"PRAGMA max_page_count = {pages}")  # as full as a disk can be made without being root
+        with pytest.raises(EthosError, match=r"r\.db: database or disk is full; free some space and run again"):
+            put(database, "b" * 100_000)
+        assert [row["key"] for row in database.query("SELECT key FROM responses")] == ["a"]
+
+
 def test_a_mistake_in_sql_is_no_error_of_the_user(tmp_path: Path) -> None:
     with Database.open(tmp_path / "r.db", CACHE_SCHEMA) as database, pytest.raises(sqlite3.OperationalError):
         database.query("SELECT nothing FROM nowhere")

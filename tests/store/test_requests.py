@@ -80,7 +80,8 @@ def test_a_malformed_request_is_never_filed(run: RunDirectory, kind: str, payloa
      b'{"kind": "pause", "payload": [], "author": "a", "reason": "", "filed": ""}',
      b'{"kind": "pause", "payload": {}, "author": 3, "reason": "", "filed": ""}',
      b'{"kind": "adjust", "payload": {"changes": {"lr": NaN}}, "author": "", "reason": "", "filed": ""}',
-     rb'{"kind": "pause", "payload": {}, "author": "\ud800", "reason": "", "filed": ""}'],
+     rb'{"kind": "pause", "payload": {}, "author": "\ud800", "reason": "", "filed": ""}', rb'{"\ud800": 1}',
+     rb'{"kind": "\ud800", "payload": {}, "author": "a", "reason": "", "filed": ""}'],
 )  # fmt: skip
 def test_a_malformed_file_is_answered_as_refused(run: RunDirectory, journal: Journal, content: bytes) -> None:
     run.requests.mkdir()
@@ -91,6 +92,16 @@ def test_a_malformed_file_is_answered_as_refused(run: RunDirectory, journal: Jou
     assert given is not None
     assert given.outcome == "refused"
     assert not (run.requests / "0-handmade.json").exists()
+
+
+def test_a_name_that_is_no_unicode_is_refused_as_well(run: RunDirectory, journal: Journal) -> None:
+    request = note(run)
+    named = run.requests / "0-handmade-\udcff.json"
+    (run.requests / f"{request}.json").rename(named)
+    assert pending(run, journal) == []
+    given = read_answer(run, named.stem)
+    assert given is not None
+    assert given.outcome == "refused"
 
 
 def test_what_is_no_request_file_is_left_alone(run: RunDirectory, journal: Journal) -> None:

@@ -1,7 +1,9 @@
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,28 @@ def test_a_second_writer_is_told_who_the_first_is(run: RunDirectory) -> None:
         child.wait()
     assert run.holder() is None
     with run.lock():
+        pass
+
+
+def test_a_lock_that_may_not_be_looked_at_is_one_sentence(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    assert run.holder() is None
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(EthosError, match=r"run\.lock: Permission denied; get the permission"):
+        run.holder()
+
+
+def test_a_lock_that_a_full_disk_does_not_take_is_one_sentence(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(FileIO):
+        def write(self, content: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", lambda path, *_, **__: Full(path, "ab+"))
+    with pytest.raises(EthosError, match=r"run\.lock: No space left on device; free some space"), run.lock():
         pass
 
 

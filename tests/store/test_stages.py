@@ -47,18 +47,18 @@ def test_a_stage_that_is_repeated_counts_its_rejections_once(stages: Stages) -> 
 
 def test_there_is_one_status_the_latest(stages: Stages) -> None:
     assert stages.status() is None
-    first = Status("running", "training", 3, 120, "", 41)
+    first = Status("running", "training", 3, 120, "")
     stages.set_status(first)
     stages.set_status(replace(first, state="paused", done=4, total=None))
     status = stages.status()
     assert status is not None
     assert status.updated
-    assert replace(status, updated="") == Status("paused", "training", 4, None, "", 41)
+    assert replace(status, updated="") == Status("paused", "training", 4, None, "")
 
 
 def test_a_state_that_is_none_is_refused(stages: Stages) -> None:
     with pytest.raises(sqlite3.IntegrityError):
-        stages.set_status(Status("dreaming", "", 0, 0, "", 1))  # type: ignore[arg-type]
+        stages.set_status(Status("dreaming", "", 0, 0, ""))  # type: ignore[arg-type]
 
 
 def test_notices_are_kept_by_kind_and_once(stages: Stages) -> None:
@@ -68,7 +68,7 @@ def test_notices_are_kept_by_kind_and_once(stages: Stages) -> None:
 
 
 def test_the_time_of_all_sittings_is_added_up(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    status = Status("running", "rows", 0, None, "", 1)
+    status = Status("running", "rows", 0, None, "")
     seconds = iter([100.0, 103.0, 110.0, 500.0, 501.5])
     monkeypatch.setattr("ethos.store.stages.time.monotonic", lambda: next(seconds))
     first = Stages(database)

@@ -202,6 +202,22 @@ def test_an_export_that_is_interrupted_leaves_the_one_before(tmp_path: Path, mon
     assert [path.name for path in tmp_path.iterdir()] == ["student"]
 
 
+@pytest.mark.parametrize("saved", ["model", "tokenizer"])
+def test_an_export_that_the_disk_can_not_hold_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: str
+) -> None:
+    made, student = policy("qwen2"), tmp_path / "student"
+    made.export(student)
+
+    def fails(*_: object, **__: object) -> None:
+        raise Exception("No space left on device (os error 28)")  # as `tokenizers` says it
+
+    monkeypatch.setattr(made.model if saved == "model" else made.loaded.tokenizer, "save_pretrained", fails)
+    with pytest.raises(EthosError, match=r"student: No space left on device; free some space there"):
+        made.export(student)
+    assert (student / "model.safetensors").exists()
+
+
 def test_an_export_can_be_trained_on(tmp_path: Path) -> None:
     made = policy("qwen2")
     train(made, 2)

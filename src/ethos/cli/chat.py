@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +15,7 @@ import typer
 from ethos.cli.lookup import find_run
 from ethos.errors import EthosError
 from ethos.models.catalogue import resolve
+from ethos.models.types import RequestRefused
 from ethos.progress import harmless, progress_for
 from ethos.spec.conversation import Conversation
 
@@ -21,7 +24,11 @@ class Partner(Protocol):
     """Who replies."""
 
     async def reply(self, conversation: Conversation, max_tokens: int, temperature: float) -> str:
-        """The next turn."""
+        """The next turn. Raises RequestRefused if there is none."""
+        ...
+
+    async def close(self) -> None:
+        """To be called at the end, on the event loop of the replies."""
         ...
 
 
@@ -34,14 +41,14 @@ def chat(who: str, max_tokens: int, temperature: float) -> None:
 
 
 def talk(partner: Partner, max_tokens: int, temperature: float) -> None:
-    """Reads messages from stdin, a line each, and prints the replies."""
+    """Reads messages from stdin, a line each, and prints the replies. What is refused is forgotten."""
     is_interactive = sys.stdin.isatty()
     if is_interactive:
         import readline  # noqa: F401 - input() edits lines and recalls them once it is imported
 
         typer.echo("/reset forgets the conversation, /quit ends it", err=True)
     conversation = Conversation(())
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner, _closed_at_the_end(partner, runner):
         while (message := _read_message(is_interactive)) is not None:
             if message == "/quit":
                 return
@@ -50,10 +57,22 @@ def talk(partner: Partner, max_tokens: int, temperature: float) -> None:
                 continue
             if not message:
                 continue
-            conversation = conversation.then("user", message)
-            reply = runner.run(partner.reply(conversation, max_tokens, temperature))
-            conversation = conversation.then("assistant", reply)
+            asked = conversation.then("user", message)
+            try:
+                reply = runner.run(partner.reply(asked, max_tokens, temperature))
+            except RequestRefused as refused:
+                typer.echo(harmless(str(refused)), err=True)
+                continue
+            conversation = asked.then("assistant", reply)
             typer.echo(harmless(reply))
+
+
+@contextmanager
+def _closed_at_the_end(partner: Partner, runner: asyncio.Runner) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        runner.run(partner.close())
 
 
 def _read_message(is_interactive: bool) -> str | None:

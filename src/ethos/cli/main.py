@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -15,6 +15,7 @@ from ethos import __version__
 from ethos.errors import EthosError
 from ethos.process import tune_process
 from ethos.progress import harmless
+from ethos.store.files import disk_error
 
 app = typer.Typer(
     name="ethos",
@@ -39,8 +40,17 @@ def main() -> None:
     try:
         app()
     except EthosError as error:
-        typer.echo(f"error: {harmless(' '.join(str(error).split()))}", err=True)
-        sys.exit(1)
+        _end_with(error)
+    except OSError as error:
+        told = disk_error(error)
+        if told is None:
+            raise
+        _end_with(told)
+
+
+def _end_with(error: EthosError) -> NoReturn:
+    typer.echo(f"error: {harmless(' '.join(str(error).split()))}", err=True)
+    sys.exit(1)
 
 
 @app.callback(invoke_without_command=True)

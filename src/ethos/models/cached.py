@@ -171,7 +171,7 @@ class CachedSampler(Generic[M]):
         held = None
         if self._budget is not None:
             most_tokens = sum(ask.most.prompt_tokens + ask.most.completion_tokens for ask in asks)
-            held = self._budget.reserve(most_tokens, sum(self._price.usd(ask.most) for ask in asks))
+            held = await self._budget.reserve(most_tokens, sum(self._price.usd(ask.most) for ask in asks))
         calls: list[ModelCall] = []
         try:
             answers = await make(wanted)

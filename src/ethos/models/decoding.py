@@ -60,7 +60,13 @@ class Decoding:
     """
 
     def __init__(
-        self, forward: CausalForward, end_tokens: frozenset[int], slots: int, prefix_bytes: int, *, is_frozen: bool = False
+        self,
+        forward: CausalForward,
+        end_tokens: frozenset[int],
+        slots: int,
+        prefix_bytes: int,
+        *,
+        is_frozen: bool = False,
     ) -> None:
         self.forward, self.end_tokens, self.slots, self._is_frozen = forward, end_tokens, slots, is_frozen
         self.running: list[Running] = []

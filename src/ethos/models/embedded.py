@@ -196,11 +196,8 @@ EMBEDDED: dict[str, Weights] = {
             shape=Shape(
                 parameters=134_515_008,
                 layers=30,
-                heads=9,
                 kv_heads=3,
                 head_width=64,
-                vocabulary=49_152,
-                context=8_192,
             ),
             licence="Apache-2.0",
             places=(
@@ -219,11 +216,8 @@ EMBEDDED: dict[str, Weights] = {
             shape=Shape(
                 parameters=630_167_424,
                 layers=24,
-                heads=14,
                 kv_heads=2,
                 head_width=64,
-                vocabulary=151_936,
-                context=32_768,
             ),
             licence="Apache-2.0",
             places=(
@@ -242,11 +236,8 @@ EMBEDDED: dict[str, Weights] = {
             shape=Shape(
                 parameters=1_777_088_000,
                 layers=28,
-                heads=12,
                 kv_heads=2,
                 head_width=128,
-                vocabulary=151_936,
-                context=32_768,
             ),
             licence="Apache-2.0",
             places=(

@@ -90,6 +90,7 @@ class Engine:
         self._in_work: list[_ScoreRequest] = []
         self._steps_without_scores = 0
         self._pump: asyncio.Task[None] | None = None
+        self._is_stopped = False
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
         """One sample for each index in `draws`; the prompt is computed once for all of them.
@@ -141,6 +142,13 @@ class Engine:
         self.fingerprint = fingerprint
         if self._decoding is not None:
             self._decoding.forget()
+
+    def stop(self) -> None:
+        """Drops all work, for good: whoever waits for it is cancelled, and so is whoever asks for more."""
+        self._is_stopped = True
+        if self._pump is not None:
+            self._pump.cancel()
+        self._fail(asyncio.CancelledError(f"{self.name}: was stopped"))
 
     async def _submit_score(self, prompt: np.ndarray, replies: list[np.ndarray]) -> list[TokenLogprobs]:
         if not replies:
@@ -204,6 +212,8 @@ class Engine:
 
     def _new_future(self) -> asyncio.Future[Any]:
         """For a request of the running event loop."""
+        if self._is_stopped:
+            raise asyncio.CancelledError(f"{self.name}: was stopped")
         loop = asyncio.get_running_loop()
         if self._pump is not None and not self._pump.done() and self._pump.get_loop() is not loop:
             raise RuntimeError(f"{self.name}: is at work for another event loop; give each an engine of its own")
@@ -328,7 +338,10 @@ class Engine:
             self._decoding.running.clear()
         for future in futures:
             if not future.done():
-                future.set_exception(error)
+                if isinstance(error, asyncio.CancelledError):
+                    future.cancel()
+                else:
+                    future.set_exception(error)
 
 
 def _resolve(future: asyncio.Future[T], value: T) -> None:

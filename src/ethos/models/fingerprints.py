@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from ethos.errors import EthosError
 from ethos.store.canonical import digest
+from ethos.store.files import write_atomically
 
 _PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model")
 
@@ -38,8 +38,5 @@ def file_sha256(path: Path, cache: Path) -> str:
         pass  # never hashed, or the note is damaged: hash it now
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    note.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = note.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps({**known, "sha256": sha256}), encoding="utf-8")
-    os.replace(unfinished, note)
+    write_atomically(note, json.dumps({**known, "sha256": sha256}).encode())
     return sha256

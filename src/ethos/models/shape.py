@@ -16,19 +16,12 @@ _LFS_POINTER = b"version "  # how the file begins that git keeps in the place of
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Counts that give a model's memory. Head width is in numbers, context in tokens."""
+    """Counts that give a model's memory. Head width is in numbers."""
 
     parameters: int
     layers: int
-    heads: int
     kv_heads: int
     head_width: int
-    vocabulary: int
-    context: int
-
-    def weight_bytes(self, bytes_per_number: int = 2) -> int:
-        """Memory of the weights; 2 bytes a number in bf16, 4 in fp32."""
-        return self.parameters * bytes_per_number
 
     def kv_bytes_per_token(self, bytes_per_number: int) -> int:
         """Memory of one token's keys and values over all layers."""
@@ -49,11 +42,8 @@ def read_shape(directory: Path) -> Shape:
         return Shape(
             parameters=_count_parameters(directory),
             layers=config["num_hidden_layers"],
-            heads=heads,
             kv_heads=config.get("num_key_value_heads") or heads,
             head_width=config.get("head_dim") or config["hidden_size"] // heads,
-            vocabulary=config["vocab_size"],
-            context=config["max_position_embeddings"],
         )
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise EthosError(

@@ -14,6 +14,9 @@ from typing import Any
 from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation, Message
 
+TEMPLATE = "template"
+"""Stands for the system message that the template itself inserts."""
+
 _PROBE = "\u2047probe\u2047"
 _USER_TURN = {"role": "user", "content": _PROBE}
 _SYSTEM_TURN = [{"role": "system", "content": _PROBE}]
@@ -30,7 +33,7 @@ class Rendered:
 class ChatTemplate:
     """Turns conversations into tokens for one tokenizer and one choice of system message."""
 
-    def __init__(self, tokenizer: Any, system_message: str | None = "template") -> None:
+    def __init__(self, tokenizer: Any, system_message: str | None = TEMPLATE) -> None:
         """`system_message`: None for none at all, `template` for what the template inserts, or a text.
 
         Raises:
@@ -47,7 +50,7 @@ class ChatTemplate:
         longest_first = sorted(filter(None, special), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self.text(Conversation.user("?"), reply_follows=True)
-        if system_message != "template":
+        if system_message != TEMPLATE:
             tokenizer.chat_template = _with_system_message(tokenizer, system_message)
 
     def text(self, conversation: Conversation, *, reply_follows: bool) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ethos.errors import EthosError
 from ethos.models.catalogue import resolve
-from ethos.models.endpoints import open_endpoint
+from ethos.models.endpoints import Endpoint, open_endpoint
 from ethos.models.engine import Engine
 from ethos.models.loading import load
 from ethos.models.local import fingerprint, local_directory
 from ethos.models.templates import ChatTemplate
-from ethos.models.types import Sampler, SamplingParams
+from ethos.models.types import RequestRefused, Sampler, SamplingParams
 from ethos.models.worker import compute_worker
 from ethos.progress import Progress
 from ethos.runs.launch import STUDENT_FOLDER
@@ -28,10 +28,20 @@ class Chat:
     turn: int = 0
 
     async def reply(self, conversation: Conversation, max_tokens: int, temperature: float) -> str:
-        """The next turn; the same conversation may get another reply each time."""
+        """The next turn; the same conversation may get another reply each time.
+
+        Raises RequestRefused if there is none.
+        """
         self.turn += 1
         [sample] = await self.model.sample(conversation, SamplingParams(max_tokens, temperature), (self.turn,))
+        if sample.refusal:
+            raise RequestRefused(sample.refusal)
         return sample.text
+
+    async def close(self) -> None:
+        """Closes an endpoint's connections, on the event loop that it was talked to on."""
+        if isinstance(self.model, Endpoint):
+            await self.model.close()
 
 
 def open_chat(who: str, ui: Progress) -> Chat:
@@ -43,7 +53,9 @@ def open_chat(who: str, ui: Progress) -> Chat:
         who = str(path / STUDENT_FOLDER)
     entry = resolve(who, Path.cwd())
     if entry.kind != "local":
-        return Chat(open_endpoint(entry))
+        endpoint = open_endpoint(entry)
+        endpoint.warn = ui.warn
+        return Chat(endpoint)
     directory = local_directory(entry, ui)
     loaded = load(directory)
     worker = compute_worker()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ethos.errors import EthosError
-from ethos.store.files import file_digest, flush, write_atomically
+from ethos.store.files import disk_errors_told, file_digest, flush, write_atomically
 from ethos.training.policy import Policy
 
 _MANIFEST = "manifest.json"
@@ -31,17 +31,18 @@ def save_checkpoint(policy: Policy, folder: Path, step: int, state: Mapping[str,
     target = checkpoint_path(folder, step)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    _require_room(folder, policy.state_bytes, step)
-    policy.save(partial, {"step": step, **state})
-    for path in partial.iterdir():
-        flush(path)
-    hashes = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
-    write_atomically(partial / _MANIFEST, json.dumps(hashes, indent=1).encode())
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-    flush(folder)
-    for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(checkpoint_path(folder, old))
+    with disk_errors_told(target):
+        _require_room(folder, policy.state_bytes, step)
+        policy.save(partial, {"step": step, **state})
+        for path in partial.iterdir():
+            flush(path)
+        hashes = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
+        write_atomically(partial / _MANIFEST, json.dumps(hashes, indent=1).encode())
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        flush(folder)
+        for old in list_checkpoints(folder)[:-keep]:
+            shutil.rmtree(checkpoint_path(folder, old))
 
 
 def _require_room(folder: Path, size_bytes: int, step: int) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from ethos.errors import EthosError
 from ethos.spec.types import Json
@@ -20,6 +20,8 @@ from ethos.store.stages import Stages
 _POLL_S = 0.2
 _HOLDS = ("pause", "resume")
 
+T = TypeVar("T")
+
 
 @dataclass(slots=True)
 class Controls:
@@ -32,6 +34,7 @@ class Controls:
     branch: str
     steps: int
     gate: asyncio.Event  # set while work may go on
+    without_rows: frozenset[str] = frozenset()  # objectives that can't be trained, known once rows are prepared
 
     def restore(self) -> None:
         """Takes up where the last sitting was left: a run that was paused stays paused until it is resumed."""
@@ -51,16 +54,23 @@ class Controls:
         """Applies what waits, with effect from the first step that no batch was drawn for."""
         self._take_all(next_step(self.records, self.steps))
 
-    @asynccontextmanager
-    async def attended(self) -> AsyncIterator[None]:
-        """During the block requests are taken up a few times a second, whatever the run is at."""
-        attending = asyncio.create_task(self._attend())
+    async def attend_during(self, job: Coroutine[Any, Any, T]) -> T:
+        """Awaits the job. Meanwhile requests are taken up a few times a second, whatever the run is at.
+
+        What goes wrong with that ends the job at once and is raised: a paused run could not be resumed any more.
+        """
+        working, attending = asyncio.create_task(job), asyncio.create_task(self._attend())
+        both = (working, attending)
         try:
-            yield
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            attending.cancel()
-            with suppress(asyncio.CancelledError):
-                await attending  # raises what made it end early
+            for task in both:
+                task.cancel()
+            await asyncio.wait(both)  # the job may have something to bring to its end
+        failure = None if attending.cancelled() else attending.exception()
+        if failure is not None and working.cancelled():
+            raise failure
+        return working.result()
 
     async def _attend(self) -> None:
         while True:
@@ -96,13 +106,24 @@ class Controls:
         if request.kind == "adjust":
             if step > self.steps:
                 raise EthosError(f"all of the {self.steps} steps are trained, so nothing would change")
-            return knob_drafts(self.journal, self.branch, step, request)
+            drafts = knob_drafts(self.journal, self.branch, step, request)
+            self._require_rows(drafts)
+            return drafts
         if request.kind == "pause" and not self.gate.is_set():
             raise EthosError("the run is paused already; ask it to resume")
         if request.kind == "resume" and self.gate.is_set():
             raise EthosError("the run is not paused, so there is nothing to resume")
         kind: Kind = "note" if request.kind == "note" else "control"
         return [_draft(request, self.branch, step, kind, request.kind)]
+
+    def _require_rows(self, changes: list[Draft]) -> None:
+        refused = {f"mixture.{name}" for name in self.without_rows}
+        for change in changes:
+            if change.name in refused and change.new != 0:
+                raise EthosError(
+                    f"{change.name} can't be {change.new}: the run has no row for it; leave it at 0, "
+                    "or start a run of another name with other models or an easier spec"
+                )
 
 
 def next_step(records: Records, steps: int) -> int:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ethos.errors import EthosError
 from ethos.judging.checks import require_checks
 from ethos.judging.labelled import load_calibration
 from ethos.judging.recitation import recitation_of
@@ -53,6 +57,7 @@ from ethos.store.canonical import digest
 from ethos.store.config import load_config
 from ethos.store.journal import MAIN
 from ethos.store.rows import Row
+from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import State
 from ethos.synthesis.sizes import chosen_clauses
 from ethos.synthesis.types import Cast, Job
@@ -75,21 +80,28 @@ class RunOutcome:
 
 
 def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
-    """Runs the main job, or goes on with it. Raises EthosError for what the user can mend; nothing is lost then."""
+    """Runs the main job, goes on with it, or reads its report back, whatever has become of its models then.
+
+    Raises EthosError for what the user can mend; nothing is lost then.
+    """
     config = load_config(config_path)
     spec = parse_spec(config.spec)
     clauses = chosen_clauses(config, spec)
     config.require_pool_floor(clauses)
     require_checks(spec)
-    shelf = ModelShelf(config.models, config_path.resolve().parent, ui, config.training.precision)
+    new_shelf = partial(ModelShelf, config.models, config_path.resolve().parent, ui, config.training.precision)
+    # a wrong name is told before a folder is made
+    shelf = None if os.path.exists(RunDirectory(runs_dir / config.name).report_json) else new_shelf()
     with open_session(config, spec, runs_dir, ui, load_calibration(config.calibration, spec)) as session:
         if (done := _finished(session)) is not None:
             return done
+        shelf = shelf or new_shelf()
         try:
             return asyncio.run(_Job(session, shelf, clauses, _controls(session)).run())
         except BaseException as error:
             state: State = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
-            session.report_status(state, "", message=str(error).split("\n")[0])
+            with suppress(EthosError):  # a full disk has no room for the status either
+                session.report_status(state, "", message=str(error).split("\n")[0])
             raise
 
 
@@ -121,6 +133,7 @@ class _Given:
     judge: CalibratedJudge
     sealed_judge: CalibratedJudge
     base: FrozenStudent
+    teacher: str  # its fingerprint
     count: Callable[[str], int]  # the student's tokens in a text
     rows: tuple[Row, ...]
     version: str  # of the files that hold the rows
@@ -158,9 +171,21 @@ class _Job:
         if not self.controls.gate.is_set():
             self.session.ui.warn(f"the run is paused; `ethos resume {self.session.run.path}` lets it go on")
         self.shelf.worker.gate = self.controls.gate
+        return await self.controls.attend_during(self._sitting())
+
+    async def _sitting(self) -> RunOutcome:
         try:
-            async with self.controls.attended():
-                return await self._stages()
+            return await self._stages()
+        finally:
+            await self._wind_up()
+
+    async def _wind_up(self) -> None:
+        """Keeps what endpoints are about to answer, as it is paid for, and drops all else."""
+        if under_way := self.shelf.stop():
+            requests = f"{under_way} requests are" if under_way > 1 else "a request is"
+            self.session.ui.line(f"{requests} under way, and what is answered is kept; Ctrl-C ends the run at once")
+        try:
+            await self.session.cache.settle()
         finally:
             await self.shelf.close()
 
@@ -211,7 +236,18 @@ class _Job:
         for warning in missing_rows(job, rows):
             session.warn(warning)
         version = digest(sorted(files.values()))
-        return _Given(session, clauses, tuple(scenarios), judge, sealed_judge, base, count, tuple(rows), version)
+        return _Given(
+            session=session,
+            clauses=clauses,
+            scenarios=tuple(scenarios),
+            judge=judge,
+            sealed_judge=sealed_judge,
+            base=base,
+            teacher=teacher.fingerprint,
+            count=count,
+            rows=tuple(rows),
+            version=version,
+        )
 
     async def _taste_base(self, given: _Given) -> _Before:
         """The canary and the first look, and which way of prompting is the best."""
@@ -270,8 +306,9 @@ class _Job:
         taster = given.taster(given.sealed_judge)
         return Findings(
             clauses=given.clauses,
+            sealed=frozenset(s.id for s in sealed),
             sealed_calibrations=given.sealed_judge.calibrations,
-            same_judge=given.sealed_judge.fingerprint == given.judge.fingerprint,
+            same_judge=given.sealed_judge.fingerprint in (given.judge.fingerprint, given.teacher),
             base_canary=before.canary,
             trained_canary=canary,
             prompting=before.prompting,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,7 @@ from ethos.models.engine import Engine
 from ethos.models.loading import Precision, compute_dtype, load
 from ethos.models.local import fingerprint, local_directory
 from ethos.models.refusals import Refusals
-from ethos.models.templates import ChatTemplate
+from ethos.models.templates import TEMPLATE, ChatTemplate
 from ethos.models.types import Sample, Sampler, SamplingParams, TokenLogprobs, Usage
 from ethos.models.worker import Worker, compute_worker
 from ethos.progress import Progress
@@ -34,7 +35,8 @@ from ethos.store.ledger import POLICY, STUDENT, ModelCall
 from ethos.store.records import PolicySample
 from ethos.training.policy import Policy, load_policy
 
-TEMPLATE = "template"
+_PREFIX_BYTES = 2**30
+_STUDENT_PREFIX_BYTES = 2**28  # its prompts are short, or begin with the one spec
 
 
 class FrozenStudent:
@@ -162,6 +164,7 @@ class ModelShelf:
         self.entries: dict[str, Entry] = {name: resolve(name, base) for name in config.names}
         require_weights(self.entries[config.student], "models.student")
         self._engines: dict[tuple[str, str | None, Precision], Engine] = {}
+        self._policy_engines: weakref.WeakSet[Engine] = weakref.WeakSet()  # each goes when its training is over
         self._endpoints: dict[str, Endpoint] = {}
         self._directories: dict[str, Path] = {}
 
@@ -207,7 +210,7 @@ class ModelShelf:
         entry, settings = self.entries[name], self._config.endpoint(name)
         if entry.kind != "local" and name not in self._endpoints:
             self._endpoints[name] = open_endpoint(entry, _retries(settings), _limits(settings))
-            self._endpoints[name].gate = session.gate
+            self._endpoints[name].gate, self._endpoints[name].warn = session.gate, session.warn
         model: Sampler = await self.engine(name) if entry.kind == "local" else self._endpoints[name]
         price = Price(settings.prompt_usd_per_mtok, settings.completion_usd_per_mtok)
         refusals = Refusals(lambda why: session.note_failure(f"a request to the {role} is left out: {why}"))
@@ -236,7 +239,21 @@ class ModelShelf:
         loaded = load(directory, precision)
         template = ChatTemplate(loaded.tokenizer, system_message)
         identity = f"{fingerprint(entry, directory)}/{loaded.model.dtype}/{system_message}"
-        return Engine(entry.name, identity, loaded, template, self.worker)
+        helpers = {(name, TEMPLATE, self._auto) for name in self._config.helpers}
+        plays_another_part = (entry.name, system_message, precision) in helpers
+        prefix_bytes = _PREFIX_BYTES if plays_another_part else _STUDENT_PREFIX_BYTES
+        return Engine(entry.name, identity, loaded, template, self.worker, prefix_bytes=prefix_bytes)
+
+    def stop(self) -> int:
+        """Drops the work of local models, for good, and what waits at endpoints, until `close`.
+
+        Returns how many requests are under way at endpoints, which go on.
+        """
+        for engine in (*self._engines.values(), *self._policy_engines):
+            engine.stop()
+        for endpoint in self._endpoints.values():
+            endpoint.stop()
+        return sum(endpoint.under_way for endpoint in self._endpoints.values())
 
     async def close(self) -> None:
         """Closes connections to endpoints."""
@@ -255,6 +272,14 @@ class ModelShelf:
 
     def policy_engine(self, policy: Policy) -> Engine:
         """An engine on the very weights that are trained."""
-        return Engine(
-            self._config.student, "policy", policy.loaded, policy.template, self.worker, forward=policy.forward
+        engine = Engine(
+            self._config.student,
+            "policy",
+            policy.loaded,
+            policy.template,
+            self.worker,
+            forward=policy.forward,
+            prefix_bytes=_STUDENT_PREFIX_BYTES,
         )
+        self._policy_engines.add(engine)
+        return engine

@@ -18,6 +18,7 @@ from typing import Any
 from ethos.judging.checks import require_checks
 from ethos.judging.labelled import load_calibration
 from ethos.models.catalogue import Entry, require_weights, resolve
+from ethos.models.templates import TEMPLATE
 from ethos.runs.expected import ASSUMED, Calls, sums
 from ethos.runs.workload import Workload
 from ethos.spec.parse import parse_spec
@@ -31,9 +32,11 @@ FP32_GFLOPS_PER_CORE = 85.0
 TRAINING_BYTES_PER_PARAMETER = 22  # bf16 weight, fp32 master, two gradients (an objective's, the step's), two moments
 SAVED_BYTES_PER_PARAMETER = 12  # fp32 master, two moments
 EXPORTED_BYTES_PER_PARAMETER = 4  # at most: bf16 where the CPU has it
-FROZEN_BYTES_PER_PARAMETER = 4  # bf16 weight, and its packed copy
+FROZEN_BYTES_PER_PARAMETER = 2.6  # bf16 weight; that of the output twice, as it lies and packed
+FP32_BYTES_PER_PARAMETER = 4  # of a frozen model where bf16 isn't fast
 KV_TOKENS = 96 * 1024  # the most that the slots of an engine hold
 KEPT_PROMPT_BYTES = 2**30  # the most that an engine keeps of earlier prompts
+STUDENT_KEPT_PROMPT_BYTES = 2**28  # and one of the student
 PROCESS_BYTES = 2**30  # libraries, activations, what freed memory is kept
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
@@ -190,18 +193,26 @@ def available_memory() -> int:
 
 
 def _memory(config: RunConfig, entries: Mapping[str, Entry]) -> int:
-    local = {name: entry for name, entry in entries.items() if entry.kind == "local"}
-    frozen = sum(_parameters(entry) * FROZEN_BYTES_PER_PARAMETER for entry in local.values())
-    precisions = {config.models.student: config.training.precision}
-    cache = sum(
-        entry.shape.kv_bytes_per_token(2 if _is_bf16(precisions.get(name, "auto")) else 4) * KV_TOKENS
-        for name, entry in local.items()
-        if entry.shape is not None
-    )
-    student = _parameters(entries[config.models.student])
-    trained = student * (TRAINING_BYTES_PER_PARAMETER if config.training.method == "full" else 3)
-    kept = KEPT_PROMPT_BYTES * (len(local) + 1)  # the policy has an engine of its own
-    return frozen + cache + trained + kept + PROCESS_BYTES
+    """Of what `ModelShelf` loads: an engine for each name, system message and precision, and the policy."""
+    names = config.models
+    helpers = {(name, TEMPLATE, _is_bf16("auto")) for name in names.helpers if entries[name].kind == "local"}
+    student = (names.student, config.system_message, _is_bf16(config.training.precision))
+    frozen = helpers | {student}
+    weights = sum(_frozen_bytes(entries[name], is_bf16) for name, _, is_bf16 in frozen)
+    # of the student's own engines one answers at a time, and one at rest has given its slots back
+    slots = sum(_slot_bytes(entries[name], is_bf16) for name, _, is_bf16 in (*helpers, student))
+    full = config.training.method == "full"
+    trained = _parameters(entries[names.student]) * (TRAINING_BYTES_PER_PARAMETER if full else 3)
+    kept = KEPT_PROMPT_BYTES * len(helpers) + STUDENT_KEPT_PROMPT_BYTES * len(frozen - helpers)
+    return weights + slots + trained + kept + STUDENT_KEPT_PROMPT_BYTES + PROCESS_BYTES  # the policy keeps prompts too
+
+
+def _frozen_bytes(entry: Entry, is_bf16: bool) -> int:
+    return int(_parameters(entry) * (FROZEN_BYTES_PER_PARAMETER if is_bf16 else FP32_BYTES_PER_PARAMETER))
+
+
+def _slot_bytes(entry: Entry, is_bf16: bool) -> int:
+    return 0 if entry.shape is None else entry.shape.kv_bytes_per_token(2 if is_bf16 else 4) * KV_TOKENS
 
 
 def _disk(config: RunConfig, student: Entry) -> int:

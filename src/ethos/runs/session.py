@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -93,7 +92,7 @@ class Session:
         """Writes the line that `ethos status` shows; a run that is held says so."""
         if state == "running" and not self.gate.is_set():
             state = "paused"
-        self.stages.set_status(Status(state, stage, done, total, message, os.getpid()))
+        self.stages.set_status(Status(state, stage, done, total, message))
 
 
 def config_text(config: RunConfig) -> str:

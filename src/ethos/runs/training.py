@@ -53,6 +53,12 @@ def rows_left_out(rows: Sequence[Row], prepared: Mapping[str, Prepared]) -> int:
     return sum(row.id not in used for row in rows)
 
 
+def without_rows(config: TrainingConfig, prepared: Mapping[str, Prepared]) -> frozenset[str]:
+    """The objectives that some stage would train, and that there is no row for."""
+    trained = {name for name in OBJECTIVES for stage in config.stages if getattr(stage, name) > 0}
+    return frozenset(trained - prepared.keys())
+
+
 def require_rows(
     config: TrainingConfig,
     weights: Mapping[str, float],
@@ -60,8 +66,9 @@ def require_rows(
     rejected: Mapping[str, int],
 ) -> None:
     """Raises EthosError, with the commonest rejections, if an objective has weight in some stage and no row."""
+    missing = without_rows(config, prepared)
     for name, weight in weights.items():
-        if weight > 0 and name not in prepared and any(getattr(stage, name) > 0 for stage in config.stages):
+        if weight > 0 and name in missing:
             commonest = sorted(rejected.items(), key=lambda found: -found[1])[:3]
             why = "; ".join(f"{reason}: {count}" for reason, count in commonest) or "nothing was rejected"
             raise EthosError(
@@ -86,6 +93,8 @@ class Trainer:
         self._session, self._policy, self._prepared = session, policy, prepared
         self._branch, self._steps, self._controls = branch, steps, controls
         self._config = session.config.training
+        if controls is not None:
+            controls.without_rows = without_rows(self._config, prepared)
         self._folder = session.run.checkpoints if branch == MAIN else session.run.checkpoints / branch
         self._cursors: dict[str, Cursor] = {}
 
@@ -106,6 +115,11 @@ class Trainer:
         """Trains to the end. `run_job` runs on the compute thread; `look` tastes; `changed` is told of new weights."""
         ui, config = self._session.ui, self._config
         start = await run_job(self.resume)
+        if start:
+            recorded = self._session.records.batch(self._branch, start)
+            assert recorded is not None  # `resume` has seen to that
+            for name in recorded["rows"]:
+                self._rows_of(start, recorded, name)  # also where nothing is left to train: a report speaks of them
         if start < self._steps:
             self._note_build(await run_job(self._policy.build))
         await run_job(changed, f"{self._branch}/{start}")
@@ -188,17 +202,24 @@ class Trainer:
         self._session.records.add_batch(self._branch, step, record)
         return record
 
+    def _rows_of(self, step: int, record: Mapping[str, Any], name: str) -> list[TokenRow]:
+        """The rows of one objective in a step. Raises EthosError if they aren't those that its record names."""
+        prepared = self._prepared.get(name)
+        indices = record["rows"][name]
+        rows = [] if prepared is None else [prepared.tokens[i] for i in indices if i < len(prepared.tokens)]
+        if [row.row_id for row in rows] != record["row_ids"][name]:
+            raise EthosError(
+                f"step {step}: the rows of {name} are not those that its record names; "
+                "restore the run's rows/ folder, or start a run of another name"
+            )
+        return rows
+
     def _step(self, step: int, record: Mapping[str, Any]) -> dict[str, float]:
         """On the compute thread: one whole optimizer step."""
         started = time.perf_counter()
         metrics: dict[str, float] = {"lr": record["lr"]}
         for name in [name for name in OBJECTIVES if name in record["rows"]]:  # one order: gradients add up bit for bit
-            rows = [self._prepared[name].tokens[index] for index in record["rows"][name]]
-            if [row.row_id for row in rows] != record["row_ids"][name]:
-                raise EthosError(
-                    f"step {step}: the rows of {name} are not those that its record names; "
-                    "restore the run's rows/ folder, or start a run of another name"
-                )
+            rows = self._rows_of(step, record, name)
             before = time.perf_counter()
             batches = pack(rows, record["micro_batch_tokens"])
             result = self._policy.forward_backward(batches, OBJECTIVES[name], record["weights"][name])

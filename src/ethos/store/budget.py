@@ -1,8 +1,10 @@
-"""The limits of a run: reserved when a call is admitted, settled when it is answered."""
+"""The limits of a run: room for a call is reserved, by the most it can take, before it is made, and settled by what it
+took. While what other calls have reserved may yet be given back, a call that needs it waits.
+"""
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ class Reservation:
 
 
 class Budget:
-    """Counts what is spent and what is reserved. Safe from several threads."""
+    """Counts what is spent and what is reserved. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -42,31 +44,52 @@ class Budget:
         self._clock = clock
         self._start_s = clock() - 60 * minutes
         self._open: set[Reservation] = set()
-        self._lock = threading.Lock()
+        self._turn = asyncio.Lock()  # calls are admitted in the order in which they came, so that none waits for ever
+        self._settled = asyncio.Event()
 
-    def reserve(self, tokens: int, usd: float = 0.0) -> Reservation:
-        """Holds room for one call, by the most it can take. Raises BudgetSpent if that goes past a limit."""
-        with self._lock:
-            held = [(r.tokens, r.usd) for r in self._open]
-            self._require("tokens", self._limits.tokens, self._tokens + sum(t for t, _ in held), tokens)
-            self._require("usd", self._limits.usd, self._usd + sum(u for _, u in held), usd)
-            self._require("minutes", self._limits.minutes, (self._clock() - self._start_s) / 60, 0)
-            reservation = Reservation(tokens, usd)
+    async def reserve(self, tokens: int, usd: float = 0.0) -> Reservation:
+        """Holds room for one call, by the most it can take, as soon as there is room.
+
+        Raises BudgetSpent if the call would go past a limit even if all that is reserved came back, or if time is up.
+        """
+        reservation = Reservation(tokens, usd)
+        self._require_unspent(reservation)
+        async with self._turn:
+            self._require_unspent(reservation)
+            while not self._fits(reservation):
+                self._settled.clear()
+                await self._settled.wait()
+                self._require_unspent(reservation)
             self._open.add(reservation)
             return reservation
 
     def settle(self, reservation: Reservation, tokens: int, usd: float = 0.0) -> None:
         """Replaces a reservation by what the call took: zero if it failed, or if the cache had the answer."""
-        with self._lock:
-            self._open.remove(reservation)
-            self._tokens += tokens
-            self._usd += usd
+        self._open.remove(reservation)
+        self._tokens += tokens
+        self._usd += usd
+        self._settled.set()
 
-    @staticmethod
-    def _require(name: str, limit: float | None, taken: float, more: float) -> None:
-        if limit is None or taken + more <= limit:
-            return
-        raise BudgetSpent(
-            f"budget.{name} is {limit:g}, {taken:g} are spent or held, and the next call may take {more:g}; "
-            "to go on, start a run of another name with a larger budget: what was paid for is in the cache"
-        )
+    def _require_unspent(self, wanted: Reservation) -> None:
+        _require("tokens", self._limits.tokens, self._tokens, wanted.tokens)
+        _require("usd", self._limits.usd, self._usd, wanted.usd)
+        _require("minutes", self._limits.minutes, (self._clock() - self._start_s) / 60, 0)
+
+    def _fits(self, wanted: Reservation) -> bool:
+        """Whether there is room beside all that is reserved; beside nothing there is, of what isn't spent."""
+        tokens = self._tokens + wanted.tokens + sum(held.tokens for held in self._open)
+        usd = self._usd + wanted.usd + sum(held.usd for held in self._open)
+        return not self._open or (_is_within(self._limits.tokens, tokens) and _is_within(self._limits.usd, usd))
+
+
+def _is_within(limit: float | None, taken: float) -> bool:
+    return limit is None or taken <= limit
+
+
+def _require(name: str, limit: float | None, taken: float, more: float) -> None:
+    if _is_within(limit, taken + more):
+        return
+    raise BudgetSpent(
+        f"budget.{name} is {limit:g}, {taken:g} are spent, and the next call may take {more:g}; "
+        "to go on, start a run of another name with a larger budget: what was paid for is in the cache"
+    )

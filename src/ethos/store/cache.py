@@ -1,7 +1,8 @@
 """The response cache: what frozen models answered, as it came, shared by all runs and processes.
 
 An answer is stored before anything parses it: parsing, checking and judging can be repeated without a call.
-Nothing is ever evicted, and identical calls of two processes at once are both made: the first answer stays.
+Nothing is ever evicted. Identical calls of two processes at once are both made: the first answer stays, and both
+processes get it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class ResponseCache:
     def __init__(self, directory: Path) -> None:
         self._database = Database.open(directory / "responses.db", CACHE_SCHEMA)
         self._in_flight: dict[str, asyncio.Task[str]] = {}
+        self._waiters: set[asyncio.Future[str]] = set()
+        self._is_settled = False
         self._unwritten: deque[Response] = deque()
         self._writing = threading.Lock()
 
@@ -95,26 +98,50 @@ class ResponseCache:
         If `make` fails, everyone who waits for it gets its error, and nothing is stored. If a waiter is
         cancelled, the call goes on and its answer is kept: it may be paid for already.
         """
+        if self._is_settled:
+            raise asyncio.CancelledError("the response cache takes no more calls")
         running = self._in_flight.get(key)
         if running is not None:
-            return await asyncio.shield(running), True
+            return await self._answer(running), True
         stored = self.get(key)
         if stored is not None:
             return stored, True
         task = asyncio.create_task(self._make_and_store(key, make, meta or {}))
         self._in_flight[key] = task
         task.add_done_callback(lambda done: self._landed(key, done))
-        return await asyncio.shield(task), False
+        return await self._answer(task), False
+
+    async def settle(self) -> None:
+        """Ends `once`, for good: waits until all calls in flight have ended and their answers are stored.
+
+        Whoever waits for an answer, or asks for one afterwards, is cancelled, so that nothing new comes of it.
+        """
+        self._is_settled = True
+        for waiter in self._waiters:
+            waiter.cancel()
+        if self._in_flight:
+            await asyncio.wait(self._in_flight.values())
 
     def close(self) -> None:
         """Closes the file."""
         self._database.close()
 
+    async def _answer(self, call: asyncio.Task[str]) -> str:
+        waiter = asyncio.shield(call)
+        self._waiters.add(waiter)
+        try:
+            return await waiter
+        finally:
+            self._waiters.remove(waiter)
+
     async def _make_and_store(self, key: str, make: Callable[[], Awaitable[str]], meta: Mapping[str, Any]) -> str:
         raw = await make()
         self._unwritten.append(Response(key, raw, meta))
-        await asyncio.to_thread(self._write_what_waits)
-        return raw
+        return await asyncio.to_thread(self._stored, key)
+
+    def _stored(self, key: str) -> str:
+        self._write_what_waits()
+        return self.get_many([key])[key]
 
     def _write_what_waits(self) -> None:
         """Group commit: answers that come while one commit is under way share the next."""

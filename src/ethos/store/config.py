@@ -28,6 +28,7 @@ from ethos.store.config_sections import (
 )
 
 _PLACES = ("spec", "calibration")
+_PLANNED_POOL = SMALLEST_POOL * 6 // 5  # a sixth of the prompts may fail to be written
 
 
 class RunConfig(Section):
@@ -79,14 +80,15 @@ class RunConfig(Section):
         return self
 
     def require_pool_floor(self, clauses: Sequence[Clause]) -> None:
-        """Raises EthosError if the clauses can't fill each pool to 20 prompts."""
+        """Raises EthosError if the clauses plan fewer than 24 prompts for a pool, of which 20 have to be written."""
         for pool in (pool for pool in POOLS if pool != "gate"):  # that one is written when it is first needed
             count = sum(self.scenarios.count(pool, clause.judged) for clause in clauses)
-            if count < SMALLEST_POOL:
+            if count < _PLANNED_POOL:
                 kinds = sorted({f"{pool}_per_{clause.kind}_clause" for clause in clauses})
                 fields = " or scenarios.".join(kinds if pool == "sealed" else [f"{pool}_per_clause"])
                 raise EthosError(
-                    f"{len(clauses)} clauses give the {pool} pool {count} prompts, and it needs {SMALLEST_POOL}; "
+                    f"{len(clauses)} clauses plan {count} prompts for the {pool} pool, and {_PLANNED_POOL} are to be "
+                    f"planned, so that {SMALLEST_POOL} are left if some can't be written; "
                     f"raise scenarios.{fields}, or add clauses"
                 )
 

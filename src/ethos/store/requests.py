@@ -49,7 +49,7 @@ class Answer:
 
 
 def file_request(run: RunDirectory, kind: RequestKind, payload: Mapping[str, Json], author: str, reason: str) -> str:
-    """Files a request and returns its id. Raises EthosError if it is malformed."""
+    """Files a request and returns its id. Raises EthosError if it is malformed, or can't be written there."""
     moment = utc_now()
     request = {"kind": kind, "payload": dict(payload), "author": author, "reason": reason, "filed": moment}
     request_id = f"{''.join(c for c in moment[:26] if c not in '-:')}-{secrets.token_hex(4)}"
@@ -86,7 +86,8 @@ def answer(run: RunDirectory, request_id: str, outcome: Outcome, message: str, s
     path = _file_of(run, request_id)
     given = Answer(request_id, outcome, message, sequence, utc_now())
     record = {"request": _text_of(path), "answer": asdict(given)}
-    write_atomically(_answer_path(run, request_id), canonical_json(record).encode())
+    # a message may quote what was asked, and half a surrogate pair in it has no UTF-8
+    write_atomically(_answer_path(run, request_id), canonical_json(record).encode(errors="replace"))
     path.unlink(missing_ok=True)
 
 
@@ -142,7 +143,7 @@ def _parse(request_id: str, content: Any) -> Request:
     if kind != "adjust" and payload != {}:
         raise EthosError(f"a {kind} request carries an empty payload; put what there is to say into its reason")
     try:
-        canonical_json(content).encode()
+        canonical_json([request_id, content]).encode()
     except ValueError as error:
         raise EthosError(f"a request holds finite numbers and Unicode text; mend it ({error})") from error
     return Request(request_id, kind, payload, content["author"], content["reason"], content["filed"])

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
 from typing import TextIO
 
@@ -20,7 +21,7 @@ from ethos.errors import EthosError
 from ethos.store.canonical import canonical_json, utc_now
 from ethos.store.config import without_places
 from ethos.store.database import RUN_SCHEMA, Database
-from ethos.store.files import write_atomically
+from ethos.store.files import disk_errors_told, write_atomically
 
 _PATIENCE_S = 0.2  # longer than another process needs to look who holds the lock
 
@@ -101,7 +102,7 @@ class RunDirectory:
             LockTaken: if another process, or another `RunDirectory` of this one, holds it.
         """
         try:
-            file = self.lock_path.open("a+", encoding="utf-8")
+            file = self.lock_path.open("ab+", buffering=0)  # what can't be written is told at once, not on closing
         except OSError as error:
             raise EthosError(
                 f"{self.lock_path}: can't be opened ({error.strerror}); make the run's folder writable"
@@ -109,9 +110,9 @@ class RunDirectory:
         with file:
             if not _take(file):
                 raise LockTaken(self._taken_message())
-            file.truncate(0)
-            file.write(canonical_json(asdict(Holder(os.getpid(), socket.gethostname(), utc_now()))))
-            file.flush()
+            with disk_errors_told(self.lock_path):
+                file.truncate(0)
+                file.write(canonical_json(asdict(Holder(os.getpid(), socket.gethostname(), utc_now()))).encode())
             self._locked = True
             try:
                 yield
@@ -120,9 +121,13 @@ class RunDirectory:
                 file.truncate(0)
 
     def holder(self) -> Holder | None:
-        """Who writes the run now; None if nobody, whatever its status says: a killed run can't correct it."""
+        """Who writes the run now; None if nobody, whatever its status says: a killed run can't correct it.
+
+        Raises EthosError if nobody may look.
+        """
         try:
-            file = self.lock_path.open(encoding="utf-8")
+            with disk_errors_told(self.lock_path):
+                file = self.lock_path.open(encoding="utf-8")
         except FileNotFoundError:
             return None
         with file:
@@ -165,7 +170,7 @@ def holds_run(path: Path) -> bool:
         ) from error
 
 
-def _take(file: TextIO) -> bool:
+def _take(file: FileIO) -> bool:
     """Tries for a moment, so that a process that only looks at the lock is never mistaken for a holder."""
     deadline = time.monotonic() + _PATIENCE_S
     while True:

@@ -115,7 +115,6 @@ CREATE TABLE status (
     done INTEGER NOT NULL,
     total INTEGER,          -- NULL while it isn't known
     message TEXT NOT NULL,
-    pid INTEGER NOT NULL,
     updated TEXT NOT NULL
 );
 

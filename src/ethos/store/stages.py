@@ -39,7 +39,6 @@ class Status:
     done: int
     total: int | None  # None while it isn't known
     message: str
-    pid: int
     updated: str = ""  # set when it is written
 
 
@@ -127,7 +126,7 @@ class Stages:
         *values, _ = astuple(status)
         with self._database.transaction(durable=False) as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO status VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO status VALUES (1, ?, ?, ?, ?, ?, ?)",
                 (*values, utc_now()),
             )
             if self._sitting_start_s is not None:

@@ -27,7 +27,7 @@ from ethos.models.loading import Loaded, load
 from ethos.models.templates import ChatTemplate
 from ethos.process import give_back_freed_memory
 from ethos.store.config_sections import TrainingConfig
-from ethos.store.files import flush
+from ethos.store.files import disk_errors_told, flush
 from ethos.training.batch import Batch
 from ethos.training.logprobs import target_logprobs
 from ethos.training.objectives.types import Objective, Outputs
@@ -162,16 +162,17 @@ class Policy:
         """Writes a Hugging Face directory that `transformers` and vLLM load as it is, template as trained.
 
         Adapters are merged into a copy of the weights; `adapter/` in it holds them as `peft` saves them. It is whole or
-        absent, whenever the process is killed.
+        absent, whenever the process is killed. Raises EthosError if the disk can't hold it.
         """
         unfinished = directory.with_name(f".{directory.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        self._write(unfinished)
-        for path in unfinished.rglob("*"):
-            flush(path)
-        shutil.rmtree(directory, ignore_errors=True)
-        unfinished.rename(directory)
-        flush(directory.parent)
+        with disk_errors_told(directory):
+            self._write(unfinished)
+            for path in unfinished.rglob("*"):
+                flush(path)
+            shutil.rmtree(directory, ignore_errors=True)
+            unfinished.rename(directory)
+            flush(directory.parent)
 
     def _write(self, directory: Path) -> None:
         model = self.model

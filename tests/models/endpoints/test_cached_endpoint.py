@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from endpoint_server import EndpointServer, fails, says
+from endpoint_server import EndpointServer, answered, fails, says
 from ethos.errors import EthosError
-from ethos.models.cached import CachedFirstTokenSampler, CachedSampler, cached
+from ethos.models.cached import CachedFirstTokenSampler, CachedSampler, cached, estimated_tokens
 from ethos.models.catalogue import OPENAI_KEY, resolve
 from ethos.models.endpoints import Limits, OpenAIEndpoint, RetryPolicy
 from ethos.models.endpoints.limits import DEFAULT_LIMITS
 from ethos.models.refusals import Refusals
 from ethos.models.types import RequestRefused, Sample, SamplingParams
 from ethos.spec.conversation import Conversation
+from ethos.store.budget import Budget
 from ethos.store.cache import ResponseCache
+from ethos.store.config_sections import BudgetConfig
 from ethos.store.ledger import Ledger
 
 PROMPT = Conversation.user("<think>Hm.</think>Hello there")
@@ -179,6 +181,34 @@ def test_requests_with_other_settings_are_another_kind_and_its_first_refusal_is_
         asyncio.run(story())
     assert len(noted) == 1
     assert "at most 1024 tokens" in noted[0]
+
+
+def test_what_is_under_way_when_all_is_settled_is_in_ledger_and_cache_and_nothing_else_is_asked(
+    server: EndpointServer, cache: ResponseCache, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Of six calls two are sent, two wait for a slot, and two for the budget."""
+    server.pause_s = 0.2
+    most = estimated_tokens(PROMPT) + PARAMS.max_tokens
+    budget = Budget(BudgetConfig(tokens=4 * most))
+
+    async def story() -> None:
+        teacher = cached(endpoint(server, Limits(concurrency=2)), cache, ledger, "teacher", budget)
+        calls = [asyncio.create_task(teacher.sample(PROMPT, PARAMS, (draw,))) for draw in range(6)]
+        while len(server.requests) < 2:
+            await asyncio.sleep(0.01)
+        teacher.model.stop()
+        await asyncio.wait_for(cache.settle(), timeout=30)
+        await teacher.model.close()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ended] == [asyncio.CancelledError] * 6
+
+    asyncio.run(story())
+    assert len(server.requests) == ledger.total().calls == 2
+    reopened = ResponseCache(tmp_path)
+    again = cached(endpoint(server), reopened, ledger, "teacher")
+    assert len(answered(again.model, again.sample(PROMPT, PARAMS, (0, 1)))) == 2
+    assert len(server.requests) == 2
+    reopened.close()
 
 
 def test_while_the_gate_is_closed_no_request_is_begun_not_even_one_that_waits_its_turn(

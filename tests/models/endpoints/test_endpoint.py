@@ -1,5 +1,6 @@
 """What both vendors' endpoints do alike, over their own SDKs and a real connection."""
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from ethos.store.database import RUN_SCHEMA, Database
 from ethos.store.ledger import Ledger
 
 PROMPT = Conversation.user("bees make honey", system="Be brief.")
+PARAMS = SamplingParams(max_tokens=99)
 KEY = "sk-sesame-0123456789"
 Connect = Callable[..., Endpoint]
 
@@ -164,6 +166,56 @@ def test_an_endpoint_may_be_used_on_one_event_loop_after_another(connect: Connec
     endpoint = connect(limits=Limits(concurrency=1))
     for _ in range(2):
         assert sample(endpoint, draws=range(3))[0].text == "bees make honey"
+
+
+def test_stopped_it_lets_a_request_end_drops_what_waits_and_takes_calls_again_once_it_was_closed(
+    connect: Connect, server: EndpointServer
+) -> None:
+    server.pause_s = 0.2
+
+    async def story() -> None:
+        endpoint = connect(limits=Limits(concurrency=1))
+        calls = [asyncio.create_task(endpoint.sample(PROMPT, PARAMS, (draw,))) for draw in range(3)]
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        endpoint.stop()
+        assert endpoint.under_way == 1
+        late = endpoint.sample(PROMPT, PARAMS, (3,))
+        sent, *dropped = await asyncio.gather(*calls, late, return_exceptions=True)
+        assert sent == [Sample("bees make honey", "stop", Usage(5, 3), 0)]
+        assert [type(ended) for ended in dropped] == [asyncio.CancelledError] * 3
+        assert endpoint.under_way == 0
+        await endpoint.close()
+        assert len(await endpoint.sample(PROMPT, PARAMS)) == 1
+        await endpoint.close()
+
+    asyncio.run(story())
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("what", ["the rate", "a gate", "the next attempt", "an answer that fails"])
+def test_stopped_it_drops_a_call_that_waits_for_whatever_else_and_tries_nothing_again(
+    connect: Connect, server: EndpointServer, what: str
+) -> None:
+    async def story() -> None:
+        limits = Limits(requests_per_minute=1 if what == "the rate" else None)
+        endpoint = connect(RetryPolicy(first_wait_s=60), limits)
+        if what == "the rate":
+            await endpoint.sample(PROMPT, PARAMS)
+        elif what == "a gate":
+            endpoint.gate = asyncio.Event()
+        else:
+            server.faults.append(fails(503))
+            server.pause_s = 0.0 if what == "the next attempt" else 0.6
+        call = asyncio.create_task(endpoint.sample(PROMPT, PARAMS))
+        await asyncio.sleep(0.3)
+        endpoint.stop()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(call, timeout=30)
+        await endpoint.close()
+
+    asyncio.run(story())
+    assert len(server.requests) == (what != "a gate")
 
 
 def test_no_more_requests_run_at_once_than_the_limit(connect: Connect, server: EndpointServer) -> None:

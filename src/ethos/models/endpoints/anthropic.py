@@ -6,7 +6,6 @@ of them, at their defaults as well, so they are left out, and a warning says so 
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Any
 
@@ -20,8 +19,6 @@ from ethos.models.endpoints.retry import DEFAULT_RETRIES, RetryPolicy
 from ethos.models.thinking import split_thinking
 from ethos.models.types import Sample, SamplingParams, Usage
 from ethos.spec.conversation import Conversation
-
-_log = logging.getLogger(__name__)
 
 
 class _Block(BaseModel):
@@ -89,7 +86,7 @@ class AnthropicEndpoint(Endpoint):
     def _warn_of_sampling(self) -> None:
         if not self._warned:
             self._warned = True
-            _log.warning("%s: takes no temperature, top_p or top_k; it samples as the vendor sets it", self.name)
+            self.warn(f"{self.name}: takes no temperature, top_p or top_k; it samples as the vendor sets it")
 
     @property
     def _sdk(self) -> Any:

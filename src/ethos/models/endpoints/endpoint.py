@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -17,6 +19,8 @@ from ethos.models.endpoints.limits import Limiter, Limits
 from ethos.models.endpoints.retry import CallFailed, RetryPolicy, retry_after_s
 from ethos.models.types import RequestRefused, Sample, SamplingParams, Usage
 from ethos.spec.conversation import Conversation
+
+_log = logging.getLogger(__name__)
 
 _REDACTED = "[key]"
 _QUOTED_CHARACTERS = 200
@@ -40,6 +44,12 @@ class Endpoint(ABC):
         self._limits = limits
         self.gate: asyncio.Event | None = None
         """While it is not set, no request is begun."""
+        self.warn: Callable[[str], None] = _log.warning
+        """Told of what a request can't ask for."""
+        self.under_way = 0
+        """Requests that were sent and are not answered."""
+        self._waiting: set[asyncio.Task[Any]] = set()  # calls of which no request is under way
+        self._is_stopped = False
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
         """One request for each draw: not every server honours a count.
@@ -54,12 +64,22 @@ class Endpoint(ABC):
         bodies = await asyncio.gather(*(self._draw(prompt, params, draw) for draw in draws))
         return [self.read(body, draw) for body, draw in zip(bodies, draws, strict=True)]
 
+    def stop(self) -> None:
+        """Until it is closed no request is begun: calls that only wait are cancelled, and so are new ones.
+
+        What is under way goes on, for as long as one attempt may take.
+        """
+        self._is_stopped = True
+        for call in self._waiting:
+            call.cancel()
+
     async def close(self) -> None:
         """Closes connections; a later call, on any event loop, opens new ones."""
         client = self.__dict__.pop("_client", None)
         self.__dict__.pop("_limiter", None)
         if client is not None:
             await client.close()
+        self._is_stopped = False
 
     @functools.cached_property
     def _limiter(self) -> Limiter:
@@ -95,21 +115,47 @@ class Endpoint(ABC):
 
     async def _ask(self, request: Callable[[], Awaitable[Any]], answer: type[BaseModel]) -> str:
         """The body of a raw response that has the form of `answer`, within limits and after retries."""
+        self._require_open()
+        call = asyncio.current_task()
+        assert call is not None
 
         async def attempt() -> str:
             if self.gate is not None:
                 await self.gate.wait()
             await self._limiter.turn()
-            body = await self._body(request)
-            self._require_form(body, answer)
-            return body
+            with self._sent(call):
+                body = await self._body(request)
+                self._require_form(body, answer)
+                return body
 
-        async with self._limiter.slot:
-            try:
-                return await self._retries.run(attempt)
-            except CallFailed as failed:
-                failure = failed
+        self._waiting.add(call)
+        try:
+            async with self._limiter.slot:
+                try:
+                    return await self._retries.run(attempt)
+                except CallFailed as failed:
+                    failure = failed
+        finally:
+            self._waiting.discard(call)
         raise self._explained(failure)  # outside `except`, so that no error of the SDK's hangs on to it
+
+    @contextmanager
+    def _sent(self, call: asyncio.Task[Any]) -> Iterator[None]:
+        """A request under way, which `stop` lets end; if it fails then, it isn't made again."""
+        self._waiting.remove(call)
+        self.under_way += 1
+        try:
+            yield
+        except CallFailed:
+            self._require_open()
+            raise
+        finally:
+            self.under_way -= 1
+            self._waiting.add(call)
+
+    def _require_open(self) -> None:
+        if self._is_stopped:
+            raise asyncio.CancelledError(f"{self.name}: takes no more calls")
 
     async def _body(self, request: Callable[[], Awaitable[Any]]) -> str:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from torch import Tensor
@@ -27,7 +27,6 @@ class Loss:
     """A sum over the batch, not yet divided by the objective's unit count."""
 
     total: Tensor  # scalar
-    metrics: dict[str, float] = field(default_factory=dict)  # sums over the batch, like the total
 
 
 class Objective(Protocol):
