@@ -35,7 +35,7 @@ CONFIG: dict[str, Any] = {
     "max_clauses": 8,
     "scenarios": {
         "train_per_clause": 8,
-        "taste_per_clause": 3,
+        "taste_per_clause": 4,
         "gate_per_clause": 3,
         "sealed_per_checked_clause": 6,
         "sealed_per_judged_clause": 6,

@@ -216,6 +216,8 @@ def test_stopping_drops_what_is_at_work_what_waits_and_what_is_asked_later(shape
         finally:
             go.set()
             await blocked
+            assert engine._pump is not None
+            assert engine._pump.cancelled()
 
     assert [type(ended) for ended in asyncio.run(story())] == [asyncio.CancelledError] * 5
 

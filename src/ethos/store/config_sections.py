@@ -175,7 +175,7 @@ DEFAULT_CONTEXTS = (
     ContextConfig(name="email", instruction="a short email with a greeting and a sign-off", fewest_lines=3),
     ContextConfig(
         name="forum",
-        instruction="a post in an online forum, with a line of background",
+        instruction="a post of two or three sentences in an online forum, with some background",
         most_lines=2,
         fewest_sentences=2,
     ),
