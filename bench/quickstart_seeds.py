@@ -25,6 +25,15 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "examples" / "quickstart" / "config.yaml"
 PAGE = ROOT / "docs" / "results" / "quickstart.md"
 FIGURES = PAGE.with_suffix(".json")
+GROUPS = {
+    "all": "all",
+    "checked": "of checked clauses",
+    "judged": "of judged clauses",
+    "in_context": "in contexts trained in",
+    "out_of_context": "in reserved contexts",
+    "over_application": "contrasts: clause applied",
+    "cut_off": "reply cut off",
+}
 KEPT = ("models", "overall", "placebo", "clauses", "canaries", "rows", "rejected", "cost")  # of a report
 
 
@@ -69,19 +78,19 @@ def page(reports: Mapping[str, Mapping[str, Any]]) -> str:
         f"Seeds {', '.join(reports)}, sealed scenarios, 95% intervals paired by prompt, topics resampled.",
         "Made by `python bench/quickstart_seeds.py`; all figures are in [quickstart.json](quickstart.json).",
         "",
-        "| seed | clauses | base | prompted | trained | trained - base | trained - prompted | trained - placebo |",
+        "| seed | prompts | base | prompted | trained | trained - base | trained - prompted | trained - placebo |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for seed, report in reports.items():
-        for group in ("all", "checked", "judged"):
+        for group, told in GROUPS.items():
             figures = report["overall"] if group == "all" else report["overall"][group]
             over_prompted = _difference(figures["over_prompted"])
             over_placebo = _difference(report["placebo"]) if group == "all" else ""
-            cells = [seed, group, *(_share(figures[arm]) for arm in ("base", "prompted", "trained"))]
+            cells = [seed, told, *(_share(figures[arm]) for arm in ("base", "prompted", "trained"))]
             lines.append(_row([*cells, _difference(figures), over_prompted, over_placebo]))
     tokens = [(seed, report["placebo"]["loss_tokens"]) for seed, report in reports.items()]
-    told = "; ".join(f"{t['trained']:,} and {t['placebo']:,} with seed {seed}" for seed, t in tokens)
-    lines += ["", f"Tokens that carried loss in the trained and in the placebo arm: {told}."]
+    counted = "; ".join(f"{t['trained']:,} and {t['placebo']:,} with seed {seed}" for seed, t in tokens)
+    lines += ["", f"Tokens that carried loss in the trained and in the placebo arm: {counted}."]
     lines += [
         "",
         "| seed | clause | AUC | base | prompted | trained | difference | n |",
