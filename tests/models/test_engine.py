@@ -61,7 +61,7 @@ def test_a_tight_memory_makes_sequences_wait_and_changes_nothing(monkeypatch: py
         return [s.token_ids for group in samples for s in group], [round(s.total, 3) for two in scores for s in two]
 
     roomy = tiny.engine(made, slots=8)
-    monkeypatch.setattr("ethos.models.decoding._TOKENS_A_SLOT", 64)  # 512 tokens in all
+    monkeypatch.setattr("ethos.models.decoding.TOKENS_A_SLOT", 64)  # 512 tokens in all
     tight = tiny.engine(made, slots=8)
     assert asyncio.run(everything(tight)) == asyncio.run(everything(roomy))
     assert roomy._decoding is not None

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ethos.models.architecture import CausalForward
 from ethos.models.attention import ExtendAttention, KeyValueSlots, StepAttention
+from ethos.models.memory import TOKENS_A_SLOT
 from ethos.models.prefixes import Prefix, PrefixCache, shared_length
 from ethos.models.sampling import choose, uniforms
 from ethos.models.types import FinishReason, SamplingParams, TokenLogprobs
@@ -26,7 +27,6 @@ _PREFILL_TOKENS = 4096  # in one pass
 _PREFILL_ACTIVATIONS_CPU = 512 * 17920  # tokens in a pass x widest activation; more falls out of a CPU's caches
 _WORTH_SHARING = 32  # tokens; a shorter beginning is computed again, neither waited for nor kept
 _LOGIT_ROWS = 256
-_TOKENS_A_SLOT = 1024  # where all slots are in use; longer sequences leave slots empty
 _KEPT_BYTES = 2**30
 
 
@@ -73,7 +73,7 @@ class Decoding:
         self._cache = KeyValueSlots(
             len(forward.layers),
             slots,
-            slots * _TOKENS_A_SLOT,
+            slots * TOKENS_A_SLOT,
             forward.kv_heads,
             forward.head_width,
             forward.dtype,

@@ -19,6 +19,7 @@ from ethos.models.architecture import CausalForward, is_known
 from ethos.models.decoding import Decoding, Running
 from ethos.models.fallback import decode_closed, score_closed
 from ethos.models.loading import Loaded
+from ethos.models.memory import KEPT_PROMPT_BYTES, SLOTS
 from ethos.models.sampling import noise_key
 from ethos.models.templates import ChatTemplate
 from ethos.models.thinking import split_thinking
@@ -28,10 +29,8 @@ from ethos.spec.conversation import Conversation
 
 T = TypeVar("T")
 
-_SLOTS = 96
 _JOIN_SHARE = 4  # while others run, new sequences or scores wait until they fill a quarter of the slots
 _SCORES_WAIT_STEPS = 24  # or so long
-_PREFIX_BYTES = 2**30
 
 
 @dataclass(slots=True)
@@ -70,8 +69,8 @@ class Engine:
         worker: Worker,
         *,
         forward: CausalForward | None = None,
-        slots: int = _SLOTS,
-        prefix_bytes: int = _PREFIX_BYTES,
+        slots: int = SLOTS,
+        prefix_bytes: int = KEPT_PROMPT_BYTES,
     ) -> None:
         self.name, self.fingerprint = name, fingerprint
         self.loaded, self.template, self.worker = loaded, template, worker

@@ -22,6 +22,7 @@ from ethos.models.endpoints import Endpoint, Limits, RetryPolicy, open_endpoint
 from ethos.models.engine import Engine
 from ethos.models.loading import Precision, compute_dtype, load
 from ethos.models.local import fingerprint, local_directory
+from ethos.models.memory import KEPT_PROMPT_BYTES, STUDENT_KEPT_PROMPT_BYTES
 from ethos.models.refusals import Refusals
 from ethos.models.templates import TEMPLATE, ChatTemplate
 from ethos.models.types import Sample, Sampler, SamplingParams, TokenLogprobs, Usage
@@ -34,9 +35,6 @@ from ethos.store.config_sections import EndpointConfig, ModelsConfig, TrainingCo
 from ethos.store.ledger import POLICY, STUDENT, ModelCall
 from ethos.store.records import PolicySample
 from ethos.training.policy import Policy, load_policy
-
-_PREFIX_BYTES = 2**30
-_STUDENT_PREFIX_BYTES = 2**28  # its prompts are short, or begin with the one spec
 
 
 class FrozenStudent:
@@ -241,7 +239,7 @@ class ModelShelf:
         identity = f"{fingerprint(entry, directory)}/{loaded.model.dtype}/{system_message}"
         helpers = {(name, TEMPLATE, self._auto) for name in self._config.helpers}
         plays_another_part = (entry.name, system_message, precision) in helpers
-        prefix_bytes = _PREFIX_BYTES if plays_another_part else _STUDENT_PREFIX_BYTES
+        prefix_bytes = KEPT_PROMPT_BYTES if plays_another_part else STUDENT_KEPT_PROMPT_BYTES
         return Engine(entry.name, identity, loaded, template, self.worker, prefix_bytes=prefix_bytes)
 
     def stop(self) -> int:
@@ -279,7 +277,7 @@ class ModelShelf:
             policy.template,
             self.worker,
             forward=policy.forward,
-            prefix_bytes=_STUDENT_PREFIX_BYTES,
+            prefix_bytes=STUDENT_KEPT_PROMPT_BYTES,
         )
         self._policy_engines.add(engine)
         return engine

@@ -18,6 +18,7 @@ from typing import Any
 from ethos.judging.checks import require_checks
 from ethos.judging.labelled import load_calibration
 from ethos.models.catalogue import Entry, require_weights, resolve
+from ethos.models.memory import KEPT_PROMPT_BYTES, SLOTS, STUDENT_KEPT_PROMPT_BYTES, TOKENS_A_SLOT
 from ethos.models.templates import TEMPLATE
 from ethos.runs.expected import ASSUMED, Calls, sums
 from ethos.runs.workload import Workload
@@ -34,9 +35,6 @@ SAVED_BYTES_PER_PARAMETER = 12  # fp32 master, two moments
 EXPORTED_BYTES_PER_PARAMETER = 4  # at most: bf16 where the CPU has it
 FROZEN_BYTES_PER_PARAMETER = 2.6  # bf16 weight; that of the output twice, as it lies and packed
 FP32_BYTES_PER_PARAMETER = 4  # of a frozen model where bf16 isn't fast
-KV_TOKENS = 96 * 1024  # the most that the slots of an engine hold
-KEPT_PROMPT_BYTES = 2**30  # the most that an engine keeps of earlier prompts
-STUDENT_KEPT_PROMPT_BYTES = 2**28  # and one of the student
 PROCESS_BYTES = 2**30  # libraries, activations, what freed memory is kept
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
@@ -212,7 +210,7 @@ def _frozen_bytes(entry: Entry, is_bf16: bool) -> int:
 
 
 def _slot_bytes(entry: Entry, is_bf16: bool) -> int:
-    return 0 if entry.shape is None else entry.shape.kv_bytes_per_token(2 if is_bf16 else 4) * KV_TOKENS
+    return 0 if entry.shape is None else entry.shape.kv_bytes_per_token(2 if is_bf16 else 4) * SLOTS * TOKENS_A_SLOT
 
 
 def _disk(config: RunConfig, student: Entry) -> int:
