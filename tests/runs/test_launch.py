@@ -26,7 +26,7 @@ from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import Stages
 from template_teacher import WREN, TemplateTeacher
 
-FILTERED = ("umbrella", "a short story in which")
+FILTERED = ("umbrella", "turtle", "valley", "a short story in which")
 """What the endpoint's content filter turns down: some messages, and one form of document."""
 
 
@@ -91,8 +91,9 @@ def job(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Job]:
 def test_what_the_endpoint_refuses_is_counted_noted_and_left_out(job: Job) -> None:
     rejected = job.report["rejected"]
     assert rejected["document: refused by the endpoint"] == 1
-    assert rejected["refused by the endpoint"] == 2  # both draws of a scenario, and no third
-    assert rejected["scenario without a usable message"] == 2
+    scenarios = rejected["scenario without a passing draw"]
+    assert rejected["refused by the endpoint"] == 2 * scenarios > 0  # both draws of each, and no third
+    assert rejected["scenario without a usable message"] > 0
     assert job.report["rows"]["demonstration"] > 0
     [noted] = [failure for failure in job.report["failures"] if "refuses the request" in failure]
     assert noted.startswith("a request to the teacher is left out: openai:")
