@@ -207,6 +207,14 @@ ANSWER = says(
 )
 
 
+@pytest.fixture
+def listens_to_ctrl_c() -> Iterator[None]:
+    """A process that was started in the background may have been told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupts(times: int) -> Fault:
     """Ctrl-C while the request is under way; it is answered all the same, unless nobody listens any more."""
 
@@ -230,12 +238,14 @@ def test_an_error_ends_a_run_once_the_requests_under_way_are_answered_kept_and_p
     assert any("requests are under way, and what is answered is kept" in line for line in ended.lines)
 
 
+@pytest.mark.usefixtures("listens_to_ctrl_c")
 def test_ctrl_c_ends_a_run_once_the_requests_under_way_are_answered_kept_and_paid(tmp_path: Path, tiny: Path) -> None:
     ended = sit(tmp_path, tiny, [interrupts(1)], KeyboardInterrupt)
     assert ended.answers == ended.calls == ended.requests > 0
     assert ended.status == "stopped"
 
 
+@pytest.mark.usefixtures("listens_to_ctrl_c")
 def test_a_second_ctrl_c_waits_for_nothing(tmp_path: Path, tiny: Path) -> None:
     ended = sit(tmp_path, tiny, [interrupts(2)], KeyboardInterrupt, concurrency=1)
     assert (ended.requests, ended.answers, ended.calls) == (1, 0, 0)
