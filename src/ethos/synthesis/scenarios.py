@@ -9,7 +9,7 @@ teacher itself doesn't take for a case of their clause.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -112,7 +112,8 @@ async def write_scenarios(
     A family without a usable message is left out. Raises EthosError if more than half of them are.
     """
     taken = _taken(spec, taken_texts)
-    writer = _Writer(spec, config, seed, teacher, taken)
+    contexts = {context.name: context.to_context() for context in config.contexts}
+    writer = _Writer(spec, config, contexts, seed, teacher, taken)
     scenarios: dict[Family, Scenario] = {}
     written: dict[Family, list[_Message]] = {family: [] for family in families}
     waiting = sorted(families, key=lambda family: not family.contrast)  # contrasts first: no other can be drawn
@@ -176,6 +177,7 @@ def _form_of(message: str, config: ScenariosConfig) -> str:
 class _Writer:
     spec: Spec
     config: ScenariosConfig
+    contexts: Mapping[str, Context]
     seed: int
     teacher: Sampler
     taken: Taken  # only looked at: what is taken already need not be judged
@@ -196,8 +198,3 @@ class _Writer:
         texts = [text for text in formed if (may_differ or context.fits(text)) and not self.taken.has(text)]
         odds = await asyncio.gather(*(odds_of_case(self.teacher, clause, text) for text in texts))
         return family, [_Message(text, odd, context.fits(text)) for text, odd in zip(texts, odds, strict=True)]
-
-    @property
-    def contexts(self) -> dict[str, Context]:
-        """By name."""
-        return {context.name: context.to_context() for context in self.config.contexts}
