@@ -32,7 +32,7 @@ from ethos.runs.models import ModelShelf
 from ethos.spec.conversation import Conversation
 from ethos.spec.parse import parse_spec
 from ethos.statistics.kappa import cohen_kappa
-from ethos.store.config import load_config
+from ethos.store.config.run import load_config
 from ethos.store.records import Records, Reply
 from ethos.store.run_directory import RunDirectory
 

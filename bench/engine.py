@@ -41,7 +41,7 @@ from ethos.models.templates import ChatTemplate
 from ethos.models.types import SamplingParams
 from ethos.models.worker import compute_worker
 from ethos.spec.conversation import Conversation
-from ethos.store.config_sections import TrainingConfig
+from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import TokenRow, pack
 from ethos.training.objectives import OBJECTIVES
 from ethos.training.optimizer import OptimParams

@@ -16,7 +16,7 @@ from ethos.models.local import fingerprint, local_directory
 from ethos.models.types import SamplingParams
 from ethos.models.worker import compute_worker
 from ethos.spec.conversation import Conversation
-from ethos.store.config_sections import TrainingConfig
+from ethos.store.config.training import TrainingConfig
 from ethos.store.rows import DemonstrationRow, Lineage
 from ethos.training.batch import pack
 from ethos.training.objectives import OBJECTIVES

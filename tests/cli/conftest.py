@@ -15,7 +15,7 @@ import pytest
 
 from ethos.cli.main import main
 from ethos.runs.controls import Controls
-from ethos.store.config import load_config
+from ethos.store.config.run import load_config
 from ethos.store.journal import MAIN, Journal
 from ethos.store.records import Records
 from ethos.store.run_directory import RunDirectory

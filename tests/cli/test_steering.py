@@ -9,7 +9,7 @@ from tests.cli.conftest import STEPS, Ethos, draw_batches, training
 
 from ethos.cli import steering
 from ethos.runs.controls import next_step
-from ethos.store.config import load_config
+from ethos.store.config.run import load_config
 from ethos.store.journal import MAIN, Entry, Journal
 from ethos.store.records import Records
 from ethos.store.requests import file_request, read_answer

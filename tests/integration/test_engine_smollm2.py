@@ -17,7 +17,7 @@ from ethos.models.engine import Engine
 from ethos.models.types import Sample, SamplingParams
 from ethos.models.worker import compute_worker
 from ethos.spec.conversation import Conversation
-from ethos.store.config_sections import TrainingConfig
+from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import TokenRow, pack
 from ethos.training.policy import Policy, load_policy
 

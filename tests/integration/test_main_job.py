@@ -33,7 +33,7 @@ from ethos.runs.checkpoints import list_checkpoints
 from ethos.runs.plan import plan
 from ethos.spec.conversation import Conversation
 from ethos.store.cache import cache_directory
-from ethos.store.config import load_config
+from ethos.store.config.run import load_config
 from ethos.store.ledger import Ledger, Totals
 from ethos.store.parquet_rows import read_rows
 from ethos.store.records import Records

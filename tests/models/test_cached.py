@@ -12,7 +12,7 @@ from ethos.models.types import Sample, SamplingParams, TokenLogprobs, Usage
 from ethos.spec.conversation import Conversation
 from ethos.store.budget import Budget, BudgetSpent
 from ethos.store.cache import ResponseCache
-from ethos.store.config_sections import BudgetConfig
+from ethos.store.config.run import BudgetConfig
 from ethos.store.ledger import Ledger
 
 PROMPT = Conversation.user("Is it kind?")

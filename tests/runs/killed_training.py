@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ethos.store.config import load_config
+from ethos.store.config.run import load_config
 from ethos.training.policy import Policy
 from runs.training_run import policy_of, session_in, train
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from ethos.errors import EthosError
 from ethos.runs.checkpoints import checkpoint_path, list_checkpoints, load_checkpoint, save_checkpoint
-from ethos.store.config import load_config
+from ethos.store.config.run import load_config
 from ethos.training.policy import Policy
 from runs.training_run import policy_of
 

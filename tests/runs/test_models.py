@@ -24,7 +24,8 @@ from ethos.progress import Bar, Progress, QuietProgress
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
-from ethos.store.config_sections import ModelsConfig, TrainingConfig
+from ethos.store.config.models import ModelsConfig
+from ethos.store.config.training import TrainingConfig
 from ethos.store.ledger import Totals
 
 PARAMS = SamplingParams()

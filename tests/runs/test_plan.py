@@ -17,7 +17,7 @@ from ethos.models.catalogue import ANTHROPIC_KEY
 from ethos.models.embedded import EMBEDDED
 from ethos.runs.expected import expected_draws
 from ethos.runs.plan import Plan, Work, available_memory, plan
-from ethos.store.config import load_config
+from ethos.store.config.run import load_config
 from template_teacher import WREN
 
 

@@ -38,7 +38,8 @@ from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
 from ethos.spec.parse import parse_text
 from ethos.spec.scenarios import Family, Scenario
-from ethos.store.config_sections import ModelsConfig, SynthesisConfig
+from ethos.store.config.data import SynthesisConfig
+from ethos.store.config.models import ModelsConfig
 from ethos.store.rows import DemonstrationRow, Lineage
 from ethos.synthesis.types import Cast, Job
 from template_judge import WORDS, TemplateJudge

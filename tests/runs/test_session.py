@@ -16,7 +16,7 @@ from ethos.runs.session import open_session
 from ethos.spec.parse import parse_spec
 from ethos.spec.types import Json
 from ethos.store.budget import BudgetSpent
-from ethos.store.config import load_config
+from ethos.store.config.run import load_config
 from ethos.store.ledger import ModelCall
 from runs.training_run import session_in
 

@@ -17,7 +17,7 @@ from ethos.runs.controls import Controls
 from ethos.runs.session import Session
 from ethos.runs.training import Trainer, prepare_rows, require_rows, rows_left_out, without_rows
 from ethos.spec.conversation import Conversation
-from ethos.store.config_sections import TrainingConfig
+from ethos.store.config.training import TrainingConfig
 from ethos.store.journal import MAIN
 from ethos.store.requests import file_request, read_answer
 from ethos.store.rows import DemonstrationRow

@@ -13,7 +13,7 @@ from ethos.runs.session import Session, open_session
 from ethos.runs.training import Prepared, Trainer, prepare_rows
 from ethos.spec.conversation import Conversation
 from ethos.spec.parse import parse_spec
-from ethos.store.config import RunConfig, load_config
+from ethos.store.config.run import RunConfig, load_config
 from ethos.store.journal import MAIN
 from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage, Row
 from ethos.training.policy import Policy, load_policy

@@ -132,7 +132,7 @@ def test_fewer_than_twenty_are_an_error_that_names_pool_and_mend() -> None:
 
 
 def test_the_mend_for_the_sealed_pool_names_fields_that_exist() -> None:
-    from ethos.store.config_sections import ScenariosConfig
+    from ethos.store.config.data import ScenariosConfig
 
     with pytest.raises(EthosError) as raised:
         require_pool_sizes(scenarios("sealed", 3), ("sealed",))

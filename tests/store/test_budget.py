@@ -7,7 +7,7 @@ import pytest
 
 from ethos.errors import EthosError
 from ethos.store.budget import Budget, BudgetSpent, Reservation
-from ethos.store.config_sections import BudgetConfig
+from ethos.store.config.run import BudgetConfig
 
 Story = Callable[[], Awaitable[None]]
 

@@ -7,7 +7,7 @@ import pytest
 
 from ethos.errors import EthosError
 from ethos.spec.types import Json
-from ethos.store.config_sections import Knobs
+from ethos.store.config.knobs import Knobs
 from ethos.store.database import Database
 from ethos.store.journal import Draft, Journal
 from ethos.store.run_directory import RunDirectory
@@ -15,7 +15,7 @@ from ethos.store.run_directory import RunDirectory
 APPEND = """
 import sys
 from pathlib import Path
-from ethos.store.config_sections import Knobs
+from ethos.store.config.knobs import Knobs
 from ethos.store.journal import Draft, Journal
 from ethos.store.run_directory import RunDirectory
 run = RunDirectory(Path(sys.argv[1]))

@@ -1,7 +1,7 @@
 import pytest
 
 from ethos.errors import EthosError
-from ethos.store.config_sections import Knobs
+from ethos.store.config.knobs import Knobs
 from ethos.store.knobs import apply_change, knob_table, knob_value, parse_change
 
 

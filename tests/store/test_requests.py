@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ethos.errors import EthosError
-from ethos.store.config_sections import Knobs
+from ethos.store.config.knobs import Knobs
 from ethos.store.database import Database
 from ethos.store.journal import Draft, Journal
 from ethos.store.requests import answer, file_request, pending, read_answer, wait_for_answer
@@ -16,7 +16,7 @@ from ethos.store.run_directory import RunDirectory
 APPLY = """
 import sys
 from pathlib import Path
-from ethos.store.config_sections import Knobs
+from ethos.store.config.knobs import Knobs
 from ethos.store.journal import Draft, Journal
 from ethos.store.requests import answer, pending
 from ethos.store.run_directory import RunDirectory

@@ -14,7 +14,7 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Family, Scenario
 from ethos.spec.types import Spec
-from ethos.store.config_sections import SynthesisConfig
+from ethos.store.config.data import SynthesisConfig
 from ethos.store.rows import Row
 from ethos.synthesis.types import Cast, Job, Recipe
 from template_teacher import WREN, TemplateTeacher

@@ -18,7 +18,7 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.language import words
 from ethos.spec.scenarios import POOLS, Scenario
 from ethos.spec.types import Example, Spec
-from ethos.store.config_sections import ScenariosConfig
+from ethos.store.config.data import ScenariosConfig
 from ethos.synthesis.nearness import Taken
 from ethos.synthesis.scenarios import name_families, write_scenarios
 from ethos.synthesis.sizes import plan_scenarios

@@ -10,8 +10,8 @@ import pytest
 from ethos.errors import EthosError
 from ethos.spec.scenarios import POOLS, Topic, families_of_pool
 from ethos.spec.types import Spec
-from ethos.store.config import RunConfig
-from ethos.store.config_sections import ScenariosConfig
+from ethos.store.config.data import ScenariosConfig
+from ethos.store.config.run import RunConfig
 from ethos.synthesis.sizes import chosen_clauses, contexts_of, plan_scenarios
 
 CONFIG = ScenariosConfig(train_per_clause=7, sealed_per_checked_clause=21, sealed_per_judged_clause=41)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ethos.models.templates import ChatTemplate
 from ethos.spec.conversation import Conversation
-from ethos.store.config_sections import TrainingConfig
+from ethos.store.config.training import TrainingConfig
 from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage
 from ethos.training.batch import Batch, TokenRow, pack
 from ethos.training.objectives import OBJECTIVES

@@ -5,7 +5,8 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from ethos.store.config_sections import Knobs, MixtureKnobs, StageConfig, TrainingConfig
+from ethos.store.config.knobs import Knobs, MixtureKnobs
+from ethos.store.config.training import StageConfig, TrainingConfig
 from ethos.training.schedule import plan_step, rate_factor, stage_at
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from ethos.store.config import RunConfig
+from ethos.store.config.run import RunConfig
 
 INTRODUCTION = """\
 # Config of a run

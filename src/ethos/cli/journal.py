@@ -10,7 +10,7 @@ from ethos.cli.lookup import find_run
 from ethos.cli.output import columns
 from ethos.progress import harmless
 from ethos.store.canonical import canonical_json
-from ethos.store.config import load_config
+from ethos.store.config.run import load_config
 from ethos.store.journal import Entry, Journal
 
 HEADINGS = ("entry", "step", "when", "branch", "what", "by", "why")

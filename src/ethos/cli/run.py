@@ -10,7 +10,7 @@ import typer
 
 from ethos.cli.lookup import find_run
 from ethos.errors import EthosError
-from ethos.store.config import load_config
+from ethos.store.config.run import load_config
 
 
 def run(config: Path, runs_dir: Path) -> None:

@@ -8,7 +8,7 @@ from ethos.cli.lookup import find_run
 from ethos.cli.output import columns
 from ethos.progress import harmless
 from ethos.runs.controls import next_step
-from ethos.store.config import load_config
+from ethos.store.config.run import load_config
 from ethos.store.journal import MAIN, Journal
 from ethos.store.knobs import knob_table, knob_value
 from ethos.store.records import Records

@@ -18,7 +18,7 @@ from ethos.cli.journal import describe
 from ethos.cli.lookup import find_run
 from ethos.errors import EthosError
 from ethos.runs.controls import Controls, next_step
-from ethos.store.config import RunConfig, load_config
+from ethos.store.config.run import RunConfig, load_config
 from ethos.store.journal import MAIN, Journal
 from ethos.store.knobs import Number, apply_change, parse_change
 from ethos.store.records import Records

@@ -18,7 +18,7 @@ from ethos.errors import EthosError
 from ethos.models.embedded import EMBEDDED, Weights
 from ethos.models.shape import Shape, read_shape
 from ethos.store.canonical import digest
-from ethos.store.config_sections import without_secrets
+from ethos.store.config.models import without_secrets
 
 OPENAI_KEY = "OPENAI_API_KEY"
 ANTHROPIC_KEY = "ANTHROPIC_API_KEY"

@@ -54,7 +54,7 @@ from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Pool, Scenario
 from ethos.spec.types import Clause, Json
 from ethos.store.canonical import digest
-from ethos.store.config import load_config
+from ethos.store.config.run import load_config
 from ethos.store.journal import MAIN
 from ethos.store.rows import Row
 from ethos.store.run_directory import RunDirectory

@@ -31,7 +31,8 @@ from ethos.progress import Progress
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
 from ethos.store.canonical import digest
-from ethos.store.config_sections import EndpointConfig, ModelsConfig, TrainingConfig
+from ethos.store.config.models import EndpointConfig, ModelsConfig
+from ethos.store.config.training import TrainingConfig
 from ethos.store.ledger import POLICY, STUDENT, ModelCall
 from ethos.store.records import PolicySample
 from ethos.training.policy import Policy, load_policy

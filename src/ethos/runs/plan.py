@@ -24,7 +24,7 @@ from ethos.runs.expected import ASSUMED, Calls, sums
 from ethos.runs.workload import Workload
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import POOLS
-from ethos.store.config import RunConfig
+from ethos.store.config.run import RunConfig
 from ethos.store.ledger import POLICY, STUDENT, UNBUDGETED
 from ethos.synthesis.sizes import chosen_clauses
 

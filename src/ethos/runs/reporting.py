@@ -14,7 +14,7 @@ from ethos.runs.reading import SEALED, TASTE
 from ethos.runs.session import Session, config_text
 from ethos.spec.types import Clause
 from ethos.store.canonical import digest, utc_now
-from ethos.store.config import without_places
+from ethos.store.config.run import without_places
 from ethos.store.journal import MAIN
 from ethos.store.records import Reply
 from ethos.tasting.canaries import CanaryReading

@@ -19,7 +19,7 @@ from ethos.spec.types import Json, Spec
 from ethos.store.budget import Budget
 from ethos.store.cache import ResponseCache, cache_directory
 from ethos.store.canonical import digest
-from ethos.store.config import RunConfig
+from ethos.store.config.run import RunConfig
 from ethos.store.journal import Journal
 from ethos.store.ledger import UNBUDGETED, Ledger, Totals
 from ethos.store.records import Records

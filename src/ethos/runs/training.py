@@ -16,7 +16,7 @@ from ethos.runs.checkpoints import list_checkpoints, load_checkpoint, save_check
 from ethos.runs.controls import Controls
 from ethos.runs.reading import LOOK_SECONDS
 from ethos.runs.session import Session
-from ethos.store.config_sections import TrainingConfig
+from ethos.store.config.training import TrainingConfig
 from ethos.store.journal import MAIN
 from ethos.store.rows import Row
 from ethos.training.batch import TokenRow, pack

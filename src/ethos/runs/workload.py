@@ -44,7 +44,7 @@ from ethos.spec.frame import frame
 from ethos.spec.language import language_name
 from ethos.spec.scenarios import Family, Pool, Scenario
 from ethos.spec.types import Clause, Frame, Spec
-from ethos.store.config import RunConfig
+from ethos.store.config.run import RunConfig
 from ethos.synthesis import scenarios, subjects
 from ethos.synthesis.demonstrations import demonstration_prompt
 from ethos.synthesis.documents import document_prompt

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ethos.errors import EthosError
-from ethos.store.config_sections import BudgetConfig
+from ethos.store.config.run import BudgetConfig
 
 
 class BudgetSpent(EthosError):

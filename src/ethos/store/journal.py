@@ -15,7 +15,7 @@ from typing import Literal
 from ethos.errors import EthosError
 from ethos.spec.types import Json
 from ethos.store.canonical import canonical_json, digest, utc_now
-from ethos.store.config_sections import Knobs
+from ethos.store.config.knobs import Knobs
 from ethos.store.database import Database
 from ethos.store.knobs import with_knob
 

@@ -18,8 +18,8 @@ from pydantic.fields import FieldInfo
 
 from ethos.errors import EthosError
 from ethos.spec.types import Json
-from ethos.store.config import describe_validation_error
-from ethos.store.config_sections import Knobs, Liveness
+from ethos.store.config.knobs import Knobs, Liveness
+from ethos.store.config.run import describe_validation_error
 
 Number = int | float
 

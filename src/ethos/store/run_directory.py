@@ -19,7 +19,7 @@ from typing import TextIO
 
 from ethos.errors import EthosError
 from ethos.store.canonical import canonical_json, utc_now
-from ethos.store.config import without_places
+from ethos.store.config.run import without_places
 from ethos.store.database import RUN_SCHEMA, Database
 from ethos.store.files import disk_errors_told, write_atomically
 

@@ -20,7 +20,7 @@ from ethos.spec.conversation import Conversation
 from ethos.spec.language import language_name
 from ethos.spec.scenarios import POOLS, Context, Family, Pool, Scenario, deal_topics, families_of_pool
 from ethos.spec.types import Clause, Spec
-from ethos.store.config_sections import ScenariosConfig
+from ethos.store.config.data import ScenariosConfig
 from ethos.synthesis.messages import LONGEST_MESSAGE_TOKENS, clean_message
 from ethos.synthesis.nearness import Taken, near_topics
 from ethos.synthesis.sizes import contexts_of, plan_scenarios

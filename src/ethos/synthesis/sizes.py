@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ethos.errors import EthosError
 from ethos.spec.scenarios import POOLS, Context, Pool
 from ethos.spec.types import Clause, Spec
-from ethos.store.config import RunConfig
-from ethos.store.config_sections import ScenariosConfig
+from ethos.store.config.data import ScenariosConfig
+from ethos.store.config.run import RunConfig
 
 _CONTEXTS_A_TOPIC = 2
 

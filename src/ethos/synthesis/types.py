@@ -18,7 +18,7 @@ from ethos.judging.wording import Wording, load_wording
 from ethos.models.types import Sampler
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause, Spec
-from ethos.store.config_sections import SynthesisConfig
+from ethos.store.config.data import SynthesisConfig
 from ethos.store.rows import Row
 
 T = TypeVar("T")

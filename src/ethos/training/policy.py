@@ -26,7 +26,7 @@ from ethos.models.fallback import logprobs_padded
 from ethos.models.loading import Loaded, load
 from ethos.models.templates import ChatTemplate
 from ethos.process import give_back_freed_memory
-from ethos.store.config_sections import TrainingConfig
+from ethos.store.config.training import TrainingConfig
 from ethos.store.files import disk_errors_told, flush
 from ethos.training.batch import Batch
 from ethos.training.logprobs import target_logprobs

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ethos.store.config_sections import OBJECTIVES, Knobs, StageConfig, TrainingConfig
+from ethos.store.config.knobs import OBJECTIVES, Knobs
+from ethos.store.config.training import StageConfig, TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from ethos.models.types import RequestRefused, Sample, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.store.budget import Budget
 from ethos.store.cache import ResponseCache
-from ethos.store.config_sections import BudgetConfig
+from ethos.store.config.run import BudgetConfig
 from ethos.store.ledger import Ledger
 
 PROMPT = Conversation.user("<think>Hm.</think>Hello there")

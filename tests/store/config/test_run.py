@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ethos.errors import EthosError
-from ethos.store.config import load_config, without_places
+from ethos.store.config.run import load_config, without_places
 
 CONFIG = "name: wren\nspec: spec.md\n"
 

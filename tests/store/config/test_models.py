@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from ethos.store.config_sections import ModelsConfig, without_secrets
+from ethos.store.config.models import ModelsConfig, without_secrets
 
 
 @pytest.mark.parametrize(

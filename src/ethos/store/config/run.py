@@ -13,22 +13,35 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ethos.errors import EthosError
 from ethos.spec.scenarios import POOLS, SMALLEST_POOL
 from ethos.spec.types import Clause
-from ethos.store.config_sections import (
-    REMOTE,
-    BudgetConfig,
-    FilePath,
-    Knobs,
-    ModelsConfig,
-    ScenariosConfig,
-    Section,
-    SynthesisConfig,
-    TastingConfig,
-    TrainingConfig,
-    without_secrets,
-)
+from ethos.store.config.data import ScenariosConfig, SynthesisConfig
+from ethos.store.config.knobs import Knobs
+from ethos.store.config.models import REMOTE, ModelsConfig, without_secrets
+from ethos.store.config.section import FilePath, Section
+from ethos.store.config.training import TrainingConfig
 
 _PLACES = ("spec", "calibration")
 _PLANNED_POOL = SMALLEST_POOL * 6 // 5  # a sixth of the prompts may fail to be written
+
+
+class TastingConfig(Section):
+    """What is measured while the student trains, and how it answers."""
+
+    max_tokens: Annotated[int, Field(ge=8)] = 120
+    """Longest reply of a probe."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    questions: Annotated[int, Field(ge=20)] = 500
+    """Generated questions with checkable answers; those in the base's middle range are the canary."""
+
+
+class BudgetConfig(Section):
+    """Limits past which no new call is made; what was paid for is kept. None: no limit."""
+
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    """Prompt and completion tokens of teachers and judges."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """Of all sittings together, pauses included."""
+    usd: Annotated[float, Field(gt=0)] | None = None
+    """By the prices in `models.endpoints`."""
 
 
 class RunConfig(Section):

@@ -1,0 +1,139 @@
+"""What data is made: scenarios, their contexts, and the recipes' sizes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from ethos.spec.scenarios import Context, Pool
+from ethos.store.config.section import Section
+
+
+class ContextConfig(Section):
+    """A setting in which a message reaches the character."""
+
+    name: str
+    instruction: str
+    """Tells the teacher how such a message is written."""
+    reserved: bool = False
+    """Met in the sealed pool only; two contexts are reserved."""
+    fewest_lines: Annotated[int, Field(ge=1)] = 1
+    """Lines that a message has at least, empty ones not counted."""
+    most_lines: Annotated[int, Field(ge=1)] | None = None
+    fewest_sentences: Annotated[int, Field(ge=1)] = 1
+    most_sentences: Annotated[int, Field(ge=1)] | None = None
+    lower_case: bool = False
+    """A message is put in lower case, however the teacher wrote it."""
+
+    def to_context(self) -> Context:
+        """As `spec/` knows it."""
+        return Context(**self.model_dump())
+
+
+DEFAULT_CONTEXTS = (
+    ContextConfig(
+        name="chat", instruction="a short chat message of one or two sentences", most_lines=1, most_sentences=2
+    ),
+    ContextConfig(name="email", instruction="a short email with a greeting and a sign-off", fewest_lines=3),
+    ContextConfig(
+        name="forum",
+        instruction="a post of two or three sentences in an online forum, with some background",
+        most_lines=2,
+        fewest_sentences=2,
+    ),
+    ContextConfig(
+        name="phone",
+        instruction="a hurried text message from a phone, all lower case",
+        reserved=True,
+        most_lines=1,
+        lower_case=True,
+    ),
+    ContextConfig(
+        name="story",
+        instruction="a message from someone who tells first what happened today, then asks",
+        reserved=True,
+        most_lines=2,
+        fewest_sentences=2,
+    ),
+)
+
+
+class ScenariosConfig(Section):
+    """How many prompts each clause gets in each pool. A pool needs 20 prompts over all clauses, and has to be planned
+    with at least 24: some may fail to be written.
+    """
+
+    contexts: tuple[ContextConfig, ...] = DEFAULT_CONTEXTS
+    train_per_clause: Annotated[int, Field(ge=1)] = 16
+    taste_per_clause: Annotated[int, Field(ge=1)] = 5
+    gate_per_clause: Annotated[int, Field(ge=1)] = 5
+    """Topics are put by for them; the prompts are written when they are first needed."""
+    sealed_per_checked_clause: Annotated[int, Field(ge=1)] = 20
+    sealed_per_judged_clause: Annotated[int, Field(ge=1)] = 40
+    contrast_per_clause: Annotated[int, Field(ge=0)] = 4
+    """Contrast scenarios of a clause in the pool train, and in sealed where it can be told whether it is applied."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+
+    @model_validator(mode="after")
+    def _two_contexts_are_reserved(self) -> ScenariosConfig:
+        reserved = sum(c.reserved for c in self.contexts)
+        if reserved < 2 or reserved == len(self.contexts):
+            raise ValueError(
+                f"contexts: {reserved} of {len(self.contexts)} are reserved; "
+                "reserve two for the sealed pool (`reserved: true`) and leave at least one to train in"
+            )
+        names = [c.name for c in self.contexts]
+        if len(set(names)) < len(names):
+            raise ValueError("contexts: two have the same name; give each its own")
+        return self
+
+    def count(self, pool: Pool, judged: bool) -> int:
+        """Prompts of one clause in a pool."""
+        if pool == "sealed":
+            return self.sealed_per_judged_clause if judged else self.sealed_per_checked_clause
+        return {"train": self.train_per_clause, "taste": self.taste_per_clause, "gate": self.gate_per_clause}[pool]
+
+
+class DocumentsConfig(Section):
+    """The `documents` recipe."""
+
+    count: Annotated[int, Field(ge=0)] = 30
+    """Documents the teacher writes, spread over the clauses."""
+    spec_text: bool = True
+    """Whether the spec's own text is trained on, a clause a row."""
+    max_tokens: Annotated[int, Field(ge=32)] = 320
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.9
+
+
+class DemonstrationsConfig(Section):
+    """The `demonstrations` recipe."""
+
+    draws: Annotated[int, Field(ge=1, le=64)] = 2
+    """Replies drawn for a prompt at a time."""
+    max_draws: Annotated[int, Field(ge=1, le=64)] = 6
+    """Replies drawn for a prompt in all, as long as fewer than `kept` distinct ones pass."""
+    kept: Annotated[int, Field(ge=1, le=64)] = 1
+    """Rows of one prompt that are wanted: distinct replies that pass, the best first."""
+    max_tokens: Annotated[int, Field(ge=16)] = 160
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+    replay_rows: Annotated[int, Field(ge=0)] = 40
+    """The student's own replies to plain prompts, kept in the mixture against forgetting."""
+
+    @model_validator(mode="after")
+    def _all_draws_hold_those_at_a_time(self) -> DemonstrationsConfig:
+        if self.draws > self.max_draws:
+            raise ValueError(
+                f"demonstrations: draws ({self.draws} at a time) exceeds max_draws ({self.max_draws} in all); "
+                "raise max_draws, or lower draws"
+            )
+        return self
+
+
+class SynthesisConfig(Section):
+    """What the teacher makes."""
+
+    frame_tokens: Annotated[int, Field(ge=64)] = 400
+    """Budget of the frame in a prompt."""
+    documents: DocumentsConfig = DocumentsConfig()
+    demonstrations: DemonstrationsConfig = DemonstrationsConfig()

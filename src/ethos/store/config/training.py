@@ -1,0 +1,73 @@
+"""How the student is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ethos.store.config.section import Section
+
+
+class LoraConfig(Section):
+    """Adapters, as `peft` makes them."""
+
+    rank: Annotated[int, Field(ge=1)] = 16
+    alpha: Annotated[int, Field(ge=1)] = 32
+
+
+class StageConfig(Section):
+    """A part of the run with its own share of the mixture's peaks."""
+
+    name: str
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Part of the run's steps."""
+    documents: Annotated[float, Field(ge=0, le=1)] = 1.0
+    demonstrations: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> StageConfig:
+        if self.documents == 0 and self.demonstrations == 0:
+            raise ValueError(f"stage {self.name}: every objective is at 0; give at least one a share above 0")
+        return self
+
+
+class TrainingConfig(Section):
+    """How the student is trained."""
+
+    method: Literal["full", "lora"] = "full"
+    lora: LoraConfig = LoraConfig()
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Compute precision; masters are fp32 in any case. auto: bf16 where the hardware has it and is no slower in it."""
+    steps: Annotated[int, Field(ge=1)] = 120
+    micro_batch_tokens: Annotated[int, Field(ge=64)] = 2048
+    """Largest packed micro-batch; more rows are accumulated."""
+    context_tokens: Annotated[int, Field(ge=32)] = 1024
+    """Longest row; a longer document is split, a longer chat is refused and counted."""
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of the steps over which the rate rises to its peak."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """How the rate falls after the warm-up."""
+    stages: tuple[StageConfig, ...] = (
+        StageConfig(name="documents", share=0.25, documents=1.0, demonstrations=0.0),
+        StageConfig(name="demonstrations", share=0.75, documents=0.25, demonstrations=1.0),
+    )
+    checkpoint_every: Annotated[int, Field(ge=1)] = 40
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _stages_fill_the_run(self) -> TrainingConfig:
+        total = sum(s.share for s in self.stages)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"stages: their shares add up to {total:g}; make them add up to 1")
+        if self.steps < len(self.stages):
+            raise ValueError(f"stages: there are {len(self.stages)}, and {self.steps} steps; give each stage a step")
+        return self
+
+    def first_step(self, place: int) -> int:
+        """The first step of the stage at that place in `stages`, or after the last the number of steps.
+
+        Shares are rounded to whole steps, but no stage gets less than one.
+        """
+        rounded = round(sum(stage.share for stage in self.stages[:place]) * self.steps)
+        return min(max(rounded, place), self.steps - len(self.stages) + place)
