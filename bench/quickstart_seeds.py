@@ -80,11 +80,12 @@ def _report_of(seed: int, reply_tokens: int | None, runs_dir: Path) -> dict[str,
 
 def page(reports: Mapping[str, Mapping[str, Any]]) -> str:
     """The results as Markdown: a line a seed and group of clauses, then the clauses, then what it cost."""
+    runs = "; ".join(f"seed {name}" for name in reports)
     lines = [
         "# The quickstart, measured",
         "",
         "Sealed scenarios, 95% intervals paired by prompt, topics resampled. Students answer with up to "
-        f"{_tokens_of_replies()} tokens where nothing else is said. Runs: {'; '.join(f'seed {name}' for name in reports)}.",
+        f"{_tokens_of_replies()} tokens where nothing else is said. Runs: {runs}.",
         "Made by `python bench/quickstart_seeds.py`; all figures are in [quickstart.json](quickstart.json).",
         "",
         "| seed | prompts | base | prompted | trained | trained - base | trained - prompted | trained - placebo |",
