@@ -22,7 +22,10 @@ class RequestRefused(EthosError):
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How to draw a reply. Temperature 0 is greedy. `seed` is part of a draw's noise, and of the cache key."""
+    """How to draw a reply. `seed` is part of a draw's noise, and of the cache key.
+
+    Temperature 0 is greedy and has no noise, so its seed is 0 whatever is asked: runs of other seeds share the reply.
+    """
 
     max_tokens: int = 256
     temperature: float = 1.0
@@ -35,6 +38,8 @@ class SamplingParams:
         """Raises ValueError for what no sampler can do."""
         if self.max_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
             raise ValueError(f"{self} asks for no token, a negative temperature or an empty choice")
+        if self.temperature == 0:
+            object.__setattr__(self, "seed", 0)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, for cache keys and records."""
