@@ -257,7 +257,7 @@ def test_planning_loads_no_torch_and_fetches_nothing(tmp_path: Path) -> None:
     planned(tmp_path)
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from ethos.runs.plan import plan\nfrom ethos.store.config import load_config\n"
+        "from ethos.runs.plan import plan\nfrom ethos.store.config.run import load_config\n"
         f"folder = Path({str(tmp_path)!r})\nplan(load_config(folder / 'config.yaml'), folder)\n"
         "print({'torch', 'transformers', 'openai', 'anthropic'} & set(sys.modules))"
     )
