@@ -54,7 +54,7 @@ def main() -> None:
         machine = f"{platform.machine()}, {os.cpu_count()} cores"
         name = f"{seed}" if options.reply_tokens is None else f"{seed}, {options.reply_tokens} tokens"
         figures[name] = {"inputs": inputs, "machine": machine, **{part: report[part] for part in KEPT}}
-        figures = dict(sorted(figures.items()))
+        figures = dict(sorted(figures.items(), key=lambda item: (int(item[0].split(",")[0]), item[0])))
         keep_figures(FIGURES, figures)
         PAGE.write_text(page(figures), encoding="utf-8")
     print(json.dumps({seed: {"machine": f["machine"], **f["overall"]} for seed, f in figures.items()}, indent=1))
