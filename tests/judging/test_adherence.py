@@ -26,6 +26,8 @@ NO_REASON = "Bread turns hard within several days."
         ((True, False, True, 0.5, 0.6), 0.0),
         ((True, False, True, None, 0.6), None),
         ((True, False, True, 0.7, None), None),
+        ((False, False, True, 0.9, None), None),
+        ((True, True, True, None, None), None),
         ((False, False, True, 0.9, 0.6), 0.0),
         ((True, True, True, 0.9, 0.6), 0.0),
     ],

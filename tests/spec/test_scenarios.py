@@ -68,6 +68,16 @@ def test_topics_that_are_close_are_never_in_two_pools() -> None:
         assert len({topic.group for topic in dealt[pool]}) == len({topic.text[0] for topic in dealt[pool]})
 
 
+def test_a_topic_close_to_one_in_every_pool_is_left_out() -> None:
+    """Being near isn't transitive: animals that are not near each other may all be near "all animals"."""
+    texts = ["dog", "cat", "parrot", "goldfish", "all animals"]
+    needed: dict[Pool, int] = dict.fromkeys(POOLS, 1)
+    for seed in range(20):
+        dealt = deal_topics(texts, {**needed, "train": 2}, seed, "c", lambda one, other: "all animals" in (one, other))
+        together = [pool for pool in POOLS if "all animals" in [topic.text for topic in dealt[pool]]]
+        assert sum(len(dealt[pool]) for pool in POOLS) == (2 if together else 4)
+
+
 def test_prompts_on_close_topics_are_one_topic_of_the_statistics() -> None:
     families = families_of_pool("c", "train", [Topic("a", "a"), Topic("b", "a"), Topic("c", "c")], CONTEXTS, 3)
     assert len({family.id for family in families}) == 3

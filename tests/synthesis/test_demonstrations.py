@@ -151,6 +151,20 @@ def test_a_draw_that_copies_an_example_of_the_spec_is_not_kept(
     assert asked.rejected["name: copies the spec"] == 2
 
 
+def test_a_draw_that_is_a_short_example_word_for_word_is_not_kept(
+    wren: Spec, job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    clause = replace(wren.clause("name"), good=(Example("Wren, the lantern keeper."),))
+    clauses = tuple(clause if c.id == clause.id else c for c in wren.clauses)
+    asked = replace(job([scenario("name")]), spec=replace(wren, clauses=clauses))
+    more = "Wren, the lantern keeper, sees to the oil."
+    [row] = made(
+        Demonstrations(), asked, teacher_saying("WREN, the lantern keeper!", more, "Wren, the lantern keeper.")
+    )
+    assert row.conversation.messages[-1].content == more  # type: ignore[union-attr]
+    assert asked.rejected["name: copies the spec"] == 2
+
+
 @dataclass(frozen=True)
 class Odds:
     """A judge that likes replies with a window in them."""

@@ -52,9 +52,12 @@ def test_without_the_spec_text_only_the_teachers_documents_are_made(job: MakeJob
     assert [row.lineage.recipe for row in rows] == ["documents"] * 3
 
 
-def test_clauses_and_forms_are_spread_evenly(wren: Spec, job: MakeJob, made: Made) -> None:
-    count = 6 * len(wren.clauses)
-    rows = made(Documents(), job(documents={"count": count, "spec_text": False}), TemplateTeacher())
+@pytest.mark.parametrize("number", range(1, 13))
+def test_clauses_and_forms_are_spread_evenly(wren: Spec, job: MakeJob, made: Made, number: int) -> None:
+    clauses = tuple(replace(wren.clauses[0], id=f"c{i}") for i in range(number))
+    count = 6 * number
+    work = job(documents={"count": count, "spec_text": False})
+    rows = made(Documents(), replace(work, spec=replace(wren, clauses=clauses), clauses=clauses), TemplateTeacher())
     pairs = Counter((row.lineage.clause_ids, row.title) for row in rows if isinstance(row, DocumentRow))
     assert set(Counter(clause for clause, _ in pairs.elements()).values()) == {6}
     assert len({form for _, form in pairs}) == 6

@@ -23,15 +23,16 @@ def adherence(checks_passed: bool, hollow: bool, judged: bool, odds: float | Non
     """How well a reply adheres to a clause: 1, 0, or None for unscored.
 
     0 if a check fails or the reply is hollow; else 1 for a checked clause; for a judged one 1 if the judge's
-    odds reach the cut that calibration found, 0 if not, and None without odds or a cut.
+    odds reach the cut that calibration found, 0 if not, and None without odds. None for every reply to a judged clause
+    without a cut: zeros for the worst of them, and nothing for the rest, would be no rate.
     """
+    if judged and cut is None:
+        return None
     if not checks_passed or hollow:
         return 0.0
     if not judged:
         return 1.0
-    if odds is None or cut is None:
-        return None
-    return float(odds >= cut)
+    return None if odds is None or cut is None else float(odds >= cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,4 +167,5 @@ class Assessor:
 
 def _breaks(assessment: Assessment) -> bool:
     """Whether the reply does what the clause forbids; saying nothing counts under its own clause."""
-    return assessment.adherence == 0 and assessment.hollow_reason is None
+    fails_check = not all(check.passed for check in assessment.checks)
+    return fails_check or (assessment.adherence == 0 and assessment.hollow_reason is None)

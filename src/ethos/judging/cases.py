@@ -7,7 +7,7 @@ from ethos.judging.wording import load_wording
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause
 
-CLEARLY_A_CASE, MAY_BE_A_CASE = 0.75, 0.5  # odds, enough to choose a message by at once, and after several draws
+CLEARLY_A_CASE, MAY_BE_A_CASE = 0.75, 0.5  # odds, above which a message is chosen at once, and after several draws
 BINDS = 0.85  # odds from which a clause is held against replies to messages that were written for another
 
 

@@ -130,10 +130,10 @@ def deal_topics(
     dealt: dict[Pool, list[Topic]] = {pool: [] for pool in POOLS}
     for text in distinct:
         near = {pool: next((t for t in dealt[pool] if are_near(t.text, text)), None) for pool in POOLS}
-        homes = [pool for pool in POOLS if near[pool] is not None] or list(POOLS)
-        left = {pool: 1 - len(dealt[pool]) / needed[pool] if needed.get(pool) else 0.0 for pool in homes}
-        neediest = max(homes, key=lambda pool: left[pool])
-        if left[neediest] > 0 and len(homes) in (1, len(POOLS)):
+        nearby = [pool for pool in POOLS if near[pool] is not None]
+        left = {pool: 1 - len(dealt[pool]) / needed[pool] if needed.get(pool) else 0.0 for pool in nearby or POOLS}
+        neediest = max(left, key=lambda pool: left[pool])
+        if left[neediest] > 0 and len(nearby) <= 1:
             like = near[neediest]
             dealt[neediest].append(Topic(text, text if like is None else like.group))
     return {pool: tuple(found) for pool, found in dealt.items()}

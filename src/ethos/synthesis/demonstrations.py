@@ -16,12 +16,12 @@ import regex
 from ethos.judging.adherence import Assessor
 from ethos.judging.checks import language_of
 from ethos.judging.hollow import degenerate_reason
-from ethos.judging.recitation import Recitation, recitation_of
+from ethos.judging.recitation import recitation_of
 from ethos.judging.types import Verdict
 from ethos.models.types import Sample, SamplingParams
 from ethos.spec.conversation import Conversation, Message
 from ethos.spec.frame import frame
-from ethos.spec.language import LANGUAGES, UNKNOWN, language_name
+from ethos.spec.language import LANGUAGES, UNKNOWN, language_name, words
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause, Frame, Spec
 from ethos.store.rows import DemonstrationRow, Lineage, Row
@@ -42,10 +42,10 @@ class Demonstrations:
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """Up to `kept` rows for each scenario, of distinct draws that pass."""
-        spec_text = recitation_of(job.spec, _COPIED_WORDS)
+        is_copied = _copies_of(job.spec)
 
         async def work(scenario: Scenario) -> list[DemonstrationRow]:
-            rows = await _demonstrate(job, cast, scenario, spec_text)
+            rows = await _demonstrate(job, cast, scenario, is_copied)
             advance()
             return rows
 
@@ -54,7 +54,9 @@ class Demonstrations:
                 yield row
 
 
-async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Recitation) -> list[DemonstrationRow]:
+async def _demonstrate(
+    job: Job, cast: Cast, scenario: Scenario, is_copied: Callable[[str], bool]
+) -> list[DemonstrationRow]:
     clause = job.spec.clause(scenario.clause_id)
     shown = frame(job.spec, [clause.id], job.config.frame_tokens, job.count_tokens)
     settings = job.config.demonstrations
@@ -66,7 +68,7 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, spec_text: Reci
         draws = range(len(samples), min(len(samples) + settings.draws, settings.max_draws))
         drawn = await cast.teacher.sample(asked, params, draws)
         samples += drawn
-        assessed = await asyncio.gather(*(_assess(job, cast, clause, scenario, sample, spec_text) for sample in drawn))
+        assessed = await asyncio.gather(*(_assess(job, cast, clause, scenario, sample, is_copied) for sample in drawn))
         for sample, (rejection, odds, verdicts) in zip(drawn, assessed, strict=True):
             if rejection is not None:
                 job.rejected[rejection] += 1
@@ -128,8 +130,19 @@ def _declared_language(clause: Clause, spec: Spec, contrast: bool) -> str:
     return next((str(c.argument) for each in binding for c in each.checks if c.name == "language"), "")
 
 
+def _copies_of(spec: Spec) -> Callable[[str], bool]:
+    """Whether a reply takes a run of words from the spec, or is one of its good examples from end to end."""
+    spec_text = recitation_of(spec, _COPIED_WORDS)
+    examples = {_spoken(example.reply) for clause in spec.clauses for example in clause.good}
+    return lambda reply: spec_text.found(reply) is not None or _spoken(reply) in examples
+
+
+def _spoken(text: str) -> tuple[str, ...]:
+    return tuple(word.casefold() for word in words(text))
+
+
 async def _assess(
-    job: Job, cast: Cast, clause: Clause, scenario: Scenario, sample: Sample, spec_text: Recitation
+    job: Job, cast: Cast, clause: Clause, scenario: Scenario, sample: Sample, is_copied: Callable[[str], bool]
 ) -> tuple[str | None, float, tuple[Verdict, ...]]:
     """Why a draw may not become a row (None if it may), the judge's odds, and the verdicts."""
     if sample.finish_reason != "stop":
@@ -137,7 +150,7 @@ async def _assess(
     reply, languages = sample.text, _languages_of(clause, job, scenario)
     if languages and language_of(reply) not in languages:
         return f"{clause.id}: {ANOTHER_LANGUAGE}", 0.0, ()
-    if spec_text.found(reply):
+    if is_copied(reply):
         return f"{clause.id}: copies the spec", 0.0, ()
     if scenario.family.contrast:
         rejection, verdicts = await _assess_contrast(cast.assessor, clause, scenario, reply)

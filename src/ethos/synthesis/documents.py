@@ -42,8 +42,8 @@ class Documents:
         forms = lines_of("document_forms.txt")
 
         async def work(index: int) -> Row | None:
-            clause = job.clauses[index % len(job.clauses)]
-            row = await _document(job, cast, clause, forms[(index // len(job.clauses) + index) % len(forms)], index)
+            round_, place = divmod(index, len(job.clauses))  # in each round every clause has the next form
+            row = await _document(job, cast, job.clauses[place], forms[(round_ + place) % len(forms)], index)
             advance()
             return row
 

@@ -122,7 +122,7 @@ async def write_scenarios(
         async for family, messages in in_order(partial(writer.write, attempt), waiting):
             written[family] = sorted((*written[family], *messages), key=lambda m: (not m.fits, -m.odds))
             wanted = CLEARLY_A_CASE if attempt == 0 else MAY_BE_A_CASE
-            clear = [message for message in written[family] if message.odds >= wanted]
+            clear = [message for message in written[family] if message.odds > wanted]
             text = next((message.text for message in clear if taken.add(message.text)), None)
             if text is not None:
                 scenarios[family] = Scenario(family, Conversation.user(text))
