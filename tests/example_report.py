@@ -141,6 +141,7 @@ def _calibrations() -> tuple[Calibration, ...]:
             passed=auc >= 0.75,
             question="Does the reply do what the rule asks for?",
             cut=0.44,
+            labels="teacher" if clause.id == judged[-1].id else "file",
         )
         for clause, (auc, low, high) in zip(judged, aucs, strict=True)
     )

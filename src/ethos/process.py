@@ -29,6 +29,11 @@ def tune_process() -> None:
             libc.mallopt(option, value)
 
 
+def available_cores() -> int:
+    """Cores that this process may run on, which on a shared machine are fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def give_back_freed_memory() -> None:
     """Returns to the system what was freed and kept; for moments at which much was freed that won't be needed soon."""
     if _has_glibc():

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -34,6 +37,13 @@ def test_a_jobs_exception_reaches_its_caller_and_the_next_job_runs() -> None:
         return await worker.run(str.upper, "done")
 
     assert asyncio.run(submit()) == "DONE"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system doesn't bind processes to cores")
+def test_a_process_that_is_bound_to_one_core_computes_with_one_thread() -> None:
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    code += "from ethos.models.worker import Worker; print(Worker().threads)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
 def test_the_compute_thread_has_the_threads_asked_for() -> None:

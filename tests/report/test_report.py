@@ -132,6 +132,16 @@ def test_the_same_judge_is_flagged_and_warned_of(example: ReportInputs, report: 
     assert not any(warning.startswith("same judge") for warning in other["warnings"])
 
 
+def test_labels_that_the_teacher_gave_itself_are_named_and_warned_of(
+    example: ReportInputs, report: dict[str, Any]
+) -> None:
+    assert [c["labels"] for c in report["clauses"] if c["kind"] == "judged"] == ["file"] * 4 + ["teacher"]
+    assert {c["labels"] for c in report["clauses"] if c["kind"] == "checked"} == {None}
+    assert any(warning.startswith("labels: ") for warning in report["warnings"])
+    by_hand = tuple(replace(found, labels="file") for found in example.calibrations)
+    assert not any(w.startswith("labels: ") for w in build_report(replace(example, calibrations=by_hand))["warnings"])
+
+
 def test_where_nothing_is_measurable_overall_is_null_with_a_warning(example: ReportInputs) -> None:
     reasons = {clause.id: "its judge was never loaded" for clause in example.spec.clauses}
     nothing = build_report(replace(example, unmeasurable=reasons))

@@ -206,6 +206,22 @@ def test_weights_that_changed_after_the_launch_are_refused(session: Session, fol
         asyncio.run(shelf(folder).keep_to_launch(session))
 
 
+def test_a_name_that_leads_to_another_server_after_the_launch_is_refused(
+    session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ANTHROPIC_KEY, "none")
+    names = ModelsConfig(student="tiny", teacher="tiny", judge="anthropic:claude")
+
+    def sitting() -> None:
+        asyncio.run(ModelShelf(names, folder, QuietProgress()).keep_to_launch(session))
+
+    sitting()
+    sitting()
+    monkeypatch.setenv(ANTHROPIC_URL, "http://localhost:1")
+    with pytest.raises(EthosError, match=r"the address of anthropic:claude changed after this run was launched"):
+        sitting()
+
+
 def test_checking_the_weights_is_a_stage_that_counts_the_local_models(
     session: Session, folder: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ethos.judging.calibration import Calibration
+from ethos.judging.labelled import CalibrationReply
 from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
@@ -40,12 +41,13 @@ def test_each_judged_clause_without_a_judge_that_passed_is_unmeasurable_with_the
     found = Findings(
         SPEC.clauses, frozenset(), calibrations, True, canary, canary, {"variants": {}, "chosen": "whole"}, 1, {}, {}
     )
-    inputs = report_inputs(replace(session, spec=SPEC), found)
+    given = CalibrationReply("kind", "Hi", "Dear!", good=True)
+    inputs = report_inputs(replace(session, spec=SPEC, labelled=(given,)), found)
     assert inputs.unmeasurable == {"calm": "an AUC of 0.60", "wise": "the same odds", "new": "no calibration"}
-    shown = [(c.clause_id, c.auc, c.interval, c.passed, c.question) for c in inputs.calibrations]
+    shown = [(c.clause_id, c.auc, c.interval, c.passed, c.question, c.labels) for c in inputs.calibrations]
     assert shown == [
-        ("kind", 0.9, (0.8, 1.0), True, "Is it kind?"),
-        ("calm", 0.6, (0.3, 1.0), False, "Is it kind?"),
+        ("kind", 0.9, (0.8, 1.0), True, "Is it kind?", "file"),
+        ("calm", 0.6, (0.3, 1.0), False, "Is it kind?", "teacher"),
     ]
 
 

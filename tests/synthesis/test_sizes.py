@@ -54,6 +54,14 @@ def test_a_limit_spreads_over_the_whole_spec(wren: Spec) -> None:
     assert [c.id for c in chosen_clauses(config(max_clauses=2), wren)] == ["name", "plain"]
 
 
+def test_a_context_that_is_not_there_is_told_with_the_clauses(wren: Spec) -> None:
+    misspelt = replace(wren.clause("name"), contexts=("chta",))
+    spec = replace(wren, clauses=(misspelt, *wren.clauses[1:]))
+    with pytest.raises(EthosError, match=r"clause name: there is no context 'chta'; use some of chat"):
+        chosen_clauses(config(), spec)
+    assert chosen_clauses(config(clauses=["plain"]), spec) == (wren.clause("plain"),)
+
+
 def test_a_clause_that_is_not_there_is_an_error_that_names_those_that_are(wren: Spec) -> None:
     with pytest.raises(EthosError, match=r"wren\.md has no clause 'nmae'; use some of name, brevity, plain, step"):
         chosen_clauses(config(clauses=["nmae"]), wren)

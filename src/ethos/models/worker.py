@@ -7,11 +7,12 @@ never calls torch, and jobs never overlap, so nothing ever decodes half-updated 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import ParamSpec, TypeVar
+
+from ethos.process import available_cores
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,7 +22,7 @@ class Worker:
     """Runs jobs one after another, in the order in which they were submitted."""
 
     def __init__(self, threads: int = 0) -> None:
-        self.threads = threads or os.cpu_count() or 1
+        self.threads = threads or available_cores()
         self.gate: asyncio.Event | None = None  # while it is not set, no new job is begun
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="ethos-compute", initializer=self._start)
 

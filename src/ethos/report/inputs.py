@@ -11,6 +11,7 @@ from ethos.statistics.perplexity import PassageLoss
 
 Arm = Literal["base", "prompted", "trained", "placebo"]
 ClauseKind = Literal["checked", "judged"]
+Labels = Literal["file", "teacher"]  # who labelled the replies that a judge was tried on
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Calibration:
     passed: bool
     question: str  # the one that was chosen
     cut: float  # odds at or above it pass, in [0, 1]
+    labels: Labels
 
 
 @dataclass(frozen=True, slots=True)

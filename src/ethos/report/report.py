@@ -111,6 +111,7 @@ def _clauses(inputs: ReportInputs, readings: Sequence[Reading], reasons: Mapping
                 "auc": calibration.auc if calibration else None,
                 "auc_interval": list(calibration.interval) if calibration else None,
                 "judge": calibration.judge if calibration else None,
+                "labels": calibration.labels if calibration else None,
                 "question": calibration.question if calibration else None,
                 "cut": calibration.cut if calibration else None,
                 **figures,
@@ -239,6 +240,13 @@ def _warnings(inputs: ReportInputs, overall: Mapping[str, Any]) -> list[str]:
             f"same judge: {inputs.models.sealed_judge} had a part in making or choosing the training rows and, asked "
             "in other words, judged the sealed replies too; name another model as models.sealed_judge to tell learning "
             "from pleasing the judge"
+        )
+    if any(calibration.labels == "teacher" for calibration in inputs.calibrations):
+        own = inputs.models.sealed_judge == inputs.models.teacher
+        warnings.append(
+            f"labels: replies that {inputs.models.teacher} wrote and labelled itself say how well "
+            f"{'it' if own else inputs.models.sealed_judge} judges{', so that is its agreement with itself' * own}; "
+            "they are its clearest ones, so each AUC flatters; label some by hand and name them as `calibration:`"
         )
     if overall["n"] == 0:
         warnings.append("no clause could be measured, so there are no overall figures; see what was not measurable")

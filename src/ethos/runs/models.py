@@ -17,7 +17,7 @@ from ethos.models.cached import (
     Price,
     cached,
 )
-from ethos.models.catalogue import Entry, require_weights, resolve
+from ethos.models.catalogue import Entry, endpoint_fingerprint, require_weights, resolve
 from ethos.models.endpoints import Endpoint, Limits, RetryPolicy, open_endpoint
 from ethos.models.engine import Engine
 from ethos.models.loading import Precision, compute_dtype, load
@@ -173,10 +173,13 @@ class ModelShelf:
             self._directory(entry)
 
     async def keep_to_launch(self, session: Session) -> None:
-        """Sees to it that a run goes on with the weights and the precision that it began with.
+        """Sees to it that a run goes on with the weights, endpoints and precision that it began with.
 
-        Raises EthosError if the weights that a name stands for are others now.
+        Raises EthosError if what a name stands for is something else now.
         """
+        for entry in self.entries.values():
+            if entry.kind != "local":
+                session.require_same(f"address of {entry.name}", endpoint_fingerprint(entry))
         with self._ui.stage("checking weights", len(self._local), "models") as bar:
             for entry in self._local:
                 session.require_same(f"weights of {entry.name}", await asyncio.to_thread(self._fingerprint, entry))

@@ -20,6 +20,7 @@ from ethos.judging.labelled import load_calibration
 from ethos.models.catalogue import Entry, require_weights, resolve
 from ethos.models.memory import KEPT_PROMPT_BYTES, SLOTS, STUDENT_KEPT_PROMPT_BYTES, TOKENS_A_SLOT
 from ethos.models.templates import TEMPLATE
+from ethos.process import available_cores
 from ethos.runs.expected import ASSUMED, Calls, sums
 from ethos.runs.workload import Workload
 from ethos.spec.parse import parse_spec
@@ -157,7 +158,7 @@ def _work(role: str, entry: Entry, calls: Iterable[Calls], config: RunConfig) ->
 
 def _seconds(entry: Entry, tokens: int, config: RunConfig, precision: str = "auto") -> float:
     """Time to compute so many tokens in this process."""
-    cores = config.models.threads or os.cpu_count() or 1
+    cores = config.models.threads or available_cores()
     return 2 * _parameters(entry) * tokens / (_gflops_per_core(precision) * 1e9 * cores)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
     """Everything that the report is made from."""
     config = session.config
     contexts = {context.name: context.reserved for context in config.scenarios.contexts}
-    judge = config.models.judge
+    judge, by_hand = config.models.judge, {reply.clause_id for reply in session.labelled}
     return inputs.ReportInputs(
         run=inputs.RunFacts(
             name=config.name,
@@ -62,7 +62,7 @@ def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
             config.models.student, config.models.teacher, judge, config.models.sealed_judge or judge
         ),
         same_judge=found.same_judge,
-        calibrations=tuple(_calibration(c) for c in found.sealed_calibrations.values() if c.auc is not None),
+        calibrations=tuple(_calibration(c, by_hand) for c in found.sealed_calibrations.values() if c.auc is not None),
         sealed_readings=found.sealed_readings,
         readings=tuple(
             _reading(reply, contexts)
@@ -107,14 +107,21 @@ def _unmeasurable(found: Findings) -> dict[str, str]:
     return reasons
 
 
-def _calibration(found: Calibration) -> inputs.Calibration:
+def _calibration(found: Calibration, by_hand: Container[str]) -> inputs.Calibration:
     assert found.auc is not None
     assert found.low is not None
     assert found.high is not None
     assert found.cut is not None
     interval = (found.low, found.high)
     return inputs.Calibration(
-        found.clause_id, found.judge, found.auc, interval, found.passed, found.question or "", found.cut
+        clause_id=found.clause_id,
+        judge=found.judge,
+        auc=found.auc,
+        interval=interval,
+        passed=found.passed,
+        question=found.question or "",
+        cut=found.cut,
+        labels="file" if found.clause_id in by_hand else "teacher",
     )
 
 

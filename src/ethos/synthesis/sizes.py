@@ -65,7 +65,10 @@ def contexts_of(clause: Clause, config: ScenariosConfig) -> list[Context]:
 
 
 def chosen_clauses(config: RunConfig, spec: Spec) -> tuple[Clause, ...]:
-    """The clauses that a run works on. Raises EthosError for an id that the spec hasn't."""
+    """The clauses that a run works on.
+
+    Raises EthosError for an id that the spec hasn't, and, before anything is made, for contexts that can't be used.
+    """
     clauses = spec.clauses
     if config.clauses:
         known = {clause.id: clause for clause in spec.clauses}
@@ -78,4 +81,6 @@ def chosen_clauses(config: RunConfig, spec: Spec) -> tuple[Clause, ...]:
     limit = config.max_clauses
     if limit is not None and len(clauses) > limit:
         clauses = tuple(clauses[index * len(clauses) // limit] for index in range(limit))
+    for clause in clauses:
+        contexts_of(clause, config.scenarios)
     return clauses

@@ -56,7 +56,7 @@ class ModelsConfig(Section):
     sealed_judge: str | None = None
     """Judges sealed scenarios. None: the same model as `judge`, asked in other words; the report then says so."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Threads of the in-process engine; 0 means all cores."""
+    """Threads of the in-process engine; 0 means all cores that the process may run on."""
     endpoints: tuple[EndpointConfig, ...] = ()
     """Limits and prices of the models above that answer over the network; what isn't listed has the defaults."""
 
