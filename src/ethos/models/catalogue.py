@@ -60,6 +60,8 @@ class Remote:
 
     model: str
     base_url: str | None
+    key_variable: str | None = None
+    """The environment variable that holds its key. None: the vendor's own."""
 
     @property
     def is_loopback(self) -> bool:
@@ -97,8 +99,8 @@ def require_weights(entry: Entry, part: str) -> None:
         raise EthosError(f"{part}: {entry.name} answers over the network and can't be trained; name a local model")
 
 
-def resolve(name: str, base: Path) -> Entry:
-    """What a name stands for; paths are relative to `base`.
+def resolve(name: str, base: Path, key_variable: str | None = None) -> Entry:
+    """What a name stands for; paths are relative to `base`, and `key_variable` is as in `Remote`.
 
     Raises EthosError for a name of no known form, an embedded model or path that isn't there, and a missing key.
     """
@@ -108,12 +110,12 @@ def resolve(name: str, base: Path) -> Entry:
     if colon and form == "hf":
         return _hub(name, rest)
     if colon and form == "openai":
-        return _openai(name, rest)
+        return _openai(name, rest, key_variable)
     if colon and form == "anthropic":
         if not rest:
             raise EthosError(f"{name}: names no model; write anthropic:MODEL")
-        _require_key(name, ANTHROPIC_KEY)
-        return Entry(name, "anthropic", Remote(rest, os.environ.get(ANTHROPIC_URL)))
+        _require_key(name, key_variable or ANTHROPIC_KEY)
+        return Entry(name, "anthropic", Remote(rest, os.environ.get(ANTHROPIC_URL), key_variable))
     return _path(name, base)
 
 
@@ -142,10 +144,12 @@ def _hub(name: str, rest: str) -> Entry:
     return Entry(name, "local", HubModel(found[1], found[2]))
 
 
-def _openai(name: str, rest: str) -> Entry:
+def _openai(name: str, rest: str, key_variable: str | None) -> Entry:
     base_url, _, model = rest.partition("#")
     if (shown := without_secrets(name)) != name:
-        raise EthosError(f"{shown}: holds a secret in its URL; leave the URL bare and put the key into {OPENAI_KEY}")
+        raise EthosError(
+            f"{shown}: holds a secret in its URL; leave the URL bare and put the key into {key_variable or OPENAI_KEY}"
+        )
     try:
         url = urlsplit(base_url)
         is_web = url.scheme in {"http", "https"} and bool(url.hostname) and (url.port is None or url.port > 0)
@@ -154,9 +158,9 @@ def _openai(name: str, rest: str) -> Entry:
     if not is_web or not model:
         shown = "openai:…" if "@" in name else name  # of a password with a # in it nothing is told apart here
         raise EthosError(f"{shown}: not an endpoint; write openai:BASE_URL#MODEL, as openai:http://localhost:8000/v1#m")
-    source = Remote(model, base_url.rstrip("/"))
-    if not source.is_loopback:
-        _require_key(name, OPENAI_KEY)
+    source = Remote(model, base_url.rstrip("/"), key_variable)
+    if key_variable is not None or not source.is_loopback:
+        _require_key(name, key_variable or OPENAI_KEY)
     return Entry(name, "openai", source)
 
 

@@ -160,7 +160,9 @@ class ModelShelf:
         self._config, self._ui, self._precision = config, ui, precision
         self._auto: Precision = "auto"
         self.worker: Worker = compute_worker(config.threads)
-        self.entries: dict[str, Entry] = {name: resolve(name, base) for name in config.names}
+        self.entries: dict[str, Entry] = {
+            name: resolve(name, base, config.endpoint(name).key_variable) for name in config.names
+        }
         require_weights(self.entries[config.student], "models.student")
         self._engines: dict[tuple[str, str | None, Precision], Engine] = {}
         self._policy_engines: weakref.WeakSet[Engine] = weakref.WeakSet()  # each goes when its training is over

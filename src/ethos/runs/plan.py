@@ -120,7 +120,7 @@ def plan(config: RunConfig, base: Path) -> Plan:
     clauses = chosen_clauses(config, spec)
     config.require_pool_floor(clauses)
     names = config.models
-    entries = {name: resolve(name, base) for name in names.names}
+    entries = {name: resolve(name, base, names.endpoint(name).key_variable) for name in names.names}
     require_weights(entries[names.student], "models.student")
     require_checks(spec)
     labelled = load_calibration(config.calibration, spec)

@@ -168,3 +168,21 @@ def test_a_wrong_path_says_what_the_server_says(endpoint: OpenAIEndpoint, server
     server.faults.append(fails(404, "no route /chat"))
     with pytest.raises(EthosError, match="no route /chat"):
         answered(endpoint, endpoint.sample(PROMPT, SamplingParams()))
+
+
+def test_two_servers_are_sent_a_key_each(server: EndpointServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OPENAI_KEY, "the-key-of-another")
+    monkeypatch.setenv("SECOND_KEY", "sesame-of-this-one")
+    server.key = "sesame-of-this-one"
+    endpoint = OpenAIEndpoint(resolve(f"openai:{server.address}/v1#m", Path(), "SECOND_KEY"))
+    assert answered(endpoint, endpoint.sample(PROMPT, SamplingParams()))[0].text == "Is it kind?"
+    server.key = "another by now"
+    with pytest.raises(EthosError, match=r"refuses the key \(401\); put one that it takes in SECOND_KEY"):
+        answered(endpoint, endpoint.sample(PROMPT, SamplingParams()))
+
+
+def test_a_key_that_is_asked_for_by_name_has_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECOND_KEY", raising=False)
+    for name in ("openai:http://localhost:1/v1#m", "anthropic:m"):
+        with pytest.raises(EthosError, match="SECOND_KEY isn't set; export it and run again"):
+            resolve(name, Path(), "SECOND_KEY")

@@ -45,15 +45,14 @@ class _Message(BaseModel):
 class AnthropicEndpoint(Endpoint):
     """A model behind Anthropic's API."""
 
-    key_variable = ANTHROPIC_KEY
-
     def __init__(self, entry: Entry, retries: RetryPolicy = DEFAULT_RETRIES, limits: Limits = DEFAULT_LIMITS) -> None:
         """Reads the key from the environment. Raises EthosError if it isn't there."""
-        key = os.environ.get(ANTHROPIC_KEY)
         if entry.kind != "anthropic" or not isinstance(entry.source, Remote):
             raise EthosError(f"{entry.name}: no model of Anthropic's; write anthropic:MODEL")
+        self.key_variable = entry.source.key_variable or ANTHROPIC_KEY
+        key = os.environ.get(self.key_variable)
         if not key:
-            raise EthosError(f"{entry.name}: needs a key, and {ANTHROPIC_KEY} isn't set; export it and run again")
+            raise EthosError(f"{entry.name}: needs a key, and {self.key_variable} isn't set; export it and run again")
         super().__init__(entry, key, retries, limits)
         self._remote = entry.source
         self._warned = False

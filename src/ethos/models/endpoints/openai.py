@@ -83,13 +83,12 @@ class LogprobsRefused(EthosError):
 class OpenAIEndpoint(Endpoint):
     """A model behind an OpenAI-compatible server."""
 
-    key_variable = OPENAI_KEY
-
     def __init__(self, entry: Entry, retries: RetryPolicy = DEFAULT_RETRIES, limits: Limits = DEFAULT_LIMITS) -> None:
         """Reads the key from the environment. Raises EthosError if `entry` is no OpenAI-compatible endpoint."""
         if entry.kind != "openai" or not isinstance(entry.source, Remote):
             raise EthosError(f"{entry.name}: no OpenAI-compatible endpoint; write openai:BASE_URL#MODEL")
-        super().__init__(entry, os.environ.get(OPENAI_KEY) or _NO_KEY, retries, limits)
+        self.key_variable = entry.source.key_variable or OPENAI_KEY
+        super().__init__(entry, os.environ.get(self.key_variable) or _NO_KEY, retries, limits)
         self._remote = entry.source
         self.tells_logprobs = True  # until it has refused to, or they proved useless
         self._misses, self._has_hit = 0, False

@@ -26,10 +26,12 @@ def without_secrets(name: str) -> str:
 
 
 class EndpointConfig(Section):
-    """How hard one endpoint may be driven, how long it is waited for, and what it charges."""
+    """Where the key of one endpoint is, how hard it may be driven, how long it is waited for, and what it charges."""
 
     name: str
     """The model, as it is named above."""
+    key_variable: Annotated[str, Field(min_length=1)] | None = None
+    """The environment variable that holds its key. None: OPENAI_API_KEY or ANTHROPIC_API_KEY."""
     concurrency: Annotated[int, Field(ge=1)] = 8
     """Requests at once."""
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
@@ -58,7 +60,7 @@ class ModelsConfig(Section):
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the in-process engine; 0 means all cores that the process may run on."""
     endpoints: tuple[EndpointConfig, ...] = ()
-    """Limits and prices of the models above that answer over the network; what isn't listed has the defaults."""
+    """Keys, limits and prices of the models above that answer over the network; what isn't listed has the defaults."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,7 +73,7 @@ class ModelsConfig(Section):
         return tuple(dict.fromkeys((self.teacher, self.judge, self.sealed_judge or self.judge)))
 
     def endpoint(self, name: str) -> EndpointConfig:
-        """Limits and price of one model."""
+        """Key, limits and price of one model."""
         return next((e for e in self.endpoints if e.name == name), EndpointConfig(name=name))
 
     @model_validator(mode="after")
