@@ -16,3 +16,8 @@ def test_every_knob_stands_on_the_page_with_its_meaning() -> None:
     for knob in knob_table():
         name, meaning = knob.path.rpartition(".")[2], " ".join(knob.meaning.split())
         assert any(row.startswith(f"| `{name}` |") and meaning in row and "Takes effect" in row for row in rows)
+
+
+def test_every_field_has_a_meaning() -> None:
+    rows = [line for line in config_reference().splitlines() if line.startswith("| `")]
+    assert [row for row in rows if not row.rstrip(" |").partition("|")[2].split("|")[3:]] == []

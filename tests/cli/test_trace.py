@@ -4,6 +4,7 @@ import pytest
 from tests.cli.conftest import Ethos
 
 from ethos.spec.conversation import Conversation
+from ethos.store.cache import Response, ResponseCache
 from ethos.store.parquet_rows import write_rows
 from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage
 from ethos.store.run_directory import RunDirectory
@@ -94,3 +95,29 @@ def test_a_damaged_file_of_rows_is_told_of(ethos: Ethos, stopped_run: RunDirecto
     ended = ethos("trace", DOCUMENT.id)
     assert ended.code == 1
     assert f"{damaged.name}: the file of rows is damaged" in ended.err
+
+
+def test_the_calls_of_a_row_are_shown_with_what_they_asked_and_answered(
+    ethos: Ethos, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETHOS_CACHE", str(folder / "cache"))
+    meta = {"model": "m", "role": "teacher", "params": {"seed": 3}, "draw": 1}
+    asked = Conversation.user("How hot, in degrees?").to_dicts()
+    cache = ResponseCache(folder / "cache")
+    cache.put_many([Response("key-2", '{"text": "It is 20 °C."}', {**meta, "prompt": asked})])
+    cache.close()
+    assert "How hot, in degrees?" not in ethos("trace", DEMONSTRATION.id).out
+    shown = ethos("trace", DEMONSTRATION.id, "--calls").out
+    assert "call key-1\nnot in the cache" in shown
+    call = shown.partition("call key-2\n")[2]
+    assert "m (teacher)" in call
+    assert '{"seed": 3}' in call
+    assert "user\n    How hot, in degrees?\nanswer\n    It is 20 °C.\n" in call
+
+
+def test_without_a_cache_calls_are_named_alone(ethos: Ethos, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETHOS_CACHE", str(folder / "cache"))
+    ended = ethos("trace", DEMONSTRATION.id, "--calls")
+    assert ended.code == 0, ended.err
+    assert ended.out.count("not in the cache") == 2
+    assert not (folder / "cache").exists()

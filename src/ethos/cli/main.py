@@ -144,11 +144,12 @@ def resume(run: Run, why: Why = "", author: Author = "") -> None:
 def trace(
     row: Annotated[str, typer.Argument(metavar="ROW", help="The id of a row, or how it starts.")],
     run: Annotated[str | None, typer.Option(help=f"{RUN_HELP} Default: all of runs/.")] = None,
+    calls: Annotated[bool, typer.Option("--calls", help="Also what each model call asked and answered.")] = False,
 ) -> None:
     """Show what a training row came from."""
     from ethos.cli.trace import show_row
 
-    show_row(row, run)
+    show_row(row, run, with_calls=calls)
 
 
 @app.command()

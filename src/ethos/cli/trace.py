@@ -11,13 +11,14 @@ from ethos.cli.lookup import RUNS, all_runs, find_run
 from ethos.cli.output import columns, indented
 from ethos.errors import EthosError
 from ethos.progress import harmless
+from ethos.store.cache import Response, cache_directory, find_responses
 from ethos.store.rows import DocumentRow, Row
 from ethos.store.run_directory import RunDirectory
 from ethos.store.trace import find_row, find_rows, require_one
 
 
-def show_row(row_id: str, run_name: str | None) -> None:
-    """Prints the row whose id starts so, the runs that hold it, and its lineage.
+def show_row(row_id: str, run_name: str | None, *, with_calls: bool) -> None:
+    """Prints the row whose id starts so, the runs that hold it, its lineage, and if wanted what its calls said.
 
     Raises EthosError if there is none, more than one, or a file of rows is damaged.
     """
@@ -42,6 +43,10 @@ def show_row(row_id: str, run_name: str | None) -> None:
     facts += [("tokens spent", str(lineage.tokens))]
     typer.echo(columns(facts))
     typer.echo(f"\n{_content(row)}")
+    if with_calls:
+        responses = find_responses(cache_directory(), lineage.calls)
+        for key in lineage.calls:
+            typer.echo(f"\ncall {key}\n{_call(responses.get(key))}")
 
 
 def _find_in(run: RunDirectory, row_id: str) -> tuple[list[RunDirectory], Row]:
@@ -59,6 +64,17 @@ def _find_anywhere(row_id: str) -> tuple[list[RunDirectory], Row]:
     require_one(f"{RUNS}/", {id_ for rows in found.values() for id_ in rows}, row_id)
     holding = [run for run, rows in found.items() if rows]
     return holding, next(iter(found[holding[0]].values()))
+
+
+def _call(response: Response | None) -> str:
+    """Who was asked what, and the answer: its text, or an endpoint's as it came."""
+    if response is None:
+        return "not in the cache of this machine, or no longer"
+    meta, answer = response.meta, json.loads(response.raw)
+    asked = [f"{harmless(turn['role'])}\n{indented(turn['content'])}" for turn in meta["prompt"]]
+    settings = harmless(json.dumps(meta["params"], ensure_ascii=False))
+    facts = [("model", f"{meta['model']} ({meta['role']})"), ("draw", str(meta["draw"])), ("settings", settings)]
+    return "\n".join([columns(facts), *asked, f"answer\n{indented(answer.get('text') or answer.get('raw') or '')}"])
 
 
 def _content(row: Row) -> str:

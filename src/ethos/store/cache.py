@@ -8,6 +8,7 @@ processes get it.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from collections import deque
@@ -19,6 +20,8 @@ from typing import Any, Literal
 from ethos.spec.conversation import Conversation
 from ethos.store.canonical import canonical_json, digest, utc_now
 from ethos.store.database import CACHE_SCHEMA, Database
+
+_FILE = "responses.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,27 @@ def response_key(
     return digest([fingerprint, kind, prompt.canonical(), dict(params), draw, attempt])
 
 
+def find_responses(directory: Path, keys: Iterable[str]) -> dict[str, Response]:
+    """What the cache of that directory holds under these keys; nothing where there is no cache."""
+    path = directory / _FILE
+    if not path.exists():
+        return {}
+    database = Database.open(path, CACHE_SCHEMA, read_only=True)
+    try:
+        rows = database.query(
+            "SELECT key, raw, meta FROM responses WHERE key IN (SELECT value FROM json_each(?))",
+            (canonical_json(list(keys)),),
+        )
+        return {row["key"]: Response(row["key"], row["raw"], json.loads(row["meta"])) for row in rows}
+    finally:
+        database.close()
+
+
 class ResponseCache:
     """`<directory>/responses.db`. `once` belongs to the event loop, the rest to any thread."""
 
     def __init__(self, directory: Path) -> None:
-        self._database = Database.open(directory / "responses.db", CACHE_SCHEMA)
+        self._database = Database.open(directory / _FILE, CACHE_SCHEMA)
         self._in_flight: dict[str, asyncio.Task[str]] = {}
         self._waiters: set[asyncio.Future[str]] = set()
         self._is_settled = False

@@ -14,6 +14,7 @@ class ContextConfig(Section):
     """A setting in which a message reaches the character."""
 
     name: str
+    """What a clause's `contexts:` call it."""
     instruction: str
     """Tells the teacher how such a message is written."""
     reserved: bool = False
@@ -21,8 +22,11 @@ class ContextConfig(Section):
     fewest_lines: Annotated[int, Field(ge=1)] = 1
     """Lines that a message has at least, empty ones not counted."""
     most_lines: Annotated[int, Field(ge=1)] | None = None
+    """Lines that it has at most. None: any number."""
     fewest_sentences: Annotated[int, Field(ge=1)] = 1
+    """Sentences that it has at least."""
     most_sentences: Annotated[int, Field(ge=1)] | None = None
+    """Sentences that it has at most. None: any number."""
     lower_case: bool = False
     """A message is put in lower case, however the teacher wrote it."""
 
@@ -65,15 +69,21 @@ class ScenariosConfig(Section):
     """
 
     contexts: tuple[ContextConfig, ...] = DEFAULT_CONTEXTS
+    """The settings that messages are written for."""
     train_per_clause: Annotated[int, Field(ge=1)] = 16
+    """Prompts of a clause that rows are made for."""
     taste_per_clause: Annotated[int, Field(ge=1)] = 5
+    """Prompts of a clause that looks choose from."""
     gate_per_clause: Annotated[int, Field(ge=1)] = 5
     """Topics are put by for them; the prompts are written when they are first needed."""
     sealed_per_checked_clause: Annotated[int, Field(ge=1)] = 20
+    """Prompts that the report's figures rest on, of a clause that checks alone decide."""
     sealed_per_judged_clause: Annotated[int, Field(ge=1)] = 40
+    """And of one that needs a judge, whose verdicts are noisier."""
     contrast_per_clause: Annotated[int, Field(ge=0)] = 4
     """Contrast scenarios of a clause in the pool train, and in sealed where it can be told whether it is applied."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+    """At which messages are written."""
 
     @model_validator(mode="after")
     def _two_contexts_are_reserved(self) -> ScenariosConfig:
@@ -103,7 +113,9 @@ class DocumentsConfig(Section):
     spec_text: bool = True
     """Whether the spec's own text is trained on, a clause a row."""
     max_tokens: Annotated[int, Field(ge=32)] = 320
+    """Longest document; one that is cut off ends at its last whole sentence."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.9
+    """At which documents are written."""
 
 
 class DemonstrationsConfig(Section):
@@ -116,7 +128,9 @@ class DemonstrationsConfig(Section):
     kept: Annotated[int, Field(ge=1, le=64)] = 1
     """Rows of one prompt that are wanted: distinct replies that pass, the best first."""
     max_tokens: Annotated[int, Field(ge=16)] = 160
+    """Longest reply; one that is cut off becomes no row."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+    """At which replies are drawn."""
     replay_rows: Annotated[int, Field(ge=0)] = 40
     """The student's own replies to plain prompts, kept in the mixture against forgetting."""
 

@@ -29,6 +29,7 @@ class TastingConfig(Section):
     max_tokens: Annotated[int, Field(ge=8)] = 120
     """Longest reply of a probe."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """At which probes are answered; at 0 the likeliest token is taken."""
     questions: Annotated[int, Field(ge=20)] = 500
     """Generated questions with checkable answers; those in the base's middle range are the canary."""
 
@@ -48,6 +49,7 @@ class RunConfig(Section):
     """A run as launched."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """That of the run's folder."""
     spec: FilePath
     """The spec, relative to the config file."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -13,17 +13,22 @@ class LoraConfig(Section):
     """Adapters, as `peft` makes them."""
 
     rank: Annotated[int, Field(ge=1)] = 16
+    """Of each update: columns of its first factor."""
     alpha: Annotated[int, Field(ge=1)] = 32
+    """Updates are scaled by alpha / rank."""
 
 
 class StageConfig(Section):
     """A part of the run with its own share of the mixture's peaks."""
 
     name: str
+    """For whoever reads the config."""
     share: Annotated[float, Field(gt=0, le=1)]
     """Part of the run's steps."""
     documents: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Times `mixture.documents` is the weight in this stage."""
     demonstrations: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Times `mixture.demonstrations` is the weight in this stage."""
 
     @model_validator(mode="after")
     def _something_is_trained(self) -> StageConfig:
@@ -36,10 +41,12 @@ class TrainingConfig(Section):
     """How the student is trained."""
 
     method: Literal["full", "lora"] = "full"
+    """Whether all weights are trained, or adapters beside them."""
     lora: LoraConfig = LoraConfig()
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Compute precision; masters are fp32 in any case. auto: bf16 where the hardware has it and is no slower in it."""
     steps: Annotated[int, Field(ge=1)] = 120
+    """Optimizer steps in all."""
     micro_batch_tokens: Annotated[int, Field(ge=64)] = 2048
     """Largest packed micro-batch; more rows are accumulated."""
     context_tokens: Annotated[int, Field(ge=32)] = 1024
@@ -52,8 +59,11 @@ class TrainingConfig(Section):
         StageConfig(name="documents", share=0.25, documents=1.0, demonstrations=0.0),
         StageConfig(name="demonstrations", share=0.75, documents=0.25, demonstrations=1.0),
     )
+    """One after another; their shares add up to 1."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 40
+    """Steps between checkpoints; a run that was killed repeats the steps since the newest."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """Newest checkpoints that stay on the disk."""
 
     @model_validator(mode="after")
     def _stages_fill_the_run(self) -> TrainingConfig:
