@@ -96,6 +96,15 @@ def test_a_lock_that_a_full_disk_does_not_take_is_one_sentence(
         pass
 
 
+def test_a_disk_that_locks_no_file_is_one_sentence(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(file: object, flags: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    with pytest.raises(EthosError, match=r"run\.lock: No locks available; files can't be locked there"), run.lock():
+        pass
+
+
 def test_the_lock_is_free_after_a_kill(run: RunDirectory, kill_after: Callable[[str, Path, int], list[str]]) -> None:
     assert kill_after(HOLD, run.path, 1) == ["held"]
     with run.lock():

@@ -170,7 +170,7 @@ class ReportInputs:
     models: ModelNames
     same_judge: bool  # one model, whatever its names, chose training rows and judged sealed replies
     calibrations: tuple[Calibration, ...]
-    sealed_readings: int  # of this pool so far, over all runs, this one included
+    sealed_readings: int  # of the scenario that was read most, over all runs, this one included
     readings: tuple[Reading, ...]
     looks: tuple[Look, ...]
     metrics: tuple[Metric, ...]

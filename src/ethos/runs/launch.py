@@ -312,7 +312,7 @@ class _Job:
             base_canary=before.canary,
             trained_canary=canary,
             prompting=before.prompting,
-            sealed_readings=await read_sealed(taster, sealed, arms, steps, digest([s.id for s in sealed])),
+            sealed_readings=await read_sealed(taster, sealed, arms, steps),
             rows=dict(Counter(row.kind for row in given.rows)),
             sources=sources_of(given.rows),
         )

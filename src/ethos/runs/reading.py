@@ -15,6 +15,7 @@ from ethos.spec.frame import whole
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Json
 from ethos.store.cache import cache_directory
+from ethos.store.canonical import digest
 from ethos.store.journal import MAIN, Draft
 from ethos.store.sealed_readings import count_reading
 from ethos.tasting.arms import VARIANTS, WHOLE_TOKENS, Variant, best_variant, comparable, prompts_for
@@ -187,13 +188,13 @@ async def read_sealed(
     scenarios: Sequence[Scenario],
     arms: Mapping[str, AskedArm],
     step: int,
-    pool_digest: str,
 ) -> int:
     """Reads the sealed scenarios for a frozen list of arms, once a run. The reading is entered in the journal first.
 
-    Returns how often this pool was read so far, over all runs, this reading included.
+    Returns how often the scenario that was read most has been so far, over all runs, this reading included.
     """
-    session = taster.session
+    session, ids = taster.session, [scenario.id for scenario in scenarios]
+    pool_digest = digest(ids)
 
     async def make() -> Json:
         entry = next((e for e in session.journal.entries() if e.kind == "reading" and e.name == SEALED), None)
@@ -210,7 +211,7 @@ async def read_sealed(
                     evidence={"pool": pool_digest, "scenarios": len(scenarios)},
                 )
             )
-        times = count_reading(cache_directory(), pool_digest, entry.hash, session.config.name)  # before anybody sees it
+        times = count_reading(cache_directory(), ids, entry.hash, session.config.name)  # before anybody sees it
         total = ANSWERS_A_READING * len(arms) * len(scenarios)
         with session.ui.stage("reading sealed scenarios", total, "answers") as bar:
             for arm, (model, conversations) in arms.items():

@@ -80,7 +80,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A prompt that calls on a clause (or, as contrast, looks as if it might and does not)."""
+    """A prompt that calls on a clause, or, as contrast, a plain question that does not."""
 
     family: Family
     prompt: Conversation  # ends on the user's turn; carries no system message

@@ -108,7 +108,9 @@ class RunDirectory:
                 f"{self.lock_path}: can't be opened ({error.strerror}); make the run's folder writable"
             ) from error
         with file:
-            if not _take(file):
+            with disk_errors_told(self.lock_path):
+                is_free = _take(file)
+            if not is_free:
                 raise LockTaken(self._taken_message())
             with disk_errors_told(self.lock_path):
                 file.truncate(0)

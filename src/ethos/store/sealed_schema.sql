@@ -1,9 +1,9 @@
--- How often each pool of sealed scenarios was read, over all runs of a user.
+-- How often each sealed scenario was read, over all runs of a user.
 
 CREATE TABLE readings (
-    pool TEXT NOT NULL,    -- digest of its scenarios
+    scenario TEXT NOT NULL,
     entry TEXT NOT NULL,   -- hash of the reading's journal entry
     run TEXT NOT NULL,
     created TEXT NOT NULL,
-    PRIMARY KEY (pool, entry)
+    PRIMARY KEY (scenario, entry)
 ) WITHOUT ROWID;
