@@ -127,6 +127,14 @@ def test_a_must_that_applies_sometimes_vetoes_where_the_message_calls_on_it(make
     assert asked == (set() if reader is None else {f"{question}\n\n<message>\nWhy does bread go stale?\n</message>"})
 
 
+def test_a_judged_must_that_no_judge_may_read_still_vetoes_by_its_checks(make):
+    own = make.clause("short", "…", {"max_words": 20})
+    must = make.clause("binding", "…", {"must_not_match": "starch"}, tier="must", applies="always", ask="Is it so?")
+    assessor = Assessor(make.spec(own, must))
+    assert asyncio.run(assessor.assess_row(own, ASKED, REASON)).vetoed_by == ("binding",)
+    assert asyncio.run(assessor.assess_row(own, ASKED, NO_REASON)).vetoed_by == ()
+
+
 def test_a_judged_must_vetoes_by_its_own_calibration_or_not_at_all(make, assessed):
     own = make.clause("short", "…", {"max_words": 20})
     must = make.clause("binding", "Says why.", tier="must", applies="always")

@@ -100,9 +100,14 @@ def test_a_disk_that_locks_no_file_is_one_sentence(run: RunDirectory, monkeypatc
     def refused(file: object, flags: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("fcntl.flock", refused)
-    with pytest.raises(EthosError, match=r"run\.lock: No locks available; files can't be locked there"), run.lock():
+    with run.lock():
         pass
+    monkeypatch.setattr("fcntl.flock", refused)
+    told = r"run\.lock: No locks available; files can't be locked there"
+    with pytest.raises(EthosError, match=told), run.lock():
+        pass
+    with pytest.raises(EthosError, match=told):
+        run.holder()
 
 
 def test_the_lock_is_free_after_a_kill(run: RunDirectory, kill_after: Callable[[str, Path, int], list[str]]) -> None:

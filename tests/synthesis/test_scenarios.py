@@ -180,6 +180,13 @@ def test_a_message_that_was_cut_off_is_not_kept(wren: Spec) -> None:
     assert not any("word0" in s.prompt.last_user for s in written(wren, teacher))
 
 
+def test_a_teacher_that_does_not_say_whether_a_message_is_a_case_gives_no_scenario(wren: Spec) -> None:
+    teacher = TemplateTeacher()
+    teacher.answers["case"] = lambda prompt, noise: "I can't tell"
+    with pytest.raises(EthosError, match=r"wrote no usable message for \d+ of \d+ scenarios"):
+        written(wren, teacher)
+
+
 def test_scenarios_are_the_same_in_whatever_order_the_teacher_answers(wren: Spec) -> None:
     assert written(wren, TemplateTeacher(slow=True)) == written(wren, TemplateTeacher())
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from ethos.errors import EthosError
 
-_NO_LOCKS = "files can't be locked there, as on some network disks; name a place on a local one, and run again"
 _MENDS = {
     errno.ENOSPC: "free some space there, and run again",
     errno.EDQUOT: "free some of what you may use there, and run again",
@@ -24,9 +23,6 @@ _MENDS = {
     errno.EPERM: "get the permission or name another place, and run again",
     errno.EROFS: "make it writable or name another place, and run again",
     errno.EIO: "check that disk, and run again",
-    errno.ENOLCK: _NO_LOCKS,
-    errno.ENOSYS: _NO_LOCKS,
-    errno.EOPNOTSUPP: _NO_LOCKS,
 }
 _NUMBER_IN_RUST = re.compile(r"\(os error (\d+)\)")  # as safetensors and tokenizers tell it, in errors of their own
 

@@ -108,9 +108,7 @@ class RunDirectory:
                 f"{self.lock_path}: can't be opened ({error.strerror}); make the run's folder writable"
             ) from error
         with file:
-            with disk_errors_told(self.lock_path):
-                is_free = _take(file)
-            if not is_free:
+            if not _take(file, self.lock_path):
                 raise LockTaken(self._taken_message())
             with disk_errors_told(self.lock_path):
                 file.truncate(0)
@@ -134,7 +132,7 @@ class RunDirectory:
             return None
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                _flock(file, fcntl.LOCK_SH, self.lock_path)
             except BlockingIOError:
                 return _read_holder(file)
         return None
@@ -172,12 +170,25 @@ def holds_run(path: Path) -> bool:
         ) from error
 
 
-def _take(file: FileIO) -> bool:
+def _flock(file: FileIO | TextIO, how: int, path: Path) -> None:
+    """Raises BlockingIOError if somebody else holds the lock, and EthosError where no file can be locked at all."""
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise EthosError(
+            f"{path}: {error.strerror}; files can't be locked there, as on some network disks: "
+            "name a place on a local one, and run again"
+        ) from error
+
+
+def _take(file: FileIO, path: Path) -> bool:
     """Tries for a moment, so that a process that only looks at the lock is never mistaken for a holder."""
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(file, fcntl.LOCK_EX, path)
             return True
         except BlockingIOError:
             if time.monotonic() >= deadline:
