@@ -222,6 +222,16 @@ def test_a_name_that_leads_to_another_server_after_the_launch_is_refused(
         sitting()
 
 
+def test_an_endpoints_key_is_looked_for_where_the_config_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECOND_KEY", raising=False)
+    name = "openai:http://localhost:1/v1#m"
+    given = {"student": "tiny", "teacher": "tiny", "judge": name}
+    ModelShelf(ModelsConfig.model_validate(given), folder, QuietProgress())
+    names = ModelsConfig.model_validate({**given, "endpoints": [{"name": name, "key_variable": "SECOND_KEY"}]})
+    with pytest.raises(EthosError, match="SECOND_KEY isn't set"):
+        ModelShelf(names, folder, QuietProgress())
+
+
 def test_checking_the_weights_is_a_stage_that_counts_the_local_models(
     session: Session, folder: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
