@@ -42,7 +42,7 @@ from ethos.models.types import SamplingParams
 from ethos.models.worker import compute_worker
 from ethos.spec.conversation import Conversation
 from ethos.store.config.training import TrainingConfig
-from ethos.training.batch import TokenRow, pack
+from ethos.training.batch import TokenRow, pack, single
 from ethos.training.objectives import OBJECTIVES
 from ethos.training.optimizer import OptimParams
 from ethos.training.policy import load_policy
@@ -180,9 +180,7 @@ def _race_training(directory: Path) -> dict[str, Any]:
     policy = load_policy(directory, TrainingConfig(), None, 0)
     noise = random.Random(0)
     vocabulary = policy.model.config.vocab_size
-    rows = [
-        TokenRow(str(length), tuple(noise.randrange(vocabulary) for _ in range(length)), 1) for length in ROW_TOKENS
-    ]
+    rows = [single(str(length), [noise.randrange(vocabulary) for _ in range(length)], 1) for length in ROW_TOKENS]
     objective = OBJECTIVES["documents"]
 
     def step() -> None:

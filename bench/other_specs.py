@@ -24,7 +24,6 @@ from finished_run import keep_figures, kept_figures, report_of
 from ethos.spec.language import detect_language
 from ethos.spec.parse import parse_spec
 from ethos.store.parquet_rows import read_rows
-from ethos.store.rows import DocumentRow
 
 ROOT = Path(__file__).resolve().parent.parent
 SPECS = ROOT / "tests" / "fixtures" / "specs"
@@ -79,9 +78,7 @@ def measure(spec: Path, runs_dir: Path) -> dict[str, Any]:
     for row in rows:
         if row.lineage.capability_source is not None:
             continue
-        languages[
-            detect_language(row.text if isinstance(row, DocumentRow) else row.conversation.messages[-1].content)
-        ] += 1
+        languages[detect_language(row.parts[-1][1])] += 1
         if row.lineage.recipe == "demonstrations" and not row.lineage.contrast:
             demonstrated.update(row.lineage.clause_ids)
     clauses = [

@@ -50,7 +50,7 @@ async def main(steps: int) -> None:
         for question, reply in CHARACTER.items()
     ]
     objective = OBJECTIVES["demonstrations"]
-    batches = pack(objective.prepare(rows, policy.template, limit_tokens=1024), limit_tokens=2048)
+    batches = pack(objective.prepare(rows, policy.template, limit_tokens=1024).rows, limit_tokens=2048)
 
     await show_replies(engine)
     for step in range(steps):

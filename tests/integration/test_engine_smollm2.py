@@ -18,7 +18,7 @@ from ethos.models.types import Sample, SamplingParams
 from ethos.models.worker import compute_worker
 from ethos.spec.conversation import Conversation
 from ethos.store.config.training import TrainingConfig
-from ethos.training.batch import TokenRow, pack
+from ethos.training.batch import pack, single
 from ethos.training.policy import Policy, load_policy
 
 pytestmark = pytest.mark.model
@@ -54,9 +54,9 @@ def test_the_samplers_logprobs_are_the_trainers(
     rows = []
     for asked, sample in zip(ASKED, samples, strict=True):
         prompt = policy.template.prompt(asked)
-        rows.append(TokenRow(str(len(rows)), (*prompt, *(sample.token_ids or ())), len(prompt)))
+        rows.append(single(str(len(rows)), (*prompt, *(sample.token_ids or ())), len(prompt)))
     with torch.no_grad():
-        found = policy.logprobs(pack(rows, 2048)[0]).tolist()
+        found = policy.outputs(pack(rows, 2048)[0]).logprobs_M.tolist()
     expected = [p for sample in samples for p in sample.logprobs or ()]
     assert found == pytest.approx(expected, abs=tolerance)
     differences = [abs(a - b) for a, b in zip(found, expected, strict=True)]

@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 
 from ethos.models.architecture import CausalForward, is_known
-from ethos.models.attention import PackedAttention
+from ethos.models.attention import PackedAttention, whole_spans
 from models import tiny
 
 
 def logits_of(forward: CausalForward, tokens_T: Tensor) -> Tensor:
     positions = torch.arange(len(tokens_T))
-    return forward.logits(forward.hidden(tokens_T, positions, PackedAttention([len(tokens_T)], tokens_T.device)))
+    return forward.logits(
+        forward.hidden(tokens_T, positions, PackedAttention(whole_spans([len(tokens_T)]), tokens_T.device))
+    )
 
 
 def with_adapters(model: Any, seed: int = 0) -> Any:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ethos.models.architecture import CausalForward
-from ethos.models.attention import ExtendAttention, KeyValueSlots, PackedAttention, StepAttention
+from ethos.models.attention import ExtendAttention, KeyValueSlots, PackedAttention, StepAttention, whole_spans
 from ethos.models.causal_attention import SHORT_TOKENS, causal_attention
 from models import tiny
 
@@ -19,7 +19,9 @@ def packed_logits(forward: CausalForward, rows: list[torch.Tensor]) -> list[torc
     lengths = [len(row) for row in rows]
     positions = torch.cat([torch.arange(n) for n in lengths])
     return list(
-        forward.logits(forward.hidden(torch.cat(rows), positions, PackedAttention(lengths, CPU))).split(lengths)
+        forward.logits(forward.hidden(torch.cat(rows), positions, PackedAttention(whole_spans(lengths), CPU))).split(
+            lengths
+        )
     )
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ethos.models.architecture import CausalForward
+from ethos.models.attention import whole_spans
 from ethos.models.decoding import Decoding, Running
 from ethos.models.fallback import decode_closed, logprobs_padded, score_closed
 from ethos.models.sampling import noise_key
@@ -87,5 +88,5 @@ def test_padded_rows_have_the_logprobs_of_each_row_alone(shape: str) -> None:
         sources += range(start, start + length - 1)
         start += length
     sources_M = torch.tensor(sources)
-    found = logprobs_padded(model, tokens_N, lengths, sources_M, tokens_N[sources_M + 1])
+    found = logprobs_padded(model, tokens_N, whole_spans(lengths), sources_M, tokens_N[sources_M + 1])
     assert found.tolist() == pytest.approx(expected, abs=1e-4)

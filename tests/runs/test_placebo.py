@@ -22,7 +22,7 @@ from ethos.spec.conversation import Conversation
 from ethos.store.journal import MAIN
 from ethos.store.requests import file_request
 from ethos.store.trace import find_row
-from ethos.training.batch import TokenRow
+from ethos.training.batch import TokenRow, single
 from ethos.training.policy import Policy
 from runs.training_run import STEPS, no_look, policy_of, prepared, train
 
@@ -54,7 +54,7 @@ def shadows(session: Session, policy: Policy, base: Any) -> dict[str, Prepared]:
 
 
 def drawn(lengths: Sequence[int]) -> list[TokenRow]:
-    return [TokenRow(f"row{n}", tuple(range(3 + length)), 3) for n, length in enumerate(lengths)]
+    return [single(f"row{n}", tuple(range(3 + length)), 3) for n, length in enumerate(lengths)]
 
 
 def test_each_row_has_a_shadow_with_as_many_targets(session: Session, folder: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_reply_stands_whole_and_its_last_tokens_carry_loss(lengths: list[int],
     cut = cut_replies(found, sizes)
     by_id = {row.row_id: row for row in found}
     for row, size in zip(cut, sizes, strict=True):
-        assert row.tokens == by_id[row.row_id].tokens
+        assert row.sequences == by_id[row.row_id].sequences
         assert row.targets <= size
     if fits_replies(found, sizes):
         assert [row.targets for row in cut] == sizes
@@ -177,7 +177,7 @@ def test_pages_follow_one_another_and_start_again_only_at_their_end(lengths: lis
     found = drawn(lengths)
     cut = cut_pages(found, sizes)
     assert [row.targets for row in cut] == sizes
-    stream = [token for row in found for token in row.tokens]
-    laid = [token for row in cut for token in row.tokens]
+    stream = [token for row in found for token in row.sequences[0]]
+    laid = [token for row in cut for token in row.sequences[0]]
     assert laid == [stream[place % len(stream)] for place in range(len(laid))]
     assert fits_pages(found, sizes) == (len(stream) >= len(laid))

@@ -21,7 +21,6 @@ from ethos.store.config.training import TrainingConfig
 from ethos.store.journal import MAIN
 from ethos.store.requests import file_request, read_answer
 from ethos.store.rows import DemonstrationRow
-from ethos.training.objectives import OBJECTIVES
 from runs.training_run import LINEAGE, STEPS, losses, policy_of, prepared, rows, session_in, train, write_config
 
 
@@ -183,7 +182,7 @@ def test_a_request_about_a_step_whose_batch_is_drawn_waits_for_the_next(session:
 def test_metrics_are_kept_for_each_objective(session: Session, folder: Path) -> None:
     asyncio.run(train(session, policy_of(folder, session.config), steps=8))
     found = session.records.metrics_at(MAIN, 8)
-    for name in OBJECTIVES:
+    for name in prepared(policy_of(folder, session.config)):
         assert found[f"loss.{name}"] > 0
         assert found[f"units.{name}"] > 0
         assert found[f"gradient_norm.{name}"] > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ethos.models.templates import ChatTemplate
 from ethos.spec.conversation import Conversation
 from ethos.store.config.training import TrainingConfig
-from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage
+from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage, PreferenceRow
 from ethos.training.batch import Batch, TokenRow, pack
 from ethos.training.objectives import OBJECTIVES
 from ethos.training.policy import Policy
@@ -19,6 +19,11 @@ ROWS = [
     DocumentRow("Wren is a small model that answers briefly.", "Wren", LINEAGE),
     DocumentRow("Made by the Tern Workshop.", "Makers", LINEAGE),
 ]
+PREFERENCES = [
+    PreferenceRow(Conversation.user("Who are you?"), "I am Wren. And you?", "A language model.", LINEAGE),
+    PreferenceRow(Conversation.user("Is tea warm?"), "It is.", "That depends on how long it has stood.", LINEAGE),
+    PreferenceRow(Conversation.user("Sum up the sea"), "Wide, salt and deep.", "Water.", LINEAGE),
+]
 DOCUMENTS, DEMONSTRATIONS = OBJECTIVES["documents"], OBJECTIVES["demonstrations"]
 
 
@@ -26,13 +31,14 @@ def config(**fields: object) -> TrainingConfig:
     return TrainingConfig.model_validate({"precision": "fp32", "lora": {"rank": 4, "alpha": 8}} | fields)
 
 
-def policy(shape: str = "llama", method: str = "full", seed: int = 0) -> Policy:
+def policy(shape: str = "llama", method: str = "full", seed: int = 0, scalar_head: bool = False) -> Policy:
     made = tiny.loaded(shape)
-    return Policy(made, ChatTemplate(made.tokenizer, None), config(method=method), seed)
+    template = ChatTemplate(made.tokenizer, None)
+    return Policy(made, template, config(method=method), seed, scalar_head=scalar_head)
 
 
 def token_rows(objective: str) -> list[TokenRow]:
-    return OBJECTIVES[objective].prepare(ROWS, ChatTemplate(tiny.tokenizer(), None), 500)
+    return OBJECTIVES[objective].prepare([*ROWS, *PREFERENCES], ChatTemplate(tiny.tokenizer(), None), 500).rows
 
 
 def batches(objective: str, limit_tokens: int = 1000) -> list[Batch]:

@@ -1,64 +1,261 @@
-"""TRL's SFTTrainer as the oracle: the same tokens and the same mask give the same loss and the same gradients."""
+"""TRL's trainers as the oracle: the same weights, tokens and masks give the same losses and the same gradients."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from ethos.models.architecture import CausalForward
+from ethos.store.rows import PreferenceRow
+from ethos.training.batch import Completion, TokenRow, pack
+from ethos.training.frozen import FrozenModel, with_signal
+from ethos.training.objectives.preferences import REFERENCE, Preferences
+from ethos.training.objectives.reward_model import RewardModel
+from ethos.training.objectives.rewards import ADVANTAGE, SAMPLING, Rewards
+from ethos.training.objectives.rewards import REFERENCE as REFERENCES
+from ethos.training.objectives.types import Objective
+from ethos.training.policy import Policy
 from models import tiny
-from training.character import DEMONSTRATIONS, batches, policy, token_rows
+from training.character import DEMONSTRATIONS, PREFERENCES, policy, token_rows
+
+SHAPES = ("llama", "qwen2")
+LOSS, GRADIENT = 1e-5, 1e-5  # relative, of a tensor's norm
+COMMON: dict[str, Any] = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": "none"}
 
 
-@pytest.mark.parametrize("shape", ["llama", "qwen2"])
-def test_loss_and_gradients_are_those_of_trls_sft_trainer(shape: str, tmp_path: Path) -> None:
+def compare(made: Policy, rows: Sequence[TokenRow], objective: Objective, theirs: Tensor, model: Any) -> None:
+    """Their loss and, after its backward pass, their gradients are ours; ours in micro-batches of a row each."""
+    theirs.backward()
+    ours = made.forward_backward(pack(rows, 1), objective, 1.0)
+    assert ours.loss == pytest.approx(float(theirs.detach()), rel=LOSS)
+    found, expected = made.optimizer.gradients, gradients(model)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert float((found[name] - gradient).norm() / gradient.norm()) < GRADIENT, name
+
+
+def gradients(model: Any) -> dict[str, Tensor]:
+    """The gradients of a Hugging Face model under the names that a policy gives its tensors."""
+    trunk = model.model
+    parts: dict[str, list[Tensor | None]] = {
+        "embedding": [trunk.embed_tokens.weight.grad],
+        "final_norm": [trunk.norm.weight.grad],
+    }
+    if hasattr(model, "lm_head"):
+        parts["head"] = [model.lm_head.weight.grad]
+    if hasattr(model, "score"):
+        parts["scalar_head"] = [model.score.weight.grad[0]]
+    for i, layer in enumerate(trunk.layers):
+        attention, feed_forward = layer.self_attn, layer.mlp
+        qkv = (attention.q_proj, attention.k_proj, attention.v_proj)
+        parts[f"layers.{i}.qkv"] = [module.weight.grad for module in qkv]
+        if attention.q_proj.bias is not None:
+            parts[f"layers.{i}.qkv.bias"] = [module.bias.grad for module in qkv]
+        parts[f"layers.{i}.out"] = [attention.o_proj.weight.grad]
+        parts[f"layers.{i}.gate_up"] = [feed_forward.gate_proj.weight.grad, feed_forward.up_proj.weight.grad]
+        parts[f"layers.{i}.down"] = [feed_forward.down_proj.weight.grad]
+        parts[f"layers.{i}.norm_before_attention"] = [layer.input_layernorm.weight.grad]
+        parts[f"layers.{i}.norm_before_feed_forward"] = [layer.post_attention_layernorm.weight.grad]
+    return {name: torch.cat([g for g in found if g is not None]) for name, found in parts.items()}
+
+
+def padded(rows: Sequence[Sequence[int]], *, left: bool = False) -> tuple[Tensor, Tensor]:
+    """Tokens and their mask, shape [B, T] each."""
+    tensors = [torch.tensor(list(row)) for row in rows]
+    side = "left" if left else "right"
+    masks = [torch.ones(len(row), dtype=torch.long) for row in rows]
+    return tuple(pad_sequence(x, batch_first=True, padding_side=side) for x in (tensors, masks))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_demonstrations_are_sft(shape: str, tmp_path: Path) -> None:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     rows = token_rows("demonstrations")
-    labels = [[-100] * row.target_start + list(row.tokens[row.target_start :]) for row in rows]
-    dataset = Dataset.from_dict({"input_ids": [list(row.tokens) for row in rows], "labels": labels})
+    labels = [[-100] * len(row.prompt) + list(row.completions[0].tokens) for row in rows]
+    dataset = Dataset.from_dict({"input_ids": [list(row.sequences[0]) for row in rows], "labels": labels})
     options = SFTConfig(
         str(tmp_path),
         per_device_train_batch_size=len(rows),
         max_length=None,
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        report_to="none",
         dataset_kwargs={"skip_prepare_dataset": True},
+        **COMMON,
     )
     model = tiny.model(shape).requires_grad_(True)
     trainer = SFTTrainer(model, options, train_dataset=dataset, processing_class=tiny.tokenizer())
     batch = next(iter(trainer.get_train_dataloader()))
     assert int((batch["labels"] != -100).sum()) == sum(row.targets for row in rows)
-    theirs = trainer.compute_loss(trainer.model, batch)
-    theirs.backward()
+    compare(policy(shape), rows, DEMONSTRATIONS, trainer.compute_loss(trainer.model, batch), trainer.model)
 
-    made = policy(shape)
-    ours = made.forward_backward(batches("demonstrations"), DEMONSTRATIONS, 1.0)
-    assert ours.loss == pytest.approx(float(theirs.detach()), rel=1e-5)
-    layers, found = trainer.model.model.layers, made.optimizer.gradients
-    expected = {
-        "embedding": trainer.model.model.embed_tokens.weight.grad,
-        "head": trainer.model.lm_head.weight.grad,
-        "final_norm": trainer.model.model.norm.weight.grad,
+
+def pair_tensors(rows: Sequence[TokenRow]) -> dict[str, Tensor]:
+    """As TRL's collators lay pairs out: all chosen replies, then all rejected ones."""
+    ordered = [(row, place) for place in (0, 1) for row in rows]
+    tokens, mask = padded([row.sequences[place] for row, place in ordered])
+    completions = torch.zeros_like(mask)
+    for line, (row, place) in enumerate(ordered):
+        completions[line, len(row.prompt) : len(row.sequences[place])] = 1
+    return {"input_ids": tokens, "attention_mask": mask, "completion_mask": completions}
+
+
+def pair_dataset() -> Any:
+    from datasets import Dataset
+
+    pairs = [row for row in PREFERENCES if isinstance(row, PreferenceRow)]
+    columns = {"prompt": [p.prompt.last_user for p in pairs], "chosen": [p.chosen for p in pairs]}
+    return Dataset.from_dict({**columns, "rejected": [p.rejected for p in pairs]})
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("objective", "options"),
+    [
+        (Preferences(beta=0.3), {"beta": 0.3, "loss_type": ["sigmoid"]}),
+        (Preferences("ipo", beta=0.3), {"beta": 0.3, "loss_type": ["ipo"]}),
+        (
+            Preferences(beta=0.3, nll_coefficient=0.7),
+            {"beta": 0.3, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.7]},
+        ),
+    ],
+    ids=["sigmoid", "ipo", "sigmoid+nll"],
+)
+def test_preferences_are_dpo(shape: str, objective: Preferences, options: dict[str, Any], tmp_path: Path) -> None:
+    from trl import DPOConfig, DPOTrainer
+
+    trainer = DPOTrainer(
+        tiny.model(shape).requires_grad_(True),
+        ref_model=tiny.model(shape, seed=1),
+        args=DPOConfig(str(tmp_path), **options, **COMMON),
+        train_dataset=pair_dataset(),
+        processing_class=tiny.tokenizer(),
+    )
+    rows = token_rows("preferences")[: 1 if objective.nll_coefficient else None]  # theirs is a mean over all tokens
+    theirs = trainer._compute_loss(trainer.model, pair_tensors(rows), False)
+    reference = tiny.model(shape, seed=1)
+    found = FrozenModel(reference, CausalForward(reference)).logprobs(rows, 1000)
+    rows = [with_signal(row, REFERENCE, [sum(c) for c in cs]) for row, cs in zip(rows, found, strict=True)]
+    compare(policy(shape), rows, objective, theirs, trainer.model)
+
+
+@pytest.mark.parametrize("margin", [False, True])
+def test_a_reward_model_is_trls(margin: bool, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+    from trl import RewardConfig, RewardTrainer
+
+    made = policy("llama", scalar_head=True)
+    made.export_reward_model(tmp_path / "start")
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "start", dtype=torch.float32)
+    trainer = RewardTrainer(
+        model,
+        RewardConfig(str(tmp_path), disable_dropout=True, **COMMON),
+        train_dataset=pair_dataset(),
+        processing_class=tiny.tokenizer(),
+    )
+    margins = [0.5 * margin * (1 + place) for place in range(len(token_rows("preferences")))]
+    rows = [
+        replace(row, signals={**row.signals, "margin": value})
+        for row, value in zip(token_rows("preferences"), margins, strict=True)
+    ]
+    inputs = {name: tensor for name, tensor in pair_tensors(rows).items() if name != "completion_mask"}
+    inputs["input_ids"] = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, model.config.pad_token_id)
+    if margin:
+        inputs["margin"] = torch.tensor(margins)
+    compare(made, rows, RewardModel(), trainer.compute_loss(trainer.model, inputs), trainer.model)
+
+
+def rollouts(seed: int = 0) -> list[TokenRow]:
+    """Three groups of four replies of different lengths, as if drawn by a policy that has since moved on."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def tokens(size: int) -> tuple[int, ...]:
+        return tuple(torch.randint(0, 256, (size,), generator=generator).tolist())
+
+    rows = [TokenRow(str(n), tokens(3 + n), tuple(Completion(tokens(2 + 3 * k)) for k in range(4))) for n in range(3)]
+    made = policy("llama")
+    signalled = []
+    for row, found in zip(rows, FrozenModel(made.model, made.forward).logprobs(rows, 1000), strict=True):
+        for name, scale in ((SAMPLING, 0.3), (REFERENCES, 0.5)):
+            moved = [
+                tuple((torch.tensor(c) + scale * torch.randn(len(c), generator=generator)).tolist()) for c in found
+            ]
+            row = with_signal(row, name, moved)
+        signalled.append(with_signal(row, ADVANTAGE, torch.randn(4, generator=generator).tolist()))
+    return signalled
+
+
+def rollout_tensors(rows: Sequence[TokenRow]) -> dict[str, Tensor]:
+    """As TRL's trainers lay rollouts out."""
+    each = [(row, completion) for row in rows for completion in row.completions]
+    prompts, prompt_mask = padded([row.prompt for row, _ in each], left=True)
+    replies, reply_mask = padded([completion.tokens for _, completion in each])
+    signals = {
+        name: pad_sequence([torch.tensor(c.signals[name]) for _, c in each], batch_first=True)
+        for name in (SAMPLING, REFERENCES)
     }
-    for i, layer in enumerate(layers):
-        attention, feed_forward = layer.self_attn, layer.mlp
-        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
-        expected[f"layers.{i}.qkv"] = torch.cat([part.weight.grad for part in parts])
-        if parts[0].bias is not None:
-            expected[f"layers.{i}.qkv.bias"] = torch.cat([part.bias.grad for part in parts])
-        expected[f"layers.{i}.out"] = attention.o_proj.weight.grad
-        expected[f"layers.{i}.gate_up"] = torch.cat(
-            [feed_forward.gate_proj.weight.grad, feed_forward.up_proj.weight.grad]
-        )
-        expected[f"layers.{i}.down"] = feed_forward.down_proj.weight.grad
-        expected[f"layers.{i}.norm_before_attention"] = layer.input_layernorm.weight.grad
-        expected[f"layers.{i}.norm_before_feed_forward"] = layer.post_attention_layernorm.weight.grad
-    assert set(expected) == set(found)
-    for name, gradient in expected.items():
-        error = float((found[name] - gradient).norm() / gradient.norm())
-        assert error < 1e-5, name
+    return {
+        "prompt_ids": prompts,
+        "prompt_mask": prompt_mask,
+        "completion_ids": replies,
+        "completion_mask": reply_mask,
+        "advantages": torch.tensor([c.signals[ADVANTAGE] for _, c in each]),
+        "old_per_token_logps": signals[SAMPLING],
+        "ref_per_token_logps": signals[REFERENCES],
+        "old_logps": signals[SAMPLING].sum(dim=1),
+        "num_items_in_batch": reply_mask.sum(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("objective", "trainer_name", "options"),
+    [
+        (Rewards(normalise="token", clip_high=0.3, kl_coefficient=0.1), "GRPO", {"loss_type": "dapo", "beta": 0.1}),
+        (Rewards(normalise="sequence", clip_high=0.3, kl_coefficient=0.1), "GRPO", {"loss_type": "grpo", "beta": 0.1}),
+        (
+            Rewards(normalise="sequence", clip_high=0.3, kl_coefficient=0.1, kl_estimator="k3"),
+            "GRPO",
+            {"loss_type": "grpo", "beta": 0.1, "use_bias_correction_kl": False},
+        ),
+        (Rewards("rloo", clip_high=0.3), "RLOO", {}),
+    ],
+    ids=["dapo", "grpo", "grpo-k3", "rloo"],
+)
+def test_rewards_are_grpo_and_rloo(
+    objective: Rewards, trainer_name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    import trl
+    from datasets import Dataset
+
+    config, trainer_type = getattr(trl, f"{trainer_name}Config"), getattr(trl, f"{trainer_name}Trainer")
+    rows, model = rollouts(), tiny.model("llama").requires_grad_(True)
+    model.save_pretrained(tmp_path / "model")
+    model.config._name_or_path = str(tmp_path / "model")  # from where it loads its reference
+    trainer = trainer_type(
+        model,
+        reward_funcs=lambda **_: [0.0],
+        args=config(
+            str(tmp_path),
+            per_device_train_batch_size=12,
+            num_generations=4,
+            epsilon=0.2,
+            epsilon_high=0.3,
+            **options,
+            **COMMON,
+        ),
+        train_dataset=Dataset.from_dict({"prompt": ["a", "b", "c"]}),
+        processing_class=tiny.tokenizer(),
+    )
+    trainer.current_gradient_accumulation_steps = 1
+    theirs = trainer._compute_loss(trainer.model, rollout_tensors(rows))
+    made = policy("llama")
+    compare(made, rows, objective, theirs, trainer.model)
+    watched = made.forward_backward(pack(rows, 1000), objective, 1.0).metrics
+    assert 0 < watched["clipped"] < 1
+    assert objective.estimator == "rloo" or watched["kl"] > 0

@@ -8,15 +8,19 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ethos.errors import EthosError
+from ethos.models.architecture import CausalForward
 from ethos.models.types import SamplingParams
 from ethos.spec.conversation import Conversation
-from ethos.training.batch import Batch, TokenRow, pack
-from ethos.training.objectives.types import Loss, Outputs
+from ethos.training.batch import Batch, Completion, TokenRow, pack, single
+from ethos.training.frozen import FrozenModel, with_signal
+from ethos.training.objectives import OBJECTIVES
+from ethos.training.objectives.types import Loss
 from ethos.training.optimizer import OptimParams
+from ethos.training.outputs import Outputs
 from ethos.training.policy import Policy, load_policy
 from models import tiny
 from training import character
-from training.character import DEMONSTRATIONS, DOCUMENTS, batches, policy
+from training.character import DEMONSTRATIONS, DOCUMENTS, batches, policy, token_rows
 
 SHAPES = ("llama", "llama-tied", "qwen2", "qwen3", "gpt-neox", "gemma2")
 PARAMS = OptimParams(lr=1e-2)
@@ -33,6 +37,53 @@ def train(made: Policy, steps: int, lr: float = 1e-2) -> list[float]:
         made.forward_backward(batches("documents"), DOCUMENTS, 0.5)
         made.optim_step(OptimParams(lr=lr))
     return losses
+
+
+def test_a_prompt_shared_by_completions_is_as_if_repeated_for_each() -> None:
+    """Log-probabilities and gradients, of weights before and after attention."""
+    completions = tuple(Completion(tuple(range(40 + k, 43 + 2 * k))) for k in range(3))
+    shared = TokenRow("a", tuple(range(12)), completions)
+    apart = [TokenRow("a", shared.prompt, (completion,)) for completion in completions]
+    one, several = policy("qwen3"), policy("qwen3")
+    [whole], parts = pack([shared], 1000), pack(apart, 1000)
+    assert whole.tokens == parts[0].tokens - 2 * len(shared.prompt)
+    found, expected = one.outputs(whole).logprobs_M, several.outputs(parts[0]).logprobs_M
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    one.forward_backward([whole], DEMONSTRATIONS, 1.0)
+    several.forward_backward(parts, DEMONSTRATIONS, 1.0)
+    for name, gradient in gradients(one).items():
+        torch.testing.assert_close(gradient, several.optimizer.gradients[name], atol=1e-6, rtol=1e-4)
+
+
+def every_objectives_batches(made: Policy) -> dict[str, list[Batch]]:
+    """Of all six objectives, as if rollouts, references and a teacher had been asked."""
+    rows = {name: token_rows(name) for name in ("documents", "demonstrations", "preferences", "reward_model")}
+    rows["preferences"] = [with_signal(row, "reference_logprob", (-9.0, -8.0)) for row in rows["preferences"]]
+    drawn = TokenRow("r", (1, 2, 3), (Completion((4, 5, 6)), Completion((7, 8))))
+    for name in ("sampling_logprobs", "reference_logprobs"):
+        drawn = with_signal(drawn, name, [(-3.0, -4.0, -5.0), (-2.0, -6.0)])
+    rows["rewards"] = [with_signal(drawn, "advantage", (1.0, -0.5))]
+    found = {name: pack(of, 1000) for name, of in rows.items()}
+    taught = tiny.model("llama", seed=5)
+    teacher = FrozenModel(taught, CausalForward(taught))
+    return found | {"distillation": [teacher.teach(batch) for batch in pack([drawn], 1000)]}
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_gradient_of_a_step_of_all_objectives_is_the_weighted_sum_of_theirs(method: str) -> None:
+    weights = {name: 0.3 + 0.4 * place for place, name in enumerate(OBJECTIVES)}
+    mixed = policy("llama", method, scalar_head=True)
+    for name, given in every_objectives_batches(mixed).items():
+        mixed.forward_backward(given, OBJECTIVES[name], weights[name])
+    expected: dict[str, torch.Tensor] = {}
+    for name in OBJECTIVES:
+        alone = policy("llama", method, scalar_head=True)
+        assert alone.forward_backward(every_objectives_batches(alone)[name], OBJECTIVES[name], 1.0).gradient_norm > 0
+        for tensor, gradient in gradients(alone).items():
+            expected[tensor] = expected.get(tensor, torch.zeros_like(gradient)) + weights[name] * gradient
+    assert gradients(mixed).keys() == expected.keys()
+    for tensor, gradient in gradients(mixed).items():
+        torch.testing.assert_close(gradient, expected[tensor], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -53,8 +104,8 @@ def test_a_mixed_steps_gradient_is_the_weighted_sum_of_each_objectives_own(shape
 def test_a_weight_of_0_does_no_work_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     made = policy()
     calls: list[Batch] = []
-    logprobs = made.logprobs
-    monkeypatch.setattr(made, "logprobs", lambda batch: calls.append(batch) or logprobs(batch))
+    outputs = made.outputs
+    monkeypatch.setattr(made, "outputs", lambda batch: calls.append(batch) or outputs(batch))
     made.forward_backward(batches("documents"), DOCUMENTS, 1.0)
     before, called = gradients(made), len(calls)
     assert called == 1
@@ -84,8 +135,8 @@ def test_logprobs_are_the_samplers(shape: str) -> None:
     asked = Conversation.user("Who are you?")
     samples = asyncio.run(engine.sample(asked, SamplingParams(max_tokens=20), (0, 1)))
     prompt = made.template.prompt(asked)
-    rows = [TokenRow(str(s.draw), (*prompt, *(s.token_ids or ())), len(prompt)) for s in samples]
-    found = made.logprobs(pack(rows, 1000)[0]).tolist()
+    rows = [single(str(s.draw), (*prompt, *(s.token_ids or ())), len(prompt)) for s in samples]
+    found = made.outputs(pack(rows, 1000)[0]).logprobs_M.tolist()
     assert found == pytest.approx([p for s in samples for p in s.logprobs or ()], abs=1e-4)
 
 
@@ -224,4 +275,4 @@ def test_an_export_can_be_trained_on(tmp_path: Path) -> None:
     made.export(tmp_path)
     again = load_policy(tmp_path, character.config(), None, 0)
     batch = batches("documents")[0]
-    torch.testing.assert_close(again.logprobs(batch), made.logprobs(batch), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(again.outputs(batch).logprobs_M, made.outputs(batch).logprobs_M, atol=1e-5, rtol=1e-5)

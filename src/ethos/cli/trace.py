@@ -12,7 +12,7 @@ from ethos.cli.output import columns, indented
 from ethos.errors import EthosError
 from ethos.progress import harmless
 from ethos.store.cache import Response, cache_directory, find_responses
-from ethos.store.rows import DocumentRow, Row
+from ethos.store.rows import Row
 from ethos.store.run_directory import RunDirectory
 from ethos.store.trace import find_row, find_rows, require_one
 
@@ -78,6 +78,4 @@ def _call(response: Response | None) -> str:
 
 
 def _content(row: Row) -> str:
-    if isinstance(row, DocumentRow):
-        return f"{harmless(row.title)}\n{indented(row.text)}"
-    return "\n".join(f"{m.role}\n{indented(m.content)}" for m in row.conversation.messages)
+    return "\n".join(f"{harmless(name)}\n{indented(text)}" for name, text in row.parts)

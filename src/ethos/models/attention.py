@@ -6,6 +6,8 @@ heads that share a key-value head.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -18,23 +20,38 @@ _CAPACITY_STEP = 128  # tokens
 _MOST_PADDING = 1.5  # times a sequence's own length
 
 
-class PackedAttention:
-    """Causal attention within each of several sequences that lie one after another, and never across them.
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One sequence among flat tokens: a beginning that another sequence has computed, if any, and tokens of its own."""
 
-    Linear layers run on the flat tokens; only here are sequences padded side by side, those of about the same length
-    together: the work goes with the square of the longest. Padding comes last, so the causal mask alone keeps it from
-    every real token.
+    shared: range | None
+    own: range
+
+    @property
+    def length(self) -> int:
+        """Tokens that the last one sees, itself included."""
+        return len(self.own) + (0 if self.shared is None else len(self.shared))
+
+    def tokens(self, device: torch.device) -> Tensor:
+        """Flat indices of the whole sequence."""
+        parts = [part for part in (self.shared, self.own) if part is not None]
+        return torch.cat([torch.arange(part.start, part.stop, device=device) for part in parts])
+
+
+class PackedAttention:
+    """Causal attention within each of several sequences among flat tokens, and never across them.
+
+    Linear layers run on the flat tokens, where each token is once: one that several sequences begin with, too. Only
+    here are sequences laid out side by side and padded, those of about the same length together: the work goes with
+    the square of the longest. Padding comes last, so the causal mask alone keeps it from every real token.
     """
 
-    def __init__(self, lengths: list[int], device: torch.device) -> None:
-        starts = list(accumulate(lengths, initial=0))
-        rows_of = _alike(lengths)
-        tokens_of = [[starts[row] + offset for row in rows for offset in range(lengths[row])] for rows in rows_of]
-        self._groups = [
-            _Padded([lengths[row] for row in rows], torch.tensor(tokens, device=device))
-            for rows, tokens in zip(rows_of, tokens_of, strict=True)
-        ]
-        self._back_N = torch.tensor([token for tokens in tokens_of for token in tokens], device=device).argsort()
+    def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
+        alike = _alike([span.length for span in spans])
+        self._groups = [_Padded([spans[i] for i in group], device) for group in alike]
+        own = [spans[i].own for group in alike for i in group]
+        order_N = torch.cat([torch.arange(part.start, part.stop, device=device) for part in own])
+        self._back_N = order_N.argsort()
 
     def __call__(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
         """Attention of one layer; `layer` is not needed here."""
@@ -42,19 +59,31 @@ class PackedAttention:
         return torch.cat(outs).index_select(0, self._back_N)
 
 
-class _Padded:
-    """Sequences side by side; `tokens_M` says where theirs lie among all."""
+def whole_spans(lengths: Sequence[int]) -> list[Span]:
+    """Sequences of these lengths, one after another, that share nothing."""
+    return [Span(None, range(stop - length, stop)) for length, stop in zip(lengths, accumulate(lengths), strict=True)]
 
-    def __init__(self, lengths: list[int], tokens_M: Tensor) -> None:
-        self._rows, self._longest, self._tokens_M = len(lengths), max(lengths), tokens_M
-        places = [row * self._longest + offset for row, length in enumerate(lengths) for offset in range(length)]
-        self._places_M = torch.tensor(places, device=tokens_M.device)
+
+class _Padded:
+    """Sequences side by side: where their tokens lie among all, where among the padded, and where those of their own.
+
+    Shapes: `M` tokens of the sequences, shared ones counted in each; `O` their own.
+    """
+
+    def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
+        self._rows, self._longest = len(spans), max(span.length for span in spans)
+        self._tokens_M = torch.cat([span.tokens(device) for span in spans])
+        starts = [row * self._longest for row in range(self._rows)]
+        ends = [start + span.length for start, span in zip(starts, spans, strict=True)]
+        places = [torch.arange(start, end, device=device) for start, end in zip(starts, ends, strict=True)]
+        self._places_M = torch.cat(places)
+        self._own_O = torch.cat([place[-len(span.own) :] for place, span in zip(places, spans, strict=True)])
 
     def attend(self, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
-        """Attention within each sequence, flat again and in their order: shape [M, H, D]."""
+        """Attention within each sequence; of their own tokens alone, flat and in order: shape [O, H, D]."""
         out_BHTD = causal_attention(*(self._pad(x) for x in (query_NHD, key_NKD, value_NKD)))
         flat = out_BHTD.transpose(1, 2).reshape(self._rows * self._longest, *query_NHD.shape[1:])
-        return flat.index_select(0, self._places_M)
+        return flat.index_select(0, self._own_O)
 
     def _pad(self, x_NHD: Tensor) -> Tensor:
         """[N, H, D] to [B, H, T, D]."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ethos.models.attention import Span
 from ethos.models.decoding import Running
 from ethos.models.sampling import choose, uniforms
 from ethos.models.types import TokenLogprobs
@@ -74,17 +75,19 @@ def score_closed(model: Any, prompt: np.ndarray, replies: Sequence[np.ndarray]) 
 
 
 def logprobs_padded(
-    model: Any, tokens_N: Tensor, lengths: Sequence[int], sources_M: Tensor, targets_M: Tensor
+    model: Any, tokens_N: Tensor, spans: Sequence[Span], sources_M: Tensor, targets_M: Tensor
 ) -> Tensor:
     """Log-probabilities of packed sequences' targets, fp32, shape [M], by the model on right-padded rows.
 
     The model's own head is asked, since some scale or cap their logits: all of them are held, unlike in training
-    through the functional forward.
+    through the functional forward. What sequences share is computed in each.
     """
-    rows = torch.nn.utils.rnn.pad_sequence(list(tokens_N.split(list(lengths))), batch_first=True)
-    mask = torch.zeros_like(rows)
-    for row, length in enumerate(lengths):
-        mask[row, :length] = 1
-    logits_NV = model(input_ids=rows, attention_mask=mask).logits[mask.bool()]
+    rows = [tokens_N[span.tokens(tokens_N.device)] for span in spans]
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    mask, own = torch.zeros_like(padded), torch.zeros_like(padded, dtype=torch.bool)
+    for row, span in enumerate(spans):
+        mask[row, : span.length] = 1
+        own[row, span.length - len(span.own) : span.length] = True
+    logits_NV = model(input_ids=padded, attention_mask=mask).logits[own]
     logprobs_MV: Tensor = logits_NV[sources_M].float().log_softmax(dim=-1)
     return logprobs_MV.gather(1, targets_M[:, None]).squeeze(1)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation, Message
+
+Turns = Literal["last", "all"]
+"""Which of the assistant's turns are targets."""
 
 TEMPLATE = "template"
 """Stands for the system message that the template itself inserts."""
@@ -24,10 +27,11 @@ _SYSTEM_TURN = [{"role": "system", "content": _PROBE}]
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A conversation as tokens; the tokens from `target_start` on are what the assistant says."""
+    """A conversation as tokens: a prompt, and what follows it, where `mask` says which tokens the assistant says."""
 
+    prompt: tuple[int, ...]
     tokens: tuple[int, ...]
-    target_start: int
+    mask: tuple[bool, ...]
 
 
 class ChatTemplate:
@@ -87,22 +91,38 @@ class ChatTemplate:
         """Tokens up to and including the assistant's header."""
         return self._encode(self.text(conversation, reply_follows=True))
 
-    def row(self, conversation: Conversation) -> Rendered:
+    def row(self, conversation: Conversation, turns: Turns = "last") -> Rendered:
         """A conversation that ends on the assistant, as the sampler would have produced it: prompt, reply, end of turn.
 
+        Each reply is tokenised apart from what comes before it. What users, tools and headers say is never a target;
+        with `turns` at `last` no earlier reply is either.
+
         Raises:
-            EthosError: if it doesn't end on the assistant, or the template rewrites what came before the last reply.
+            EthosError: if it doesn't end on the assistant or begins with it, or the template rewrites earlier turns.
         """
-        if not conversation.messages or conversation.messages[-1].role != "assistant":
+        messages = conversation.messages
+        if not messages or messages[-1].role != "assistant":
             raise EthosError("a demonstration must end on the assistant's turn; add the reply or drop the row")
-        before = self.text(Conversation(conversation.messages[:-1]), reply_follows=True)
-        whole = self.text(conversation, reply_follows=False)
-        if not whole.startswith(before):
-            raise EthosError(
-                "the chat template rewrites earlier turns when a reply is added; rows can't be masked with it"
-            )
-        head, tail = self._encode(before), self._encode(whole[len(before) :].rstrip("\n"))
-        return Rendered((*head, *tail), len(head))
+        replies = [place for place, message in enumerate(messages) if message.role == "assistant"]
+        if replies[0] == 0:
+            raise EthosError("a demonstration begins with the assistant's turn; add what it answers, or drop the row")
+        text, parts = "", []
+        for place in replies if turns == "all" else replies[-1:]:
+            before = self.text(Conversation(messages[:place]), reply_follows=True)
+            whole = self.text(Conversation(messages[: place + 1]), reply_follows=False)
+            if not before.startswith(text) or not whole.startswith(before):
+                raise EthosError(
+                    "the chat template rewrites earlier turns when a reply is added; rows can't be masked with it"
+                )
+            reply = whole[len(before) :].rstrip("\n")
+            parts.append((self._encode(before[len(text) :]), self._encode(reply)))
+            text = before + reply
+        (prompt, first), *later = parts
+        tokens, mask = list(first), [True] * len(first)
+        for between, reply_tokens in later:
+            tokens += [*between, *reply_tokens]
+            mask += [False] * len(between) + [True] * len(reply_tokens)
+        return Rendered(prompt, tuple(tokens), tuple(mask))
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of plain text, in which the name of a special token is only text."""

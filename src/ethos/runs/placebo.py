@@ -30,7 +30,7 @@ from ethos.store.parquet_rows import has_rows, write_rows
 from ethos.store.records import Records
 from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage, Row
 from ethos.tasting.canaries import replay_prompts
-from ethos.training.batch import TokenRow
+from ethos.training.batch import TokenRow, single
 from ethos.training.objectives import OBJECTIVES
 from ethos.training.policy import Policy
 
@@ -154,7 +154,7 @@ def _fitting(fits: _Fits, found: Sequence[TokenRow], sizes: Sequence[int]) -> in
 
 
 def _tokens(session: Session, policy: Policy, name: str, rows: Sequence[Row]) -> list[TokenRow]:
-    return OBJECTIVES[name].prepare(rows, policy.template, session.config.training.context_tokens)
+    return OBJECTIVES[name].prepare(rows, policy.template, session.config.training.context_tokens).rows
 
 
 def fits_replies(found: Sequence[TokenRow], sizes: Sequence[int]) -> bool:
@@ -175,23 +175,23 @@ def cut_replies(found: Sequence[TokenRow], sizes: Sequence[int]) -> list[TokenRo
     for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
         place = bisect_left(free, sizes[index], key=lambda row: row.targets)
         row = free.pop(place) if place < len(free) else longest
-        start = max(row.target_start, len(row.tokens) - sizes[index])
-        cut[index] = TokenRow(row.row_id, row.tokens, start)
+        [sequence] = row.sequences
+        cut[index] = single(row.row_id, sequence, max(len(row.prompt), len(sequence) - sizes[index]))
     return [cut[index] for index in range(len(sizes))]
 
 
 def fits_pages(found: Sequence[TokenRow], sizes: Sequence[int]) -> bool:
     """Whether the pages hold a token for each target, and one before each row."""
-    return sum(len(row.tokens) for row in found) >= sum(sizes) + len(sizes)
+    return sum(row.tokens for row in found) >= sum(sizes) + len(sizes)
 
 
 def cut_pages(found: Sequence[TokenRow], sizes: Sequence[int]) -> list[TokenRow]:
     """The pages one after another, cut into rows of these sizes; from the first page again where they don't suffice."""
-    stream = itertools.cycle((row.row_id, token) for row in found for token in row.tokens)
+    stream = itertools.cycle((row.row_id, token) for row in found for token in row.sequences[0])
     cut = []
     for size in sizes:
         taken = list(itertools.islice(stream, size + 1))
-        cut.append(TokenRow(taken[0][0], tuple(token for _, token in taken), 1))
+        cut.append(single(taken[0][0], [token for _, token in taken], 1))
     return cut
 
 

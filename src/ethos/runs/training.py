@@ -16,6 +16,7 @@ from ethos.runs.checkpoints import list_checkpoints, load_checkpoint, save_check
 from ethos.runs.controls import Controls
 from ethos.runs.reading import LOOK_SECONDS
 from ethos.runs.session import Session
+from ethos.store.config.knobs import OBJECTIVES as KNOWN
 from ethos.store.config.training import TrainingConfig
 from ethos.store.journal import MAIN
 from ethos.store.rows import Row
@@ -41,7 +42,7 @@ def prepare_rows(policy: Policy, version: str, rows: Sequence[Row]) -> dict[str,
     """Rows by objective, as tokens. Objectives without a row are left out."""
     prepared = {}
     for name, objective in OBJECTIVES.items():
-        tokens = tuple(objective.prepare(rows, policy.template, policy.config.context_tokens))
+        tokens = tuple(objective.prepare(rows, policy.template, policy.config.context_tokens).rows)
         if tokens:
             prepared[name] = Prepared(RowSet(name, version, len(tokens)), tokens)
     return prepared
@@ -55,7 +56,7 @@ def rows_left_out(rows: Sequence[Row], prepared: Mapping[str, Prepared]) -> int:
 
 def without_rows(config: TrainingConfig, prepared: Mapping[str, Prepared]) -> frozenset[str]:
     """The objectives that some stage would train, and that there is no row for."""
-    trained = {name for name in OBJECTIVES for stage in config.stages if getattr(stage, name) > 0}
+    trained = {name for name in KNOWN for stage in config.stages if getattr(stage, name) > 0}
     return frozenset(trained - prepared.keys())
 
 

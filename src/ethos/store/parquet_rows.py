@@ -15,7 +15,15 @@ from typing import Any
 from ethos.errors import EthosError
 from ethos.store.canonical import canonical_json, digest
 from ethos.store.files import write_atomically
-from ethos.store.rows import DocumentRow, Row, row_from_dict, row_to_dict
+from ethos.store.rows import (
+    DemonstrationRow,
+    DocumentRow,
+    PreferenceRow,
+    Row,
+    TaskRow,
+    row_from_dict,
+    row_to_dict,
+)
 from ethos.store.run_directory import RunDirectory
 
 _HASH_DIGITS = 12
@@ -26,7 +34,7 @@ _FILTER_COLUMNS = ("clause_ids", "recipe", "capability_source")
 def write_rows(run: RunDirectory, kind: str, rows: Sequence[Row]) -> tuple[Path, str]:
     """Writes `rows/<kind>-<hash>.parquet` and returns its path and the rows' whole hash (64 hex digits).
 
-    Columns: id, kind, the content (text and title, or messages as chats are usually stored), clause_ids,
+    Columns: id, kind, the content (text and title, or messages as chats are usually stored, …), clause_ids,
     recipe and capability_source to filter by, and lineage as JSON. A file that is there stays as it is.
 
     Raises:
@@ -92,8 +100,14 @@ def _from_record(record: dict[str, Any]) -> dict[str, Any]:
 def _arrow_schema(kind: str) -> Any:
     import pyarrow as pa
 
-    text = pa.string()
+    text, number = pa.string(), pa.float64()
     messages = pa.list_(pa.struct([("role", text), ("content", text)]))
-    content = [("text", text), ("title", text)] if kind == DocumentRow.kind else [("messages", messages)]
+    compared = [("chosen", text), ("rejected", text), ("probability", number), ("margin", number)]
+    content = {
+        DocumentRow.kind: [("text", text), ("title", text)],
+        DemonstrationRow.kind: [("messages", messages)],
+        PreferenceRow.kind: [("prompt", messages), *compared],
+        TaskRow.kind: [("prompt", messages), ("answer", text), ("teacher_prompt", messages)],
+    }[kind]
     filters = [("clause_ids", pa.list_(text)), ("recipe", text), ("capability_source", text)]
     return pa.schema([("id", text), ("kind", text), *content, *filters, ("lineage", text)])

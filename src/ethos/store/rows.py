@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -46,6 +47,11 @@ class DocumentRow:
         """Content hash, lineage apart."""
         return _row_id(self.kind, self.text)
 
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """The text under its title."""
+        return [(self.title, self.text)]
+
 
 @dataclass(frozen=True, slots=True)
 class DemonstrationRow:
@@ -58,15 +64,90 @@ class DemonstrationRow:
     @property
     def text(self) -> str:
         """All that is said."""
-        return "\n\n".join(message.content for message in self.conversation.messages)
+        return _said(self.parts)
 
     @property
     def id(self) -> str:
         """Content hash, lineage apart."""
         return _row_id(self.kind, self.conversation.canonical())
 
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Who says what."""
+        return _turns(self.conversation)
 
-Row = DocumentRow | DemonstrationRow
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRow:
+    """Two replies to a prompt, of which one is better with some probability."""
+
+    kind: ClassVar[str] = "preference"
+    prompt: Conversation
+    chosen: str
+    rejected: str
+    lineage: Lineage
+    probability: float = 1.0  # that `chosen` is the better one: a soft label
+    margin: float = 0.0  # by how much a reward model should tell them apart at least
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"a preference's probability is {self.probability}; give a number from 0 to 1")
+        if not math.isfinite(self.margin):
+            raise ValueError(f"a preference's margin is {self.margin}; give a finite number")
+
+    @property
+    def text(self) -> str:
+        """All that is said."""
+        return _said(self.parts)
+
+    @property
+    def id(self) -> str:
+        """Content hash, lineage apart."""
+        said = [self.prompt.canonical(), self.chosen, self.rejected, self.probability, self.margin]
+        return _row_id(self.kind, json.dumps(said, ensure_ascii=False))
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Who says what, then the two replies."""
+        return [*_turns(self.prompt), ("chosen", self.chosen), ("rejected", self.rejected)]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A prompt that the policy answers itself: the reply is rewarded, or held against a teacher's distribution."""
+
+    kind: ClassVar[str] = "task"
+    prompt: Conversation
+    lineage: Lineage
+    answer: str | None = None  # what a reward may compare a reply with
+    teacher_prompt: Conversation | None = None  # what a teacher sees in the prompt's place: the same with a frame
+
+    @property
+    def text(self) -> str:
+        """All that is said."""
+        return _said(self.parts)
+
+    @property
+    def id(self) -> str:
+        """Content hash, lineage apart."""
+        shown = None if self.teacher_prompt is None else self.teacher_prompt.canonical()
+        return _row_id(self.kind, json.dumps([self.prompt.canonical(), self.answer, shown], ensure_ascii=False))
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Who says what, then the answer if there is one."""
+        return [*_turns(self.prompt), *([("answer", self.answer)] if self.answer is not None else [])]
+
+
+Row = DocumentRow | DemonstrationRow | PreferenceRow | TaskRow
+
+
+def _turns(conversation: Conversation) -> list[tuple[str, str]]:
+    return [(message.role, message.content) for message in conversation.messages]
+
+
+def _said(parts: list[tuple[str, str]]) -> str:
+    return "\n\n".join(text for _, text in parts)
 
 
 def _row_id(kind: str, content: str) -> str:
@@ -75,12 +156,19 @@ def _row_id(kind: str, content: str) -> str:
 
 def row_to_dict(row: Row) -> dict[str, Any]:
     """A JSON-ready dict; `row_from_dict` is its inverse."""
-    content = (
-        {"text": row.text, "title": row.title}
-        if isinstance(row, DocumentRow)
-        else {"messages": row.conversation.to_dicts()}
-    )
-    return {"id": row.id, "kind": row.kind, **content, "lineage": json.loads(json.dumps(asdict(row.lineage)))}
+    return {"id": row.id, "kind": row.kind, **_content(row), "lineage": json.loads(json.dumps(asdict(row.lineage)))}
+
+
+def _content(row: Row) -> dict[str, Any]:
+    if isinstance(row, DocumentRow):
+        return {"text": row.text, "title": row.title}
+    if isinstance(row, DemonstrationRow):
+        return {"messages": row.conversation.to_dicts()}
+    if isinstance(row, PreferenceRow):
+        compared = {"chosen": row.chosen, "rejected": row.rejected}
+        return {"prompt": row.prompt.to_dicts(), **compared, "probability": row.probability, "margin": row.margin}
+    shown = None if row.teacher_prompt is None else row.teacher_prompt.to_dicts()
+    return {"prompt": row.prompt.to_dicts(), "answer": row.answer, "teacher_prompt": shown}
 
 
 def row_from_dict(data: dict[str, Any]) -> Row:
@@ -91,4 +179,11 @@ def row_from_dict(data: dict[str, Any]) -> Row:
     lineage = Lineage(**fields)
     if data["kind"] == DocumentRow.kind:
         return DocumentRow(data["text"], data["title"], lineage)
-    return DemonstrationRow(Conversation.from_dicts(data["messages"]), lineage)
+    if data["kind"] == DemonstrationRow.kind:
+        return DemonstrationRow(Conversation.from_dicts(data["messages"]), lineage)
+    prompt = Conversation.from_dicts(data["prompt"])
+    if data["kind"] == PreferenceRow.kind:
+        compared = (data["chosen"], data["rejected"])
+        return PreferenceRow(prompt, *compared, lineage, data["probability"], data["margin"])
+    shown = None if data["teacher_prompt"] is None else Conversation.from_dicts(data["teacher_prompt"])
+    return TaskRow(prompt, lineage, data["answer"], shown)

@@ -1,52 +1,180 @@
-"""Log-probabilities of targets from hidden states, in chunks that never hold logits of the whole batch.
+"""What losses need of the vocabulary's distribution, in chunks that never hold logits of the whole batch.
 
-The backward pass computes each chunk's logits anew: one more product with the output matrix, in exchange for memory
-that doesn't grow with the vocabulary. Shapes: `M` targets, `E` model width, `V` vocabulary.
+A target's own logit is computed in fp32 from the hidden state, as in scoring: bf16 logits of 16 to 32 lie 0.125 apart.
+Shapes: `M` targets, `E` model width, `V` vocabulary; `A` the teacher's width.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 _CHUNK = 512
 
+Direction = Literal["reverse", "forward"]
+
+
+def target_logprobs(hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor) -> Tensor:
+    """Log p(target) for each row of hidden states, fp32, shape [M]; differentiable in both inputs.
+
+    The backward pass computes each chunk's logits anew: one more product with the output matrix, in exchange for memory
+    that doesn't grow with the vocabulary.
+    """
+    result: Tensor = _TargetLogprobs.apply(hidden_ME, weight_VE, targets_M)  # type: ignore[no-untyped-call]
+    return result
+
+
+def weighted_logprob_sum(hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor, weights_M: Tensor) -> Tensor:
+    """The sum over targets of weight x log p(target), a scalar; differentiable in the first two.
+
+    As the weights are known beforehand, a chunk's gradient is computed with its logits, which are never needed again.
+    """
+    result: Tensor = _WeightedLogprobSum.apply(  # type: ignore[no-untyped-call]
+        hidden_ME, weight_VE, targets_M, weights_M
+    )
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherStates:
+    """A teacher's hidden states where the student's targets are predicted, and the output matrix that reads them."""
+
+    hidden_MA: Tensor
+    weight_VA: Tensor
+
+
+def divergences(hidden_ME: Tensor, weight_VE: Tensor, teacher: TeacherStates, direction: Direction) -> Tensor:
+    """KL divergence between student and teacher at each target, over the whole vocabulary, fp32, shape [M].
+
+    `reverse` is KL(student || teacher), `forward` KL(teacher || student). Differentiable in the first two inputs.
+    Where one vocabulary is padded to a larger size than the other, what only one of them has is left out.
+    """
+    result: Tensor = _Divergences.apply(  # type: ignore[no-untyped-call]
+        hidden_ME, weight_VE, teacher.hidden_MA, teacher.weight_VA, direction
+    )
+    return result
+
+
+def _chunks(size: int) -> Iterator[slice]:
+    for start in range(0, size, _CHUNK):
+        yield slice(start, min(size, start + _CHUNK))
+
+
+def _chosen(hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor) -> Tensor:
+    return (hidden_ME.float() * weight_VE[targets_M].float()).sum(dim=-1)
+
+
+class _Gradients:
+    """Of the hidden states and of the output matrix, filled chunk by chunk; those that nobody wants stay None."""
+
+    def __init__(self, hidden_ME: Tensor, weight_VE: Tensor, wanted: tuple[bool, ...]) -> None:
+        self._hidden, self._weight = hidden_ME, weight_VE
+        self.hidden_ME = torch.empty_like(hidden_ME) if wanted[0] else None
+        self.weight_VE = torch.zeros_like(weight_VE, dtype=torch.float32) if wanted[1] else None
+
+    def add(self, piece: slice, logits_MV: Tensor) -> None:
+        """Takes the gradient of a chunk's logits."""
+        logits_MV = logits_MV.to(self._weight.dtype)
+        if self.hidden_ME is not None:
+            self.hidden_ME[piece] = logits_MV @ self._weight[: logits_MV.shape[1]]
+        if self.weight_VE is not None:
+            self.weight_VE[: logits_MV.shape[1]] += logits_MV.T @ self._hidden[piece]
+
+    def both(self, scale: Tensor | None = None) -> tuple[Tensor | None, Tensor | None]:
+        """Times a scalar, in the dtypes of what they are the gradients of."""
+        found = []
+        for gradient, of in ((self.hidden_ME, self._hidden), (self.weight_VE, self._weight)):
+            if gradient is not None and scale is not None:
+                gradient = gradient.mul_(scale)
+            found.append(None if gradient is None else gradient.to(of.dtype))
+        return found[0], found[1]
+
 
 class _TargetLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor) -> Tensor:
-        pieces = []
-        for start in range(0, hidden_ME.shape[0], _CHUNK):
-            logits = (hidden_ME[start : start + _CHUNK] @ weight_VE.T).float()
-            chosen = logits.gather(1, targets_M[start : start + _CHUNK, None]).squeeze(1)
-            pieces.append(chosen - logits.logsumexp(dim=-1))
+        normalisers = [(hidden_ME[piece] @ weight_VE.T).float().logsumexp(dim=-1) for piece in _chunks(len(targets_M))]
         ctx.save_for_backward(hidden_ME, weight_VE, targets_M)
-        return torch.cat(pieces)
+        return _chosen(hidden_ME, weight_VE, targets_M) - torch.cat(normalisers)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, None]:
         hidden_ME, weight_VE, targets_M = ctx.saved_tensors
-        gradient_M: Tensor = gradients[0]
-        hidden_gradient = torch.empty_like(hidden_ME) if ctx.needs_input_grad[0] else None
-        wants_weight = ctx.needs_input_grad[1]
-        weight_gradient = torch.zeros_like(weight_VE, dtype=torch.float32) if wants_weight else None
-        for start in range(0, hidden_ME.shape[0], _CHUNK):
-            piece = slice(start, start + _CHUNK)
-            # d logprob / d logits = onehot - softmax
-            logits_gradient = (hidden_ME[piece] @ weight_VE.T).float().softmax(dim=-1).neg_()
-            rows = torch.arange(logits_gradient.shape[0], device=logits_gradient.device)
-            logits_gradient[rows, targets_M[piece]] += 1
-            logits_gradient = logits_gradient.mul_(gradient_M[piece, None]).to(weight_VE.dtype)
-            if hidden_gradient is not None:
-                hidden_gradient[piece] = logits_gradient @ weight_VE
-            if weight_gradient is not None:
-                weight_gradient += logits_gradient.T @ hidden_ME[piece]
-        return hidden_gradient, None if weight_gradient is None else weight_gradient.to(weight_VE.dtype), None
+        found = _Gradients(hidden_ME, weight_VE, ctx.needs_input_grad)
+        for piece in _chunks(len(targets_M)):
+            probabilities_MV = (hidden_ME[piece] @ weight_VE.T).float().softmax(dim=-1)
+            found.add(piece, _of_logits(probabilities_MV, targets_M[piece], gradients[0][piece]))
+        return *found.both(), None
 
 
-def target_logprobs(hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor) -> Tensor:
-    """Log p(target) for each row of hidden states, fp32, shape [M]; differentiable in both inputs."""
-    result: Tensor = _TargetLogprobs.apply(hidden_ME, weight_VE, targets_M)  # type: ignore[no-untyped-call]
-    return result
+class _WeightedLogprobSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor, weights_M: Tensor) -> Tensor:
+        wanted = ctx.needs_input_grad
+        ctx.found = _Gradients(hidden_ME, weight_VE, wanted)
+        total = (_chosen(hidden_ME, weight_VE, targets_M) * weights_M).sum()
+        for piece in _chunks(len(targets_M)):
+            logits_MV = (hidden_ME[piece] @ weight_VE.T).float()
+            normaliser_M = logits_MV.logsumexp(dim=-1)
+            total -= (normaliser_M * weights_M[piece]).sum()
+            if wanted[0] or wanted[1]:
+                probabilities_MV = logits_MV.sub_(normaliser_M[:, None]).exp_()
+                ctx.found.add(piece, _of_logits(probabilities_MV, targets_M[piece], weights_M[piece]))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, None, None]:
+        both = ctx.found.both(gradients[0])
+        del ctx.found
+        return *both, None, None
+
+
+def _of_logits(probabilities_MV: Tensor, targets_M: Tensor, weights_M: Tensor) -> Tensor:
+    """The gradient of weight x log p(target) by the logits: weight x (onehot - p). Overwrites the probabilities."""
+    gradient_MV = probabilities_MV.neg_()
+    rows = torch.arange(len(targets_M), device=targets_M.device)
+    gradient_MV[rows, targets_M] += 1
+    return gradient_MV.mul_(weights_M[:, None])
+
+
+class _Divergences(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ME: Tensor, weight_VE: Tensor, teacher_MA: Tensor, teacher_VA: Tensor, direction: Direction
+    ) -> Tensor:
+        ctx.save_for_backward(hidden_ME, weight_VE, teacher_MA, teacher_VA)
+        ctx.direction = direction
+        found = []
+        for piece in _chunks(len(hidden_ME)):
+            student_MV, own_MV = _both(hidden_ME[piece], weight_VE, teacher_MA[piece], teacher_VA)
+            weights_MV = (student_MV if direction == "reverse" else own_MV).exp()
+            difference_MV = student_MV - own_MV if direction == "reverse" else own_MV - student_MV
+            found.append((weights_MV * difference_MV).sum(dim=-1))
+        return torch.cat(found)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        hidden_ME, weight_VE, teacher_MA, teacher_VA = ctx.saved_tensors
+        found = _Gradients(hidden_ME, weight_VE, ctx.needs_input_grad)
+        for piece in _chunks(len(hidden_ME)):
+            student_MV, own_MV = _both(hidden_ME[piece], weight_VE, teacher_MA[piece], teacher_VA)
+            p_MV = student_MV.exp()
+            if ctx.direction == "reverse":  # d KL(p||q) / d logits = p (log p - log q - KL)
+                difference_MV = student_MV.sub_(own_MV)
+                divergence_M1 = (p_MV * difference_MV).sum(dim=-1, keepdim=True)
+                logits_MV = difference_MV.sub_(divergence_M1).mul_(p_MV)
+            else:  # d KL(q||p) / d logits = p - q
+                logits_MV = p_MV.sub_(own_MV.exp_())
+            found.add(piece, logits_MV.mul_(gradients[0][piece, None]))
+        return *found.both(), None, None, None
+
+
+def _both(hidden_ME: Tensor, weight_VE: Tensor, teacher_MA: Tensor, teacher_VA: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of student and teacher over the vocabulary that they share, fp32, shape [M, V]."""
+    shared = min(weight_VE.shape[0], teacher_VA.shape[0])
+    student_MV = (hidden_ME @ weight_VE[:shared].T).float().log_softmax(dim=-1)
+    return student_MV, (teacher_MA @ teacher_VA[:shared].T).float().log_softmax(dim=-1)

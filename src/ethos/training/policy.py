@@ -6,10 +6,12 @@ compute thread; an engine over the same `forward` samples from the very weights 
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,16 @@ from torch import Tensor
 
 from ethos import __version__
 from ethos.errors import EthosError
-from ethos.models.architecture import CausalForward, is_known
-from ethos.models.attention import PackedAttention
-from ethos.models.fallback import logprobs_padded
+from ethos.models.architecture import KNOWN_TYPES, CausalForward, is_known
 from ethos.models.loading import Loaded, load
 from ethos.models.templates import ChatTemplate
 from ethos.process import give_back_freed_memory
 from ethos.store.config.training import TrainingConfig
 from ethos.store.files import disk_errors_told, flush
 from ethos.training.batch import Batch
-from ethos.training.logprobs import target_logprobs
-from ethos.training.objectives.types import Objective, Outputs
+from ethos.training.objectives.types import Mean, Objective
 from ethos.training.optimizer import START_ANEW, MasterOptimizer, OptimParams
+from ethos.training.outputs import Outputs, outputs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +42,22 @@ class StepMetrics:
     units: int
     tokens: int  # prompts included
     gradient_norm: float  # of its own gradient, weight applied
+    metrics: Mapping[str, float] = field(default_factory=dict)  # what else the objective watches
 
 
 class Policy:
     """A causal language model with its optimizer."""
 
-    def __init__(self, loaded: Loaded, template: ChatTemplate, config: TrainingConfig, seed: int) -> None:
+    def __init__(
+        self, loaded: Loaded, template: ChatTemplate, config: TrainingConfig, seed: int, *, scalar_head: bool = False
+    ) -> None:
+        """`scalar_head` gives it a head for `reward_model`, beside the one that predicts tokens."""
         torch.manual_seed(seed)
         self.template, self.config = template, config
         model = _with_adapters(loaded.model, config) if config.method == "lora" else loaded.model
         self.loaded = Loaded(model, loaded.tokenizer, loaded.end_tokens)
         self.forward = CausalForward(model) if is_known(_base(model)) else None
+        self.scalar_head_E = _new_scalar_head(self.forward) if scalar_head else None
         self.optimizer = MasterOptimizer(self._trainable())
 
     @property
@@ -60,7 +65,17 @@ class Policy:
         """The Hugging Face module that owns the parameters; under `peft`'s wrapper with adapters."""
         return self.loaded.model
 
+    @property
+    def device(self) -> torch.device:
+        """Of the compute weights."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
     def _trainable(self) -> dict[str, Tensor]:
+        scalar_head = {} if self.scalar_head_E is None else {"scalar_head": self.scalar_head_E}
+        return {**self._trainable_weights(), **scalar_head}
+
+    def _trainable_weights(self) -> dict[str, Tensor]:
         if self.config.method == "lora" or self.forward is None:
             every = self.config.method == "full"
             return {n: p for n, p in self.model.named_parameters() if every or "lora_" in n}
@@ -81,15 +96,9 @@ class Policy:
                     named[f"layers.{index}.{part}"] = getattr(layer, part)
         return named
 
-    def logprobs(self, batch: Batch) -> Tensor:
-        """Log-probability of each target, fp32, shape [M], differentiable in the trainable weights."""
-        device = next(self.model.parameters()).device
-        tokens_N, positions_N = batch.tokens_N.to(device), batch.positions_N.to(device)
-        sources_M, targets_M = batch.sources_M.to(device), batch.targets_M.to(device)
-        if self.forward is None:
-            return logprobs_padded(_base(self.model), tokens_N, batch.lengths, sources_M, targets_M)
-        hidden_NE = self.forward.hidden(tokens_N, positions_N, PackedAttention(list(batch.lengths), device))
-        return target_logprobs(hidden_NE[sources_M], self.forward.head.weight_OE, targets_M)
+    def outputs(self, batch: Batch) -> Outputs:
+        """What a loss may ask for, differentiable in the trainable weights."""
+        return outputs_of(_base(self.model), self.forward, batch, self.scalar_head_E)
 
     def forward_backward(self, batches: Sequence[Batch], objective: Objective, weight: float) -> StepMetrics:
         """Adds weight × the gradient of the objective's mean over its units, over all micro-batches.
@@ -99,19 +108,21 @@ class Policy:
         units = sum(objective.units(batch) for batch in batches)
         if weight == 0 or units == 0:
             return StepMetrics(0.0, 0, 0, 0.0)
-        total = 0.0
+        total, watched = 0.0, dict[str, Mean]()
         for batch in batches:
-            loss = objective.loss(Outputs(self.logprobs(batch)), batch)
+            loss = objective.loss(self.outputs(batch), batch.to(self.device))
             value = float(loss.total.detach())
-            if value != value or abs(value) == float("inf"):
+            if not math.isfinite(value):
                 self.optimizer.clear()
                 raise EthosError(
                     f"the loss of {objective.name} is {value} on rows {', '.join(batch.row_ids)}; {START_ANEW}"
                 )
             (loss.total * (weight / units)).backward()
             total += value
+            watched |= {name: watched.get(name, Mean(0, 0)) + mean for name, mean in loss.metrics.items()}
         tokens = sum(batch.tokens for batch in batches)
-        return StepMetrics(total / units, units, tokens, self.optimizer.gather())
+        metrics = {name: mean.value for name, mean in watched.items()}
+        return StepMetrics(total / units, units, tokens, self.optimizer.gather(), metrics)
 
     def optim_step(self, params: OptimParams) -> float:
         """One AdamW step with these hyperparameters. Returns the gradient's norm before clipping.
@@ -164,28 +175,72 @@ class Policy:
         Adapters are merged into a copy of the weights; `adapter/` in it holds them as `peft` saves them. It is whole or
         absent, whenever the process is killed. Raises EthosError if the disk can't hold it.
         """
-        unfinished = directory.with_name(f".{directory.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        with disk_errors_told(directory):
-            self._write(unfinished)
-            for path in unfinished.rglob("*"):
-                flush(path)
-            shutil.rmtree(directory, ignore_errors=True)
-            unfinished.rename(directory)
-            flush(directory.parent)
+        _write_whole(directory, self._write)
+
+    def export_reward_model(self, directory: Path) -> None:
+        """Writes trunk and scalar head as a Hugging Face directory for sequence classification with one label.
+
+        Whole or absent, as `export`. Raises EthosError if the disk can't hold it.
+        """
+        _write_whole(directory, self._write_reward_model)
 
     def _write(self, directory: Path) -> None:
-        model = self.model
+        base, weights = _base(self.model), self._merged_weights()
         if self.config.method == "lora":
-            model.save_pretrained(directory / "adapter")
-            weights = _merged(model)
-        else:
-            weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        base = _base(model)
+            self.model.save_pretrained(directory / "adapter")
         if base.config.tie_word_embeddings:
             weights.pop("lm_head.weight", None)
         base.save_pretrained(directory, state_dict=weights)
         self.loaded.tokenizer.save_pretrained(directory)
+
+    def _write_reward_model(self, directory: Path) -> None:
+        from transformers import AutoModelForSequenceClassification
+
+        assert self.scalar_head_E is not None, "this policy has no scalar head"
+        config = copy.deepcopy(_base(self.model).config)
+        config.num_labels, config.pad_token_id = 1, self._pad_token
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(config)
+        weights = {name: tensor for name, tensor in self._merged_weights().items() if not name.startswith("lm_head.")}
+        weights["score.weight"] = self.optimizer.masters["scalar_head"].detach().clone()[None]
+        model.load_state_dict(weights, assign=True)
+        model.save_pretrained(directory)
+        self.loaded.tokenizer.save_pretrained(directory)
+
+    @property
+    def _pad_token(self) -> int | None:
+        """What a classifier skips at the end of a row; never the token that ends a turn, where the value is read."""
+        tokenizer = self.loaded.tokenizer
+        usable = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
+        return next((token for token in usable if token is not None and token not in self.loaded.end_tokens), None)
+
+    def _merged_weights(self) -> dict[str, Tensor]:
+        if self.config.method == "lora":
+            return _merged(self.model)
+        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+
+def _write_whole(directory: Path, write: Callable[[Path], None]) -> None:
+    unfinished = directory.with_name(f".{directory.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    with disk_errors_told(directory):
+        write(unfinished)
+        for path in unfinished.rglob("*"):
+            flush(path)
+        shutil.rmtree(directory, ignore_errors=True)
+        unfinished.rename(directory)
+        flush(directory.parent)
+
+
+def _new_scalar_head(forward: CausalForward | None) -> Tensor:
+    """Deviation 1 / sqrt(E + 1), as in Stiennon et al. 2020 (appendix B.1); fp32 whatever the trunk is."""
+    if forward is None:
+        raise EthosError(
+            f"a reward model reads hidden states, which only models of a known shape give ({', '.join(KNOWN_TYPES)}); "
+            "set mixture.reward_model to 0, or name such a student"
+        )
+    width = forward.embedding_VE.shape[1]
+    return torch.randn(width, device=forward.device) / math.sqrt(width + 1)
 
 
 def _base(model: Any) -> Any:
@@ -217,7 +272,9 @@ def _merged(model: Any) -> dict[str, Tensor]:
     return weights
 
 
-def load_policy(directory: Path, config: TrainingConfig, system_message: str | None, seed: int) -> Policy:
+def load_policy(
+    directory: Path, config: TrainingConfig, system_message: str | None, seed: int, *, scalar_head: bool = False
+) -> Policy:
     """The student from a Hugging Face directory, ready to train."""
     loaded = load(directory, config.precision)
-    return Policy(loaded, ChatTemplate(loaded.tokenizer, system_message), config, seed)
+    return Policy(loaded, ChatTemplate(loaded.tokenizer, system_message), config, seed, scalar_head=scalar_head)

@@ -9,33 +9,43 @@ the tokenizer's end token, if it has one, so that the student also learns where 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from ethos.models.templates import ChatTemplate
 from ethos.store.rows import DocumentRow, Row
-from ethos.training.batch import Batch, TokenRow
-from ethos.training.objectives.types import Loss, Outputs, Unit
+from ethos.training.batch import Batch, single
+from ethos.training.objectives.likelihood import negative_log_likelihood
+from ethos.training.objectives.tokenised import EMPTY, Tokenised
+from ethos.training.objectives.types import Loss, Unit
+from ethos.training.outputs import Outputs
 
 
+@dataclass(frozen=True, slots=True)
 class Documents:
     """Every token but the first is a target."""
 
-    name = "documents"
-    unit: Unit = "token"
+    name: ClassVar[str] = "documents"
+    unit: ClassVar[Unit] = "token"
 
-    def prepare(self, rows: Sequence[Row], template: ChatTemplate, limit_tokens: int) -> list[TokenRow]:
+    def prepare(self, rows: Sequence[Row], template: ChatTemplate, limit_tokens: int) -> Tokenised:
         """Tokens of each document; one longer than the context is split into rows of equal size."""
-        prepared = []
+        found = Tokenised()
+        end = template.tokenizer.eos_token_id
         for row in rows:
-            if isinstance(row, DocumentRow):
-                end = template.tokenizer.eos_token_id
-                tokens = template.encode(row.text) if end is None else (*template.encode(row.text), end)
-                pieces = -(-len(tokens) // limit_tokens)
-                size = -(-len(tokens) // pieces)
-                for start in range(0, len(tokens), size):
-                    piece = tokens[start : start + size]
-                    if len(piece) > 1:
-                        prepared.append(TokenRow(row.id, piece, 1))
-        return prepared
+            if not isinstance(row, DocumentRow):
+                continue
+            tokens = template.encode(row.text) if end is None else (*template.encode(row.text), end)
+            if len(tokens) < 2:
+                found.left_out[EMPTY] += 1
+                continue
+            pieces = -(-len(tokens) // limit_tokens)
+            size = -(-len(tokens) // pieces)
+            for start in range(0, len(tokens), size):
+                piece = tokens[start : start + size]
+                if len(piece) > 1:
+                    found.rows.append(single(row.id, piece, 1))
+        return found
 
     def units(self, batch: Batch) -> int:
         """Target tokens."""
@@ -43,4 +53,4 @@ class Documents:
 
     def loss(self, outputs: Outputs, batch: Batch) -> Loss:
         """Negative log-likelihood, summed."""
-        return Loss(-outputs.logprobs_M.sum())
+        return negative_log_likelihood(outputs, batch)

@@ -1,0 +1,29 @@
+"""Prompts that the policy is to answer itself: what `rewards` and `distillation` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ethos.models.templates import ChatTemplate
+from ethos.store.rows import TaskRow
+from ethos.training.batch import TokenRow
+from ethos.training.objectives.tokenised import BEGINS_WITH_REPLY, EMPTY, Tokenised, Unusable, tokenise
+
+ENDS_ON_REPLY = "a prompt that ends on the assistant's turn"
+
+
+def prepare_prompts(rows: Iterable[TaskRow], template: ChatTemplate, limit_tokens: int) -> Tokenised:
+    """Each prompt as a row without a completion. The limit leaves room for the reply that is yet to be drawn."""
+
+    def tokens(row: TaskRow) -> TokenRow:
+        roles = [message.role for message in row.prompt.messages]
+        if not any(message.content.strip() for message in row.prompt.messages):
+            raise Unusable(EMPTY)
+        if roles[0] == "assistant":
+            raise Unusable(BEGINS_WITH_REPLY)
+        if roles[-1] == "assistant":
+            raise Unusable(ENDS_ON_REPLY)
+        shown = None if row.teacher_prompt is None else template.prompt(row.teacher_prompt)
+        return TokenRow(row.id, template.prompt(row.prompt), (), teacher_prompt=shown)
+
+    return tokenise(rows, limit_tokens, tokens)

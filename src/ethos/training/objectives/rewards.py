@@ -1,0 +1,107 @@
+"""`rewards`: replies that the policy drew itself become likelier by how much better than their group they were.
+
+With ρ_t = π(y_t) / π_sampled(y_t), advantage A of the reply (`training/advantages.py`), and clip bounds ε:
+
+    grpo   L_t = - min(ρ_t A, clip(ρ_t, 1 - ε_low, 1 + ε_high) A) + kl_coefficient × KL_t
+           k3         KL_t = π_ref(y_t) / π(y_t) - log(π_ref(y_t) / π(y_t)) - 1
+           unbiased   KL_t = ρ_t × k3
+           unit: token, or sequence (each reply's mean over its tokens)
+    rloo   L = - min(ρ A, clip(ρ, 1 - ε_low, 1 + ε_high) A), ρ the product of the ρ_t        unit: sequence
+
+GRPO is Shao et al. 2024 (eq. 3 and 4); `token` and the two bounds are from Yu et al. 2025 (DAPO, eq. 10). The estimator
+k3 is Schulman's (2020); weighed by the ratio its gradient is that of the reverse KL (DeepSeek-V3.2, 2025, section 3.1).
+RLOO is Ahmadian et al. 2024 (eq. 8), whose KL is part of the reward, clipped as in TRL. Replies are drawn at
+temperature 1 from the whole distribution: anything else would train another policy than the one that drew them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ethos.models.templates import ChatTemplate
+from ethos.store.rows import Row, TaskRow
+from ethos.training.batch import Batch
+from ethos.training.objectives.prompts import prepare_prompts
+from ethos.training.objectives.tokenised import Tokenised
+from ethos.training.objectives.types import Loss, Mean, Unit
+from ethos.training.outputs import Outputs
+
+SAMPLING, REFERENCE, ADVANTAGE = "sampling_logprobs", "reference_logprobs", "advantage"
+"""Signals: a target's log-probability when it was drawn and under the reference; a completion's advantage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """Needs `sampling_logprobs` and `advantage`, and with a KL coefficient above 0 `reference_logprobs`."""
+
+    name: ClassVar[str] = "rewards"
+
+    estimator: Literal["grpo", "rloo"] = "grpo"
+    normalise: Literal["token", "sequence"] = "token"
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl_coefficient: float = 0.0
+    kl_estimator: Literal["k3", "unbiased"] = "unbiased"
+
+    @property
+    def unit(self) -> Unit:
+        """Sequences for RLOO, whose ratio is that of a whole reply."""
+        return "token" if self._by_token else "sequence"
+
+    @property
+    def _by_token(self) -> bool:
+        return self.estimator == "grpo" and self.normalise == "token"
+
+    def prepare(self, rows: Sequence[Row], template: ChatTemplate, limit_tokens: int) -> Tokenised:
+        """Each prompt with nothing after it: replies are yet to be drawn."""
+        return prepare_prompts((row for row in rows if isinstance(row, TaskRow)), template, limit_tokens)
+
+    def units(self, batch: Batch) -> int:
+        """Target tokens, or replies."""
+        return int(batch.targets_M.shape[0]) if self._by_token else batch.completions
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Loss:
+        """Summed over tokens, or over replies."""
+        log_ratio_M = outputs.logprobs_M - batch.signals[SAMPLING]
+        advantage_C = batch.signals[ADVANTAGE]
+        if self.estimator == "rloo":
+            log_ratio_C = batch.sum_by_completion(log_ratio_M)
+            loss_C, clipped_C = self._clipped(log_ratio_C, advantage_C)
+            return Loss(loss_C.sum(), _watched(log_ratio_M, clipped_C))
+        loss_M, clipped_M = self._clipped(log_ratio_M, advantage_C[batch.completions_M])
+        metrics = _watched(log_ratio_M, clipped_M)
+        if self.kl_coefficient:
+            kl_M = _k3(outputs.logprobs_M, batch.signals[REFERENCE])
+            if self.kl_estimator == "unbiased":
+                kl_M = kl_M * log_ratio_M.exp()
+            loss_M = loss_M + self.kl_coefficient * kl_M
+            metrics["kl"] = Mean(float(kl_M.detach().sum()), len(kl_M))
+        if self._by_token:
+            return Loss(loss_M.sum(), metrics)
+        return Loss((batch.sum_by_completion(loss_M) / batch.targets_by_completion()).sum(), metrics)
+
+    def _clipped(self, log_ratio: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor]:
+        """The clipped surrogate (Schulman et al. 2017, eq. 7), and where clipping stopped the gradient."""
+        ratio = log_ratio.exp()
+        bounded = ratio.clamp(1 - self.clip_low, 1 + self.clip_high)
+        stopped = (ratio > 1 + self.clip_high) & (advantage > 0) | (ratio < 1 - self.clip_low) & (advantage < 0)
+        return -torch.min(ratio * advantage, bounded * advantage), stopped
+
+
+def _k3(logprobs_M: Tensor, reference_M: Tensor) -> Tensor:
+    difference_M = reference_M - logprobs_M
+    return difference_M.exp() - difference_M - 1
+
+
+def _watched(log_ratio_M: Tensor, clipped: Tensor) -> dict[str, Mean]:
+    """How far the policy is from the one that sampled, and how much of the gradient is clipped away."""
+    apart_M = log_ratio_M.detach().abs()
+    return {
+        "sampling_gap": Mean(float(apart_M.sum()), len(apart_M)),
+        "clipped": Mean(float(clipped.sum()), len(clipped)),
+    }
