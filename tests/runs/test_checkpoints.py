@@ -10,7 +10,14 @@ import torch
 from safetensors import SafetensorError
 
 from ethos.errors import EthosError
-from ethos.runs.checkpoints import checkpoint_path, list_checkpoints, load_checkpoint, save_checkpoint
+from ethos.runs.checkpoints import (
+    Retention,
+    checkpoint_path,
+    copy_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
 from ethos.store.config.run import load_config
 from ethos.training.policy import Policy
 from runs.training_run import policy_of
@@ -23,7 +30,7 @@ def policy(folder: Path) -> Policy:
 
 def test_a_checkpoint_comes_back_as_it_was_saved(policy: Policy, tmp_path: Path) -> None:
     saved = {name: tensor.clone() for name, tensor in policy.optimizer.state().items()}
-    save_checkpoint(policy, tmp_path / "c", 4, {"cursors": {"documents": {"version": "v", "taken": 3}}}, keep=2)
+    save_checkpoint(policy, tmp_path / "c", 4, {"cursors": {"documents": {"version": "v", "taken": 3}}}, Retention(2))
     noise = torch.get_rng_state()
     for tensor in policy.optimizer.state().values():
         tensor.add_(1)
@@ -36,9 +43,27 @@ def test_a_checkpoint_comes_back_as_it_was_saved(policy: Policy, tmp_path: Path)
 
 def test_only_the_newest_are_kept(policy: Policy, tmp_path: Path) -> None:
     for step in (5, 10, 15, 100):
-        save_checkpoint(policy, tmp_path, step, {}, keep=2)
+        save_checkpoint(policy, tmp_path, step, {}, Retention(2))
     assert list_checkpoints(tmp_path) == [15, 100]
     assert not checkpoint_path(tmp_path, 5).exists()
+
+
+def test_those_that_are_kept_for_good_stay_beside_the_newest() -> None:
+    kept: list[int] = []
+    for step in range(5, 60, 5):
+        kept.append(step)
+        for gone in Retention(2, every=20).gone(kept):
+            kept.remove(gone)
+    assert kept == [20, 40, 50, 55]
+
+
+def test_a_copied_checkpoint_outlives_its_source(policy: Policy, tmp_path: Path) -> None:
+    save_checkpoint(policy, tmp_path / "a", 4, {"x": 1}, Retention(1))
+    copy_checkpoint(tmp_path / "a", tmp_path / "b", 4)
+    save_checkpoint(policy, tmp_path / "a", 8, {}, Retention(1))
+    assert list_checkpoints(tmp_path / "a") == [8]
+    assert list_checkpoints(tmp_path / "b") == [4]
+    assert load_checkpoint(policy, tmp_path / "b", 4) == {"step": 4, "x": 1}
 
 
 def test_there_is_none_before_the_first(tmp_path: Path) -> None:
@@ -46,27 +71,27 @@ def test_there_is_none_before_the_first(tmp_path: Path) -> None:
 
 
 def test_a_half_written_one_is_not_listed_and_is_written_over(policy: Policy, tmp_path: Path) -> None:
-    save_checkpoint(policy, tmp_path, 4, {}, keep=2)
+    save_checkpoint(policy, tmp_path, 4, {}, Retention(2))
     checkpoint_path(tmp_path, 4).rename(tmp_path / ".step-000008.partial")
     without_manifest = checkpoint_path(tmp_path, 6)
     without_manifest.mkdir()
     (without_manifest / "state.safetensors").write_bytes(b"half")
     assert list_checkpoints(tmp_path) == []
-    save_checkpoint(policy, tmp_path, 6, {}, keep=2)
-    save_checkpoint(policy, tmp_path, 8, {}, keep=2)
+    save_checkpoint(policy, tmp_path, 6, {}, Retention(2))
+    save_checkpoint(policy, tmp_path, 8, {}, Retention(2))
     assert list_checkpoints(tmp_path) == [6, 8]
 
 
 def test_a_full_disk_is_told_before_anything_is_written(
     policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_checkpoint(policy, tmp_path, 4, {}, keep=1)
+    save_checkpoint(policy, tmp_path, 4, {}, Retention(1))
     written = sum(file.stat().st_size for file in checkpoint_path(tmp_path, 4).iterdir())
     assert policy.state_bytes <= written < policy.state_bytes + 100_000
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=policy.state_bytes - 1))
     with pytest.raises(EthosError, match="free some and run the same command"):
-        save_checkpoint(policy, tmp_path, 8, {}, keep=1)
+        save_checkpoint(policy, tmp_path, 8, {}, Retention(1))
     assert list_checkpoints(tmp_path) == [4]
 
 
@@ -74,14 +99,14 @@ def test_a_full_disk_is_told_before_anything_is_written(
 def test_a_disk_that_others_fill_while_a_checkpoint_is_written_is_one_sentence(
     policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: Exception
 ) -> None:
-    save_checkpoint(policy, tmp_path, 4, {}, keep=1)
+    save_checkpoint(policy, tmp_path, 4, {}, Retention(1))
 
     def fails(*_: object, **__: object) -> None:
         raise full
 
     monkeypatch.setattr("ethos.training.policy.save_file", fails)
     with pytest.raises(EthosError, match=r"step-000008: No space left on device; free some space there"):
-        save_checkpoint(policy, tmp_path, 8, {}, keep=1)
+        save_checkpoint(policy, tmp_path, 8, {}, Retention(1))
     assert list_checkpoints(tmp_path) == [4]
 
 
@@ -91,7 +116,7 @@ def test_a_disk_that_others_fill_while_a_checkpoint_is_written_is_one_sentence(
      ("manifest.json", "cut"), ("manifest.json", "flipped")],
 )  # fmt: skip
 def test_a_damaged_file_is_an_error_that_names_it(policy: Policy, tmp_path: Path, name: str, damage: str) -> None:
-    save_checkpoint(policy, tmp_path, 4, {}, keep=2)
+    save_checkpoint(policy, tmp_path, 4, {}, Retention(2))
     path = checkpoint_path(tmp_path, 4) / name
     content = path.read_bytes()
     if damage == "flipped":

@@ -11,17 +11,32 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 from ethos.errors import EthosError
 from ethos.runs.controls import Controls
+from ethos.runs.guard import Diverged
+from ethos.runs.prepared import prepare_rows, require_rows, without_rows
 from ethos.runs.session import Session
-from ethos.runs.training import Trainer, prepare_rows, require_rows, rows_left_out, without_rows
+from ethos.runs.training import Trainer, fork
 from ethos.spec.conversation import Conversation
 from ethos.store.config.training import TrainingConfig
 from ethos.store.journal import MAIN
 from ethos.store.requests import file_request, read_answer
 from ethos.store.rows import DemonstrationRow
-from runs.training_run import LINEAGE, STEPS, losses, policy_of, prepared, rows, session_in, train, write_config
+from runs.training_run import (
+    CONFIG,
+    EVERY,
+    LINEAGE,
+    STEPS,
+    losses,
+    policy_of,
+    prepared,
+    rows,
+    session_in,
+    train,
+    write_config,
+)
 
 
 def controls_of(session: Session) -> Controls:
@@ -30,13 +45,13 @@ def controls_of(session: Session) -> Controls:
     return found
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, Path]:
+@pytest.fixture(scope="module", params=[CONFIG, EVERY], ids=["two objectives", "all objectives"])
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, Path]:
     """The folders of two equal runs: one undisturbed, one killed often."""
     folders = (tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("disturbed"))
     for folder in folders:
         (folder / "tiny").symlink_to(tiny)
-        write_config(folder)
+        write_config(folder, request.param)
     script = Path(__file__).with_name("killed_training.py")
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "ETHOS_CACHE": str(folders[0] / "cache")}
@@ -63,9 +78,9 @@ def test_batches_of_a_run_that_was_killed_often_are_the_same(both: tuple[Path, P
 def test_no_row_is_consumed_twice_within_an_epoch(both: tuple[Path, Path], which: int) -> None:
     with session_in(both[which]) as session:
         records = [session.records.batch(MAIN, step) for step in range(1, STEPS + 1)]
-    for name, size in (("documents", 7), ("demonstrations", 11)):
+    for name, size in (("documents", 7), ("demonstrations", 11), ("preferences", 5), ("reward_model", 5)):
         taken = [row_id for record in records if record for row_id in record["row_ids"].get(name, [])]
-        assert len(taken) > size
+        assert len(taken) > size or name not in ("documents", "demonstrations")
         for start in range(0, len(taken), size):
             epoch = taken[start : start + size]
             assert len(set(epoch)) == len(epoch)
@@ -133,8 +148,12 @@ def test_rows_that_are_too_long_are_counted(folder: Path, session: Session) -> N
     policy = policy_of(folder, session.config)
     long = DemonstrationRow(Conversation.user("How much?").then("assistant", "It is 7. " * 100), LINEAGE)
     given = [*rows(), long]
-    assert rows_left_out(given, prepare_rows(policy, "v1", given)) == 1
-    assert rows_left_out(rows(), prepared(policy)) == 0
+    found = prepare_rows(policy, "v1", given)
+    assert found.left_out_of({"demonstrations": 1.0, "documents": 1.0}) == {
+        "demonstrations: longer than the context": 1
+    }
+    assert found.left_out_of({"demonstrations": 0.0}) == {}
+    assert prepare_rows(policy, "v1", rows()).left_out_of({"demonstrations": 1.0}) == {}
 
 
 def test_a_record_of_other_rows_is_refused(session: Session, folder: Path) -> None:
@@ -193,7 +212,9 @@ def test_rows_are_prepared_by_objective(session: Session, folder: Path) -> None:
     policy = policy_of(folder, session.config)
     found = prepared(policy)
     assert Counter({name: len(part.tokens) for name, part in found.items()}) == {"documents": 7, "demonstrations": 11}
-    assert set(prepare_rows(policy, "v1", [row for row in rows() if row.kind == "document"])) == {"documents"}
+    assert set(prepare_rows(policy, "v1", [row for row in rows() if row.kind == "document"]).objectives) == {
+        "documents"
+    }
 
 
 def test_a_step_without_a_row_moves_nothing_and_is_told(folder: Path) -> None:
@@ -248,4 +269,95 @@ def test_once_rows_are_prepared_weight_where_there_are_none_is_refused_live_too(
 def test_an_objective_that_no_stage_trains_needs_no_rows(session: Session) -> None:
     stages = [{"name": "only", "share": 1, "demonstrations": 0}]
     config = TrainingConfig.model_validate({"stages": stages})
-    assert without_rows(config, {}) == {"documents"}
+    assert without_rows(config, {}) >= {"documents"}
+    assert "demonstrations" not in without_rows(config, {})
+
+
+def every_objective(folder: Path) -> None:
+    """The run in `folder` trains all of them."""
+    write_config(folder, EVERY)
+
+
+def test_all_objectives_share_a_run(folder: Path) -> None:
+    every_objective(folder)
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config)))
+        found = losses(session)
+        for name in ("documents", "demonstrations", "preferences", "reward_model", "rewards", "distillation"):
+            assert any(norm > 0 for _, norm in found[f"gradient_norm.{name}"]), name
+        assert found["accuracy.preferences"]
+        assert found["kl.rewards"]
+        assert found["reward.brief"]
+        assert found["reward.right"]
+        assert max(gap for _, gap in found["sampling_gap.rewards"]) < 1e-4  # the sampler's are the trainer's
+        ledger = session.ledger.totals()
+    assert ledger["policy"].calls > 0
+
+
+def test_a_repeated_step_draws_refers_and_asks_for_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every_objective(folder)
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config), steps=7))
+        before = losses(session)
+    with session_in(folder) as session:
+        for path in session.run.checkpoints.glob("step-*"):
+            for file in path.iterdir():
+                file.unlink()
+            path.rmdir()
+        monkeypatch.setattr("ethos.models.engine.Engine.sample_batch", None)
+        monkeypatch.setattr("ethos.training.frozen.FrozenModel.logprobs", None)
+        monkeypatch.setattr("runs.training_run.brief", lambda *_: pytest.fail("asked again"))
+        asyncio.run(train(session, policy_of(folder, session.config), steps=7))
+        assert losses(session) == before
+
+
+def test_a_group_that_no_reward_tells_apart_is_skipped_and_counted(folder: Path) -> None:
+    every_objective(folder)
+    path = folder / "config.yaml"
+    text = path.read_text().replace("runs.training_run:brief", "runs.training_run:same")
+    path.write_text(text.replace("right: right_answer", "also: 'runs.training_run:same'"))
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config), steps=6))
+        skipped = sum(value for _, value in session.records.metric(MAIN, "groups_skipped.rewards"))
+        taken = sum(len((session.records.batch(MAIN, step) or {})["rows"].get("rewards", [])) for step in range(1, 7))
+        assert skipped == taken > 0
+        assert all(norm == 0 for _, norm in session.records.metric(MAIN, "gradient_norm.rewards"))
+
+
+@pytest.mark.parametrize("config", [CONFIG, EVERY], ids=["two objectives", "all objectives"])
+def test_a_branch_from_a_checkpoint_is_an_uninterrupted_run_with_the_same_knobs(folder: Path, config: str) -> None:
+    write_config(folder, config)
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config), steps=12))
+        with pytest.raises(EthosError, match="no checkpoint of step 3; there are: 8, 12"):
+            fork(session, "other", MAIN, 3)
+        fork(session, "other", MAIN, 8)
+        asyncio.run(train(session, policy_of(folder, session.config), steps=12, branch="other"))
+        whole, branch = losses(session), losses(session, "other")
+        assert {name for name, found in whole.items() if any(step > 8 for step, _ in found)} == set(branch)
+        for name, found in branch.items():
+            assert found == [(step, value) for step, value in whole[name] if step > 8], name
+
+
+def test_a_spike_stops_the_run_before_the_step_is_taken_and_is_let_through_by_a_knob(folder: Path) -> None:
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("batch_rows: 4", "batch_rows: 4, spike_factor: 0.5"))
+    with session_in(folder) as session:
+        policy = policy_of(folder, session.config)
+        with pytest.raises(
+            Diverged, match=r"step 6: the gradient's norm is .*, over 0\.5 times the median of the last 5"
+        ):
+            asyncio.run(train(session, policy))
+        assert [step for step, _ in session.records.metric(MAIN, "gradient_norm")] == [1, 2, 3, 4, 5]
+        again = policy_of(folder, session.config)
+        with pytest.raises(Diverged):
+            asyncio.run(train(session, again))
+        assert all(
+            torch.equal(policy.optimizer.masters[n], again.optimizer.masters[n]) for n in again.optimizer.masters
+        )
+        assert (session.run.checkpoints / "step-000005").is_dir()  # the state before the step
+        request = file_request(session.run, "adjust", {"changes": {"spike_factor": 0.0}}, "ada", "its rows are fine")
+        controls_of(session).take_pending()
+        assert read_answer(session.run, request)
+        asyncio.run(train(session, policy_of(folder, session.config)))
+        assert len(session.records.metric(MAIN, "gradient_norm")) == STEPS

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ethos.models.architecture import CausalForward
+from ethos.models.engine import Engine
+from ethos.models.loading import load
+from ethos.models.types import Sample
+from ethos.models.worker import compute_worker
 from ethos.progress import QuietProgress
 from ethos.runs.controls import Controls
+from ethos.runs.prepared import Prepared, prepare_rows
 from ethos.runs.session import Session, open_session
-from ethos.runs.training import Prepared, Trainer, prepare_rows
+from ethos.runs.step_records import Helpers
+from ethos.runs.training import Trainer
 from ethos.spec.conversation import Conversation
 from ethos.spec.parse import parse_spec
 from ethos.store.config.run import RunConfig, load_config
 from ethos.store.journal import MAIN
-from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage, Row
+from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage, PreferenceRow, Row, TaskRow
+from ethos.training.frozen import FrozenModel
 from ethos.training.policy import Policy, load_policy
+from ethos.training.reward_functions import find_reward
 
 STEPS = 14
 CONFIG = """\
@@ -27,6 +36,16 @@ scenarios: {taste_per_clause: 20, gate_per_clause: 20, train_per_clause: 20}
 training: {steps: STEPS, precision: fp32, checkpoint_every: 4, context_tokens: 128, micro_batch_tokens: 64}
 knobs: {lr: 0.003, batch_rows: 4, taste_every: 1}
 """.replace("STEPS", str(STEPS))
+EVERY = CONFIG.replace(
+    "training: {",
+    "training: {rewards: {functions: {brief: 'runs.training_run:brief', right: right_answer},"
+    " draws: 3, max_tokens: 6}, distillation: {max_tokens: 6}, ",
+).replace(
+    "batch_rows: 4",
+    "batch_rows: 8, mixture: {preferences: 0.5, reward_model: 0.5, rewards: 1, distillation: 0.5},"
+    " rewards: {kl_coefficient: 0.1}",
+)
+"""The same with all six objectives."""
 SPEC = """\
 # Tiny
 
@@ -42,10 +61,20 @@ LINEAGE = Lineage("test", ("short",))
 Look = Callable[[int], Awaitable[None]]
 
 
-def write_config(folder: Path) -> RunConfig:
+def brief(task: TaskRow, replies: Sequence[Sample]) -> list[float | None]:
+    """A reward of the user's own: the fewer bytes, the better."""
+    return [-float(len(reply.token_ids or ())) for reply in replies]
+
+
+def same(task: TaskRow, replies: Sequence[Sample]) -> list[float | None]:
+    """A reward that says nothing."""
+    return [0.25] * len(replies)
+
+
+def write_config(folder: Path, text: str = CONFIG) -> RunConfig:
     """Config and spec in `folder`, beside the tiny model."""
     (folder / "spec.md").write_text(SPEC)
-    (folder / "config.yaml").write_text(CONFIG)
+    (folder / "config.yaml").write_text(text)
     return load_config(folder / "config.yaml")
 
 
@@ -67,14 +96,33 @@ def rows() -> list[Row]:
     return [*documents, *demonstrations]
 
 
+def every_row() -> list[Row]:
+    """Those, with five pairs and nine tasks."""
+    pairs = [PreferenceRow(Conversation.user(f"Is {n} odd?"), "Yes." * (n % 2 + 1), "No.", LINEAGE) for n in range(5)]
+    asked = [Conversation.user(f"How much is {n} + {n}?") for n in range(9)]
+    tasks = [TaskRow(p, LINEAGE, str(2 * n), p.with_system("Be brief.")) for n, p in enumerate(asked)]
+    return [*rows(), *pairs, *tasks]
+
+
 def policy_of(folder: Path, config: RunConfig) -> Policy:
-    """The tiny student, ready to train."""
-    return load_policy(folder / "tiny", config.training, None, config.seed)
+    """The tiny student, ready to train; with a scalar head if its run trains all objectives."""
+    has_head = config.knobs.mixture.reward_model > 0
+    return load_policy(folder / "tiny", config.training, None, config.seed, scalar_head=has_head)
+
+
+def helpers_of(folder: Path, config: RunConfig, policy: Policy) -> Helpers:
+    """An engine over the policy, and the student before training as reference and teacher."""
+    engine = Engine("tiny", "policy", policy.loaded, policy.template, compute_worker(1), forward=policy.forward)
+    model = load(folder / "tiny", config.training.precision).model
+    frozen = FrozenModel(model, CausalForward(model))
+    functions = config.training.rewards.functions.items()
+    rewards = {name: find_reward(name, where, folder) for name, where in functions}
+    return Helpers(engine=engine, reference=frozen, teacher=frozen, rewards=rewards)
 
 
 def prepared(policy: Policy) -> dict[str, Prepared]:
     """Its rows as tokens."""
-    return prepare_rows(policy, "v1", rows())
+    return prepare_rows(policy, "v1", rows() if policy.scalar_head_E is None else every_row()).objectives
 
 
 async def no_look(step: int) -> None:
@@ -82,18 +130,24 @@ async def no_look(step: int) -> None:
 
 
 async def train(
-    session: Session, policy: Policy, look: Look = no_look, controls: Controls | None = None, steps: int = STEPS
+    session: Session,
+    policy: Policy,
+    look: Look = no_look,
+    controls: Controls | None = None,
+    steps: int = STEPS,
+    branch: str = MAIN,
 ) -> None:
     """Trains to the end, or goes on."""
+    helpers = None if policy.scalar_head_E is None else helpers_of(session.config.spec.parent, session.config, policy)
 
     async def run_job(job: Callable[..., Any], *arguments: Any) -> Any:
         return job(*arguments)
 
-    trainer = Trainer(session, policy, prepared(policy), MAIN, steps, controls)
-    await trainer.train(run_job, look, lambda fingerprint: None)
+    trainer = Trainer(session, policy, prepared(policy), branch, steps, controls, helpers)
+    await trainer.train(run_job, look, (lambda name: None) if helpers is None else helpers.engine.weights_changed)
 
 
-def losses(session: Session) -> dict[str, list[tuple[int, float]]]:
+def losses(session: Session, branch: str = MAIN) -> dict[str, list[tuple[int, float]]]:
     """All metrics of the loop that training decides, by name."""
-    names = [n for n in session.records.metric_names(MAIN) if not n.startswith("seconds")]
-    return {name: session.records.metric(MAIN, name) for name in names}
+    names = [n for n in session.records.metric_names(branch) if not n.startswith("seconds")]
+    return {name: session.records.metric(branch, name) for name in names}

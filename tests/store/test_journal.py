@@ -204,3 +204,11 @@ def test_a_kill_while_appending_loses_no_entry_and_halves_none(
         journal = Journal(database, run.name, Knobs())
         journal.append(knob("lr", 1e-3, 1))
         journal.verify()
+
+
+def test_a_step_was_taken_by_the_branch_or_by_whom_it_was_forked_from(journal: Journal) -> None:
+    journal.fork("second", "main", 40)
+    journal.fork("third", "second", 50)
+    steps = {1: "main", 40: "main", 41: "second", 50: "second", 51: "third"}
+    assert {step: journal.origin("third", step) for step in steps} == steps
+    assert journal.origin("main", 99) == "main"

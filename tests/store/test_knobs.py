@@ -2,7 +2,7 @@ import pytest
 
 from ethos.errors import EthosError
 from ethos.store.config.knobs import Knobs
-from ethos.store.knobs import apply_change, knob_table, knob_value, parse_change
+from ethos.store.knobs import apply_change, knob_table, knob_value, knob_values, parse_change
 
 
 def test_a_change_is_read_as_it_is_typed() -> None:
@@ -73,6 +73,32 @@ def test_the_table_has_every_knob_with_its_bounds_and_meaning() -> None:
     assert {"lr", "taste_prompts", "mixture.documents", "mixture.demonstrations"} <= table.keys()
     assert all(knob.meaning for knob in table.values())
     assert all(knob.contains(knob.default) for knob in table.values())
-    assert all(knob_value(Knobs(), path) == knob.default for path, knob in table.items())
+    own = [path for path in table if not path.endswith(".NAME")]
+    assert all(knob_value(Knobs(), path) == table[path].default for path in own)
+    assert list(knob_values(Knobs())) == own
+    assert table["rewards.weights.NAME"].bounds == "a number from 0 to 100"
     assert table["taste_prompts"].live == "next-sample"
     assert table["clip"].minimum_excluded
+
+
+def test_a_weight_that_a_run_names_is_a_knob() -> None:
+    knobs = Knobs.model_validate({"rewards": {"weights": {"brief": 1.0, "right": 2.0}}})
+    assert parse_change("rewards.weights.brief=0.5") == ("rewards.weights.brief", 0.5)
+    changed = apply_change(knobs, "rewards.weights.brief", 0.5)
+    assert knob_value(changed, "rewards.weights.brief") == 0.5
+    assert knob_value(changed, "rewards.weights.right") == 2.0
+    assert list(knob_values(changed))[-1] == "rewards.kl_coefficient"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("rewards.weights.kind", 1.0, "no knob named rewards.weights.kind; of these there are: rewards.weights.brief"),
+        ("rewards.weights.brief", 101.0, "out of its bounds; give a number from 0 to 100"),
+        ("rewards.weights.NAME", 1.0, "no knob named rewards.weights.NAME"),
+    ],
+)
+def test_a_weight_that_it_doesnt_name_is_none(path: str, value: float, message: str) -> None:
+    knobs = Knobs.model_validate({"rewards": {"weights": {"brief": 1.0}}})
+    with pytest.raises(EthosError, match=message):
+        apply_change(knobs, path, value)

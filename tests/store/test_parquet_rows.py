@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation, Message
 from ethos.store.parquet_rows import has_rows, read_rows, write_rows
-from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage, Row
+from ethos.store.rows import DemonstrationRow, DocumentRow, Lineage, PreferenceRow, Row, TaskRow
 from ethos.store.run_directory import RunDirectory
 
 json_values = st.recursive(
@@ -41,7 +41,26 @@ documents = st.builds(DocumentRow, text=st.text(), title=st.text(), lineage=line
 demonstrations = st.builds(
     DemonstrationRow, conversation=st.builds(Conversation, st.lists(messages, max_size=4).map(tuple)), lineage=lineages
 )
-batches = st.lists(documents, min_size=1, max_size=4) | st.lists(demonstrations, min_size=1, max_size=4)
+conversations = st.builds(Conversation, st.lists(messages, max_size=4).map(tuple))
+preferences = st.builds(
+    PreferenceRow,
+    prompt=conversations,
+    chosen=st.text(),
+    rejected=st.text(),
+    lineage=lineages,
+    probability=st.floats(0, 1),
+    margin=st.floats(-5, 5),
+)
+tasks = st.builds(
+    TaskRow,
+    prompt=conversations,
+    lineage=lineages,
+    answer=st.none() | st.text(),
+    teacher_prompt=st.none() | conversations,
+)
+batches = st.one_of(
+    *(st.lists(rows, min_size=1, max_size=4) for rows in (documents, demonstrations, preferences, tasks))
+)
 
 WREN = DocumentRow("Wren is kind.", "On Wren", Lineage("documents", clause_ids=("kind",)))
 CHAT = DemonstrationRow(

@@ -96,3 +96,10 @@ def test_a_step_has_one_batch_record_for_ever(records: Records) -> None:
 def test_nothing_is_recorded_for_a_branch_that_is_not_there(records: Records) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         records.add_metrics("nowhere", 1, {"loss": 1.0})
+
+
+def test_what_a_reference_gave_is_kept_by_row(records: Records) -> None:
+    records.add_references({"a": [-1.5, -2.25], "b": [-0.1, -0.2]})
+    records.add_references({"a": [0.0, 0.0], "c": [-3.0, -4.0]})  # the first stays
+    assert records.references(["a", "c", "a", "z"]) == {"a": [-1.5, -2.25], "c": [-3.0, -4.0]}
+    assert records.references([]) == {}

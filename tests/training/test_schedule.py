@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from ethos.store.config.knobs import Knobs, MixtureKnobs
 from ethos.store.config.training import StageConfig, TrainingConfig
+from ethos.training.objectives import OBJECTIVES
 from ethos.training.schedule import plan_step, rate_factor, stage_at
 
 
@@ -78,5 +79,11 @@ def test_a_plan_scales_the_knobs_by_schedule_and_stage() -> None:
     plan = plan_step(config(stages=STAGES), knobs, 4)
     assert plan.stage == "first"
     assert plan.lr == pytest.approx(5e-4)
-    assert plan.weights == {"documents": 2.0, "demonstrations": 0.0}
-    assert plan_step(config(stages=STAGES), knobs, 30).weights == {"documents": 1.0, "demonstrations": 0.5}
+    others = dict.fromkeys(("preferences", "reward_model", "rewards", "distillation"), 0.0)
+    assert plan.weights == {"documents": 2.0, "demonstrations": 0.0, **others}
+    later = plan_step(config(stages=STAGES), knobs, 30)
+    assert later.weights == {"documents": 1.0, "demonstrations": 0.5, **others}
+
+
+def test_objectives_have_one_order_everywhere() -> None:
+    assert tuple(plan_step(config(), Knobs(), 0).weights) == tuple(OBJECTIVES)

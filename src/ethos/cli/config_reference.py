@@ -82,6 +82,8 @@ def _takes(field: Schema) -> str:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field["type"] == "array":
         return f"a list of {_takes(field['items'])}"
+    if field["type"] == "object":
+        return f"names, each with {_takes(field['additionalProperties'])}"
     if field["type"] == "string":
         return "a path" if field.get("format") == "path" else "text"
     return " ".join([WORDS[field["type"]], *_bounds(field)])

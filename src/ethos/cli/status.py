@@ -10,7 +10,7 @@ from ethos.progress import harmless
 from ethos.runs.controls import next_step
 from ethos.store.config.run import load_config
 from ethos.store.journal import MAIN, Journal
-from ethos.store.knobs import knob_table, knob_value
+from ethos.store.knobs import knob_values
 from ethos.store.records import Records
 from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import Stages, Status
@@ -36,9 +36,9 @@ def show_status(name: str) -> None:
         facts += [*stage, *message, ("updated", status.updated)]
     facts.append(("step", f"{step} of {config.training.steps}"))
     facts += [(metric, f"{value:.4g}") for metric, value in metrics.items() if metric.startswith("loss")]
-    for knob in knob_table():
-        now, launched = knob_value(knobs, knob.path), knob_value(config.knobs, knob.path)
-        facts.append((knob.path, f"{now:g}" if now == launched else f"{now:g} (launched with {launched:g})"))
+    before = knob_values(config.knobs)
+    for path, now in knob_values(knobs).items():
+        facts.append((path, f"{now:g}" if now == before[path] else f"{now:g} (launched with {before[path]:g})"))
     typer.echo(columns(facts))
 
 

@@ -6,8 +6,10 @@ A checkpoint at step N holds the state after step N.
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,26 @@ from ethos.training.policy import Policy
 _MANIFEST = "manifest.json"
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Which checkpoints stay: the newest, and every so many steps one for good."""
+
+    newest: int
+    every: int | None = None
+
+    def gone(self, steps: Sequence[int]) -> list[int]:
+        """Of the steps that have a checkpoint, oldest first, those whose go."""
+        older = steps[: -self.newest]
+        return [step for step in older if self.every is None or step % self.every]
+
+
 def checkpoint_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step lies."""
     return folder / f"step-{step:06d}"
 
 
-def save_checkpoint(policy: Policy, folder: Path, step: int, state: Mapping[str, Any], keep: int) -> None:
-    """Writes the checkpoint of a step, and removes all but the newest `keep`.
+def save_checkpoint(policy: Policy, folder: Path, step: int, state: Mapping[str, Any], retention: Retention) -> None:
+    """Writes the checkpoint of a step, and removes those that the rule doesn't keep.
 
     Raises EthosError if the disk can't hold it; those that are there stay.
     """
@@ -41,7 +56,7 @@ def save_checkpoint(policy: Policy, folder: Path, step: int, state: Mapping[str,
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
         flush(folder)
-        for old in list_checkpoints(folder)[:-keep]:
+        for old in retention.gone(list_checkpoints(folder)):
             shutil.rmtree(checkpoint_path(folder, old))
 
 
@@ -53,6 +68,26 @@ def _require_room(folder: Path, size_bytes: int, step: int) -> None:
             f"{folder}: the checkpoint of step {step} takes {size_bytes / 2**30:.1f} GiB and the disk has "
             f"{free / 2**30:.1f} GiB left; free some and run the same command to go on"
         )
+
+
+def copy_checkpoint(source: Path, target: Path, step: int) -> None:
+    """Gives another folder the checkpoint of a step; files are never written again, so both may be one on the disk."""
+    unfinished = target / f".step-{step:06d}.partial"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    with disk_errors_told(target):
+        unfinished.mkdir(parents=True)
+        for path in checkpoint_path(source, step).iterdir():
+            _link_or_copy(path, unfinished / path.name)
+        unfinished.rename(checkpoint_path(target, step))
+        flush(target)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a disk without links
+        shutil.copy2(source, target)
+        flush(target)
 
 
 def list_checkpoints(folder: Path) -> list[int]:

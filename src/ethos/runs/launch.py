@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +26,7 @@ from ethos.runs.preparation import (
     CalibratedJudge,
     as_read,
     calibrated_judge,
+    framed,
     labelled_replies,
     load_rows,
     missing_rows,
@@ -36,6 +37,7 @@ from ethos.runs.preparation import (
     sources_of,
     warn_of_unreadable,
 )
+from ethos.runs.prepared import prepare_rows, require_rows
 from ethos.runs.reading import (
     SEALED,
     TASTE,
@@ -49,24 +51,27 @@ from ethos.runs.reading import (
 )
 from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session, open_session
-from ethos.runs.training import Trainer, prepare_rows, require_rows, rows_left_out
+from ethos.runs.step_records import Helpers
+from ethos.runs.training import Trainer
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Pool, Scenario
 from ethos.spec.types import Clause, Json
 from ethos.store.canonical import digest
 from ethos.store.config.run import load_config
 from ethos.store.journal import MAIN
-from ethos.store.rows import Row
+from ethos.store.rows import PreferenceRow, Row
 from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import State
+from ethos.store.written_rows import load_written_rows
 from ethos.synthesis.sizes import chosen_clauses
 from ethos.synthesis.types import Cast, Job
 from ethos.tasting.arms import prompts_for
 from ethos.tasting.canaries import CanaryReading, canary_texts_asked, replay_prompts, texts_kept_apart
 from ethos.tasting.questions import Question
 from ethos.training.policy import Policy
+from ethos.training.reward_functions import RewardFunction, find_reward
 
-STUDENT_FOLDER = "student"
+STUDENT_FOLDER, REWARD_MODEL_FOLDER = "student", "reward_model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +96,17 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
     require_checks(spec)
     new_shelf = partial(ModelShelf, config.models, config_path.resolve().parent, ui, config.training.precision)
     # a wrong name is told before a folder is made
-    shelf = None if os.path.exists(RunDirectory(runs_dir / config.name).report_json) else new_shelf()
-    with open_session(config, spec, runs_dir, ui, load_calibration(config.calibration, spec)) as session:
+    is_over = os.path.exists(RunDirectory(runs_dir / config.name).report_json)
+    shelf = None if is_over else new_shelf()
+    functions = {} if is_over else config.training.rewards.functions
+    rewards = {name: find_reward(name, where, config_path.resolve().parent) for name, where in functions.items()}
+    labelled, written_rows = load_calibration(config.calibration, spec), load_written_rows(config.rows, spec)
+    with open_session(config, spec, runs_dir, ui, labelled, written_rows) as session:
         if (done := _finished(session)) is not None:
             return done
         shelf = shelf or new_shelf()
         try:
-            return asyncio.run(_Job(session, shelf, clauses, _controls(session)).run())
+            return asyncio.run(_Job(session, shelf, clauses, _controls(session), rewards).run())
         except BaseException as error:
             state: State = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             with suppress(EthosError):  # a full disk has no room for the status either
@@ -164,6 +173,7 @@ class _Job:
     shelf: ModelShelf
     clauses: tuple[Clause, ...]
     controls: Controls
+    rewards: Mapping[str, RewardFunction]
 
     async def run(self) -> RunOutcome:
         """All stages, while requests are attended to."""
@@ -231,7 +241,10 @@ class _Job:
         cast = Cast(teacher, base, judge.assessor(session.spec, case_reader=teacher))
         held_out = [s.prompt.last_user for s in scenarios if s.family.pool != "train"]
         held_out += canary_texts_asked()
-        files = await rows_of(session, job, cast, replay_prompts(), held_out, inputs)
+        own_rows = list(session.written_rows)
+        if config.models.distillation_teacher is None:  # then it is the student itself, which sees the frame
+            own_rows = framed(own_rows, session.spec, config.synthesis.frame_tokens, count)
+        files = await rows_of(session, job, cast, replay_prompts(), held_out, inputs, own_rows)
         rows = load_rows(session, files)
         for warning in missing_rows(job, rows):
             session.warn(warning)
@@ -267,23 +280,34 @@ class _Job:
     async def _train(self, given: _Given, questions: Sequence[Question]) -> Policy:
         """Rows into weights, tasted on the way, and the weights exported."""
         session, config, taster = given.session, given.session.config, given.taster(given.judge)
-        policy = await self.shelf.policy(config.training, config.system_message, config.seed)
+        has_pairs = any(isinstance(row, PreferenceRow) for row in given.rows)
+        policy = await self.shelf.policy(config.training, config.system_message, config.seed, scalar_head=has_pairs)
         engine = self.shelf.policy_engine(policy)
-        prepared = prepare_rows(policy, given.version, given.rows)
-        if left_out := rows_left_out(given.rows, prepared):
-            session.stages.set_counts("training", {"longer than training.context_tokens": left_out})
-            session.warn(f"{left_out} conversations are longer than training.context_tokens and are left out")
+        found = prepare_rows(policy, given.version, given.rows)
+        prepared = found.objectives
         weights = session.journal.knobs(MAIN, next_step(session.records, config.training.steps)).mixture.model_dump()
+        if left_out := found.left_out_of(weights):
+            session.stages.set_counts("training", left_out)
+            for reason, count in left_out.items():
+                session.warn(f"{count} rows are left out of {reason}")
         require_rows(config.training, weights, prepared, session.stages.counts())
 
         async def look(step: int) -> None:
             student = RecordedPolicy(engine, session, MAIN, step, TASTE)
             await taste(taster, student, given.pool("taste"), questions, "trained", step)
 
-        trainer = Trainer(session, policy, prepared, MAIN, config.training.steps, self.controls)
+        helpers = Helpers(
+            engine=engine,
+            reference=given.base.frozen,
+            teacher=await self.shelf.distillation_teacher(given.base),
+            rewards=self.rewards,
+        )
+        trainer = Trainer(session, policy, prepared, MAIN, config.training.steps, self.controls, helpers)
         await trainer.train(self.shelf.worker.run, look, engine.weights_changed)
         with session.ui.stage("exporting the student", 1, "models") as bar:
             await self.shelf.worker.run(policy.export, session.run.path / STUDENT_FOLDER)
+            if session.records.metric(MAIN, "loss.reward_model"):
+                await self.shelf.worker.run(policy.export_reward_model, session.run.path / REWARD_MODEL_FOLDER)
             bar.advance()
         await self.shelf.worker.run(policy.end_training)
         return policy

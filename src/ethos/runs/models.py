@@ -6,11 +6,13 @@ import asyncio
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ethos.errors import EthosError
 from ethos.models.cached import (
     CachedModel,
     CachedSampler,
@@ -35,6 +37,7 @@ from ethos.store.config.models import EndpointConfig, ModelsConfig
 from ethos.store.config.training import TrainingConfig
 from ethos.store.ledger import POLICY, STUDENT, ModelCall
 from ethos.store.records import PolicySample
+from ethos.training.frozen import FrozenModel
 from ethos.training.policy import Policy, load_policy
 
 
@@ -44,6 +47,11 @@ class FrozenStudent:
     def __init__(self, engine: Engine, through_cache: CachedModel) -> None:
         self.name, self.fingerprint, self.engine = engine.name, engine.fingerprint, engine
         self._cached = through_cache
+
+    @property
+    def frozen(self) -> FrozenModel:
+        """As a reference or a teacher in training, on the compute thread."""
+        return FrozenModel(self.engine.loaded.model, self.engine.forward)
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
         """As `Sampler`."""
@@ -119,19 +127,24 @@ class RecordedPolicy:
         return scored
 
     def _enter(self, taken: Sequence[Usage]) -> None:
-        self._session.ledger.add(
-            ModelCall(
-                role=POLICY,
-                model=self._engine.name,
-                purpose=self._where[2],
-                prompt_tokens=usage.prompt_tokens,
-                completion_tokens=usage.completion_tokens,
-                cached=False,
-                usd=0.0,
-                key="",
-            )
-            for usage in taken
+        self._session.ledger.add(policy_calls(self._engine.name, self._where[2], taken))
+
+
+def policy_calls(model: str, purpose: str, taken: Sequence[Usage]) -> list[ModelCall]:
+    """What the policy computed, as the ledger enters it; the budget is for models that are paid for."""
+    return [
+        ModelCall(
+            role=POLICY,
+            model=model,
+            purpose=purpose,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cached=False,
+            usd=0.0,
+            key="",
         )
+        for usage in taken
+    ]
 
 
 def _sample(payload: dict[str, Any]) -> Sample:
@@ -164,6 +177,8 @@ class ModelShelf:
             name: resolve(name, base, config.endpoint(name).key_variable) for name in config.names
         }
         require_weights(self.entries[config.student], "models.student")
+        if config.distillation_teacher is not None:
+            require_weights(self.entries[config.distillation_teacher], "models.distillation_teacher")
         self._engines: dict[tuple[str, str | None, Precision], Engine] = {}
         self._policy_engines: weakref.WeakSet[Engine] = weakref.WeakSet()  # each goes when its training is over
         self._endpoints: dict[str, Endpoint] = {}
@@ -225,6 +240,23 @@ class ModelShelf:
         engine = await self.engine(session.config.models.student, session.config.system_message, self._precision)
         return FrozenStudent(engine, CachedModel(engine, session.cache, session.ledger, STUDENT))
 
+    async def distillation_teacher(self, base: FrozenStudent) -> FrozenModel:
+        """Whom `distillation` learns from: the student before training if no other model is named.
+
+        Raises EthosError if the teacher's tokens are not the student's.
+        """
+        name = self._config.distillation_teacher
+        if name is None:
+            return base.frozen
+        engine = await self.engine(name)
+        own, others = base.engine.template.tokenizer.get_vocab(), engine.template.tokenizer.get_vocab()
+        if own != others:
+            raise EthosError(
+                f"models.distillation_teacher: {name} has another tokenizer than {self._config.student}, and a "
+                "distribution over its tokens says nothing about the student's; name a model of the same family"
+            )
+        return FrozenModel(engine.loaded.model, engine.forward)
+
     def _fingerprint(self, entry: Entry) -> str:
         return fingerprint(entry, self._directory(entry))
 
@@ -264,13 +296,16 @@ class ModelShelf:
         for endpoint in self._endpoints.values():
             await endpoint.close()
 
-    async def policy(self, config: TrainingConfig, system_message: str | None, seed: int) -> Policy:
-        """The student, ready to train: a copy of its own."""
+    async def policy(
+        self, config: TrainingConfig, system_message: str | None, seed: int, *, scalar_head: bool = False
+    ) -> Policy:
+        """The student, ready to train: a copy of its own; with a scalar head if a reward model may be trained."""
         directory = self._directory(self.entries[self._config.student])
         if config.precision == "auto":
             config = config.model_copy(update={"precision": self._auto})
         with self._ui.stage("loading the student to train", 1, "models") as bar:
-            policy = await self.worker.run(load_policy, directory, config, system_message, seed)
+            new = partial(load_policy, scalar_head=scalar_head)
+            policy = await self.worker.run(new, directory, config, system_message, seed)
             bar.advance()
         return policy
 

@@ -21,8 +21,9 @@ from ethos.progress import Bar
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.placebo_draws import MOST_DRAWS, PAGE_TOKENS, SUBJECTS
 from ethos.runs.preparation import load_rows
+from ethos.runs.prepared import Prepared, prepare_rows
 from ethos.runs.session import Session
-from ethos.runs.training import Prepared, Trainer, prepare_rows
+from ethos.runs.training import Trainer
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Json
 from ethos.store.journal import MAIN
@@ -50,7 +51,8 @@ async def train_placebo(
         session.journal.fork(PLACEBO, MAIN, 0)
     policy = await shelf.policy(config.training, config.system_message, config.seed)
     engine, steps = shelf.policy_engine(policy), config.training.steps
-    shadows = await shadows_of(session, base, policy, prepare_rows(policy, "real", rows))
+    real = prepare_rows(policy, "real", rows).objectives
+    shadows = await shadows_of(session, base, policy, {name: real[name] for name in _FIT if name in real})
     repeat_batches(session.records, shadows, steps)
 
     async def no_look(step: int) -> None: ...
@@ -61,13 +63,18 @@ async def train_placebo(
 
 
 def repeat_batches(records: Records, shadows: Mapping[str, Prepared], steps: int) -> None:
-    """Gives the placebo the real arm's batch records, each row's id replaced by that of its shadow."""
+    """Gives the placebo the real arm's batch records, each row's id replaced by that of its shadow.
+
+    What has no shadow, all but documents and demonstrations, is left out.
+    """
     for step in range(1, steps + 1):
         real = records.batch(MAIN, step)
         assert real is not None  # the real arm has trained to the end
         if records.batch(PLACEBO, step) is None:
-            ids = {name: [shadows[name].tokens[i].row_id for i in taken] for name, taken in real["rows"].items()}
-            records.add_batch(PLACEBO, step, {**real, "row_ids": ids})
+            rows = {name: taken for name, taken in real["rows"].items() if name in shadows}
+            ids = {name: [shadows[name].tokens[i].row_id for i in taken] for name, taken in rows.items()}
+            shadow = {name: value for name, value in real.items() if name != "rollouts"}
+            records.add_batch(PLACEBO, step, {**shadow, "rows": rows, "row_ids": ids})
 
 
 async def shadows_of(

@@ -122,6 +122,8 @@ def plan(config: RunConfig, base: Path) -> Plan:
     names = config.models
     entries = {name: resolve(name, base, names.endpoint(name).key_variable) for name in names.names}
     require_weights(entries[names.student], "models.student")
+    if names.distillation_teacher is not None:
+        require_weights(entries[names.distillation_teacher], "models.distillation_teacher")
     require_checks(spec)
     labelled = load_calibration(config.calibration, spec)
     judges = {"judge": entries[names.judge], "sealed judge": entries[names.sealed_judge or names.judge]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -19,11 +19,12 @@ from ethos.models.types import Sampler
 from ethos.runs.models import FrozenStudent, ModelShelf
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
+from ethos.spec.frame import frame
 from ethos.spec.language import language_name
 from ethos.spec.scenarios import Family, Pool, Scenario, require_pool_sizes
 from ethos.spec.types import Clause, Json, Spec
 from ethos.store.parquet_rows import has_rows, read_rows, write_rows
-from ethos.store.rows import DemonstrationRow, DocumentRow, Row
+from ethos.store.rows import DemonstrationRow, DocumentRow, PreferenceRow, Row, TaskRow
 from ethos.synthesis.demonstrations import Demonstrations
 from ethos.synthesis.documents import SPEC_TEXT, Documents
 from ethos.synthesis.nearness import HeldOut
@@ -234,11 +235,17 @@ async def labelled_replies(
 
 
 async def rows_of(
-    session: Session, job: Job, cast: Cast, replay_prompts: Sequence[str], held_out: Sequence[str], inputs: Json
+    session: Session,
+    job: Job,
+    cast: Cast,
+    replay_prompts: Sequence[str],
+    held_out: Sequence[str],
+    inputs: Json,
+    written_rows: Sequence[Row] = (),
 ) -> dict[str, str]:
     """Names of row files by kind, written now or read back. What was rejected is counted by reason.
 
-    No row that the teacher wrote holds a prompt of `held_out`.
+    `written_rows` are the user's own. Neither they nor what the teacher writes hold a prompt of `held_out`.
     """
     recipes: list[Recipe] = [Documents(), Demonstrations(), Replay(replay_prompts)]
 
@@ -248,19 +255,33 @@ async def rows_of(
 
     async def make() -> Json:
         # all at once: the last draws of one recipe leave slots of the engine that another fills
-        written_rows = await asyncio.gather(*(written(recipe) for recipe in recipes if recipe.size(job)))
-        made = _apart([row for rows in written_rows for row in rows], held_out, job.rejected)
+        by_recipe = await asyncio.gather(*(written(recipe) for recipe in recipes if recipe.size(job)))
+        every = [*(row for rows in by_recipe for row in rows), *written_rows]
+        made = _apart(every, held_out, job.rejected)
         session.stages.set_counts("rows", dict(job.rejected))
         files: dict[str, Json] = {}
-        for kind in (DocumentRow, DemonstrationRow):
+        for kind in (DocumentRow, DemonstrationRow, PreferenceRow, TaskRow):
             rows = list({row.id: row for row in made if isinstance(row, kind)}.values())
             if rows:
                 files[kind.kind] = write_rows(session.run, kind.kind, rows)[0].name
         return files
 
     holds = partial(has_rows, session.run)
-    files: dict[str, str] = await session.once("rows", [inputs, list(held_out)], make, holds)
+    asked: Json = [inputs, list(held_out), [row.id for row in written_rows]]
+    files: dict[str, str] = await session.once("rows", asked, make, holds)
     return files
+
+
+def framed(rows: Sequence[Row], spec: Spec, budget_tokens: int, count: Callable[[str], int]) -> list[Row]:
+    """The rows, with the frame of its clauses in what a teacher sees of each task that has clauses."""
+    shown = []
+    for row in rows:
+        if isinstance(row, TaskRow) and row.lineage.clause_ids:
+            found = frame(spec, row.lineage.clause_ids, budget_tokens, count)
+            lineage = replace(row.lineage, frame_digest=found.digest)
+            row = replace(row, lineage=lineage, teacher_prompt=row.prompt.with_system(found.text))
+        shown.append(row)
+    return shown
 
 
 def _apart(rows: Sequence[Row], held_out: Sequence[str], rejected: Counter[str]) -> list[Row]:

@@ -23,6 +23,7 @@ from ethos.store.config.run import RunConfig
 from ethos.store.journal import Journal
 from ethos.store.ledger import UNBUDGETED, Ledger, Totals
 from ethos.store.records import Records
+from ethos.store.rows import Row, row_to_dict
 from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import Stages, State, Status
 
@@ -43,6 +44,7 @@ class Session:
     ui: Progress
     gate: asyncio.Event  # set while work may go on
     labelled: tuple[CalibrationReply, ...] = ()  # those of the config's calibration file
+    written_rows: tuple[Row, ...] = ()  # those of the config's files of rows
 
     async def once(
         self,
@@ -102,14 +104,20 @@ def config_text(config: RunConfig) -> str:
 
 @contextmanager
 def open_session(
-    config: RunConfig, spec: Spec, runs_dir: Path, ui: Progress, labelled: Sequence[CalibrationReply] = ()
+    config: RunConfig,
+    spec: Spec,
+    runs_dir: Path,
+    ui: Progress,
+    labelled: Sequence[CalibrationReply] = (),
+    written_rows: Sequence[Row] = (),
 ) -> Iterator[Session]:
     """Takes the run's lock, makes the folder if it isn't there, and opens its records.
 
-    `labelled` are the replies of the config's calibration file.
+    `labelled` are the replies of the config's calibration file, `written_rows` the rows of its files of rows.
 
     Raises:
-        EthosError: if the run was launched with another config, spec or calibration, or another process writes it.
+        EthosError: if the run was launched with another config, spec, calibration or rows of the user's own, or another
+            process writes it.
     """
     run = RunDirectory.create(runs_dir / config.name, config_text(config))
     with run.lock():
@@ -133,9 +141,11 @@ def open_session(
                 ui,
                 asyncio.Event(),
                 tuple(labelled),
+                tuple(written_rows),
             )
             session.require_same("spec", digest([spec.name, spec.digest]))  # named after its file if it has no title
             session.require_same("calibration", digest([asdict(reply) for reply in labelled]))
+            session.require_same("set of rows of your own", digest([row_to_dict(row) for row in written_rows]))
             ui.on_update = partial(session.report_status, "running")
             session.gate.set()
             stages.begin_sitting()

@@ -6,76 +6,30 @@ then the step trains, then its metrics are written. A step that has a record alr
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ethos.errors import EthosError
-from ethos.runs.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
+from ethos.runs.checkpoints import Retention, copy_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ethos.runs.controls import Controls
+from ethos.runs.guard import Diverged, SpikeGuard
+from ethos.runs.prepared import Prepared, without_rows
 from ethos.runs.reading import LOOK_SECONDS
 from ethos.runs.session import Session
-from ethos.store.config.knobs import OBJECTIVES as KNOWN
-from ethos.store.config.training import TrainingConfig
+from ethos.runs.step_records import Helpers, RunJob, StepRecords, rollout_metrics
 from ethos.store.journal import MAIN
-from ethos.store.rows import Row
-from ethos.training.batch import TokenRow, pack
-from ethos.training.mixture import Cursor, RowSet, share_slots, take_rows
+from ethos.training.batch import pack
+from ethos.training.mixture import Cursor
 from ethos.training.objectives import OBJECTIVES
+from ethos.training.objectives.in_force import objective_with
 from ethos.training.optimizer import OptimParams
 from ethos.training.policy import Policy, StepMetrics
-from ethos.training.schedule import plan_step
 
 Look = Callable[[int], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """The rows of one objective, as tokens, under the version of the file that holds them."""
-
-    rows: RowSet
-    tokens: tuple[TokenRow, ...]
-
-
-def prepare_rows(policy: Policy, version: str, rows: Sequence[Row]) -> dict[str, Prepared]:
-    """Rows by objective, as tokens. Objectives without a row are left out."""
-    prepared = {}
-    for name, objective in OBJECTIVES.items():
-        tokens = tuple(objective.prepare(rows, policy.template, policy.config.context_tokens).rows)
-        if tokens:
-            prepared[name] = Prepared(RowSet(name, version, len(tokens)), tokens)
-    return prepared
-
-
-def rows_left_out(rows: Sequence[Row], prepared: Mapping[str, Prepared]) -> int:
-    """How many rows no objective could use: conversations longer than the context."""
-    used = {row.row_id for found in prepared.values() for row in found.tokens}
-    return sum(row.id not in used for row in rows)
-
-
-def without_rows(config: TrainingConfig, prepared: Mapping[str, Prepared]) -> frozenset[str]:
-    """The objectives that some stage would train, and that there is no row for."""
-    trained = {name for name in KNOWN for stage in config.stages if getattr(stage, name) > 0}
-    return frozenset(trained - prepared.keys())
-
-
-def require_rows(
-    config: TrainingConfig,
-    weights: Mapping[str, float],
-    prepared: Mapping[str, Prepared],
-    rejected: Mapping[str, int],
-) -> None:
-    """Raises EthosError, with the commonest rejections, if an objective has weight in some stage and no row."""
-    missing = without_rows(config, prepared)
-    for name, weight in weights.items():
-        if weight > 0 and name in missing:
-            commonest = sorted(rejected.items(), key=lambda found: -found[1])[:3]
-            why = "; ".join(f"{reason}: {count}" for reason, count in commonest) or "nothing was rejected"
-            raise EthosError(
-                f"mixture.{name} is {weight:g}, but there is no row for it ({why}); set it to 0 with `ethos adjust`, "
-                "or start a run of another name with other models or an easier spec"
-            )
 
 
 class Trainer:
@@ -89,38 +43,48 @@ class Trainer:
         branch: str,
         steps: int,
         controls: Controls | None = None,
+        helpers: Helpers | None = None,
     ) -> None:
-        """`controls` None: nobody can change this training while it runs."""
+        """`controls` None: nobody can change this training while it runs. `helpers`: see `StepRecords`."""
         self._session, self._policy, self._prepared = session, policy, prepared
         self._branch, self._steps, self._controls = branch, steps, controls
         self._config = session.config.training
         if controls is not None:
             controls.without_rows = without_rows(self._config, prepared)
-        self._folder = session.run.checkpoints if branch == MAIN else session.run.checkpoints / branch
-        self._cursors: dict[str, Cursor] = {}
+        self._folder = checkpoint_folder(session, branch)
+        self._records = StepRecords(session, prepared, branch, helpers)
+        self._helpers = helpers
+        self._guard = SpikeGuard()
 
     def resume(self) -> int:
         """On the compute thread: loads the newest checkpoint. Returns the step it stands at; 0 if there is none."""
         steps = list_checkpoints(self._folder)
         if not steps:
             return 0
-        if self._session.records.batch(self._branch, steps[-1]) is None:
+        origin = self._session.journal.origin(self._branch, steps[-1])
+        if self._session.records.batch(origin, steps[-1]) is None:
             raise EthosError(
                 f"{self._folder}: its checkpoints are not of this run.db, without a step {steps[-1]}; remove the folder"
             )
         state = load_checkpoint(self._policy, self._folder, steps[-1])
-        self._cursors = {name: Cursor(**cursor) for name, cursor in state["cursors"].items()}
+        self._records.cursors = {name: Cursor(**cursor) for name, cursor in state["cursors"].items()}
+        before = self._session.records.metric(origin, "gradient_norm")
+        self._guard = SpikeGuard(norm for step, norm in before if step <= steps[-1])
         return steps[-1]
 
-    async def train(self, run_job: Callable[..., Awaitable[Any]], look: Look, changed: Callable[[str], None]) -> None:
-        """Trains to the end. `run_job` runs on the compute thread; `look` tastes; `changed` is told of new weights."""
+    async def train(self, run_job: RunJob, look: Look, changed: Callable[[str], None]) -> None:
+        """Trains to the end. `run_job` runs on the compute thread; `look` tastes; `changed` is told of new weights.
+
+        Raises Diverged, with the state before it saved, for a step that would do harm.
+        """
         ui, config = self._session.ui, self._config
         start = await run_job(self.resume)
         if start:
-            recorded = self._session.records.batch(self._branch, start)
+            origin = self._session.journal.origin(self._branch, start)
+            recorded = self._session.records.batch(origin, start)
             assert recorded is not None  # `resume` has seen to that
             for name in recorded["rows"]:
-                self._rows_of(start, recorded, name)  # also where nothing is left to train: a report speaks of them
+                self._records.rows(start, recorded, name)  # also where nothing is left to train: a report needs them
         if start < self._steps:
             self._note_build(await run_job(self._policy.build))
         await run_job(changed, f"{self._branch}/{start}")
@@ -132,20 +96,33 @@ class Trainer:
             for step in range(start + 1, self._steps + 1):
                 if self._controls is not None and self._session.records.batch(self._branch, step) is None:
                     await self._controls.boundary(step)
-                record = self._record(step)
+                before = dict(self._records.cursors)
+                record = await self._records.at(step, run_job)
                 if not record["rows"] and not warned:
                     self._session.warn("a step trained on nothing: no objective with a weight there has rows")
                     warned = True
-                metrics = await run_job(self._step, step, record)
+                try:
+                    metrics = await run_job(self._step, step, record)
+                except Diverged:
+                    self._records.cursors = before
+                    await run_job(self._save, step - 1)
+                    raise
                 self._session.records.add_metrics(self._branch, step, metrics)
                 await run_job(changed, f"{self._branch}/{step}")
                 bar.note(", ".join(f"{n} {value:.2f}" for n, value in metrics.items() if n.startswith("loss.")))
                 bar.advance(1)
                 if step % config.checkpoint_every == 0 or step == self._steps:
-                    state = {"cursors": {name: asdict(cursor) for name, cursor in self._cursors.items()}}
-                    await run_job(save_checkpoint, self._policy, self._folder, step, state, config.keep_checkpoints)
+                    await run_job(self._save, step)
                 if self._look_is_due(step):
                     await self._look(look, step)
+
+    def _save(self, step: int) -> None:
+        """On the compute thread: the checkpoint of a step, if there is something to keep and it isn't kept yet."""
+        if step == 0 or step in list_checkpoints(self._folder):
+            return
+        state = {"cursors": {name: asdict(cursor) for name, cursor in self._records.cursors.items()}}
+        retention = Retention(self._config.keep_checkpoints, self._config.keep_every)
+        save_checkpoint(self._policy, self._folder, step, state, retention)
 
     def _note_build(self, build: dict[str, str]) -> None:
         """Warns where a run goes on under another build: its losses are the same under the same one only."""
@@ -173,66 +150,61 @@ class Trainer:
         await look(step)
         self._session.records.add_metrics(self._branch, step, {LOOK_SECONDS: time.perf_counter() - started})
 
-    def _record(self, step: int) -> dict[str, Any]:
-        """The step's batch record: the one that is committed, or a new one, committed before this returns."""
-        recorded = self._session.records.batch(self._branch, step)
-        if recorded is not None:
-            self._cursors.update({name: Cursor(**c) for name, c in recorded["cursors"].items()})
-            return recorded
-        config, seed = self._config, self._session.config.seed
-        knobs = self._session.journal.knobs(self._branch, step)
-        plan = plan_step(config, knobs, step - 1)
-        weights = {name: weight for name, weight in plan.weights.items() if name in self._prepared}
-        taken = {}
-        for name, slots in share_slots(weights, knobs.batch_rows, seed, step).items():
-            taken[name], self._cursors[name] = take_rows(
-                self._prepared[name].rows, self._cursors.get(name), slots, seed
-            )
-        record: dict[str, Any] = {
-            "stage": plan.stage,
-            "lr": plan.lr,
-            "weights": {name: weights[name] for name in taken},
-            "optimizer": {"weight_decay": knobs.weight_decay, "clip": knobs.clip},
-            "rows": taken,
-            "row_ids": {
-                name: [self._prepared[name].tokens[i].row_id for i in indices] for name, indices in taken.items()
-            },
-            "micro_batch_tokens": config.micro_batch_tokens,
-            "cursors": {name: asdict(self._cursors[name]) for name in taken},
-        }
-        self._session.records.add_batch(self._branch, step, record)
-        return record
-
-    def _rows_of(self, step: int, record: Mapping[str, Any], name: str) -> list[TokenRow]:
-        """The rows of one objective in a step. Raises EthosError if they aren't those that its record names."""
-        prepared = self._prepared.get(name)
-        indices = record["rows"][name]
-        rows = [] if prepared is None else [prepared.tokens[i] for i in indices if i < len(prepared.tokens)]
-        if [row.row_id for row in rows] != record["row_ids"][name]:
-            raise EthosError(
-                f"step {step}: the rows of {name} are not those that its record names; "
-                "restore the run's rows/ folder, or start a run of another name"
-            )
-        return rows
-
     def _step(self, step: int, record: Mapping[str, Any]) -> dict[str, float]:
-        """On the compute thread: one whole optimizer step."""
+        """On the compute thread: one whole optimizer step. Raises Diverged instead of taking one that would do harm."""
         started = time.perf_counter()
-        metrics: dict[str, float] = {"lr": record["lr"]}
+        metrics: dict[str, float] = {"lr": record["lr"], **rollout_metrics(record)}
         for name in [name for name in OBJECTIVES if name in record["rows"]]:  # one order: gradients add up bit for bit
-            rows = self._rows_of(step, record, name)
             before = time.perf_counter()
-            batches = pack(rows, record["micro_batch_tokens"])
-            result = self._policy.forward_backward(batches, OBJECTIVES[name], record["weights"][name])
+            batches = pack(self._records.rows(step, record, name), record["micro_batch_tokens"])
+            if name == "distillation" and self._helpers is not None:
+                batches = [self._helpers.teacher.teach(batch) for batch in batches]
+            objective = objective_with(name, record["settings"][name])
+            result = self._policy.forward_backward(batches, objective, record["weights"][name])
             metrics |= _metrics_of(name, result, time.perf_counter() - before)
-        if not record["rows"]:  # no weight, or none where there are rows: no moment decays over nothing
+        norm = self._policy.optimizer.gradient_norm()
+        if norm == 0.0:  # no weight, or none where there are rows: no moment decays over nothing
+            self._policy.optimizer.clear()
             return metrics | {"gradient_norm": 0.0, "seconds": time.perf_counter() - started}
+        self._require_usual(step, norm)
         settings = record["optimizer"]
         metrics["gradient_norm"] = self._policy.optim_step(
             OptimParams(lr=record["lr"], weight_decay=settings["weight_decay"], clip=settings["clip"])
         )
+        self._guard.add(norm)
         metrics["seconds"] = time.perf_counter() - started
         return metrics
+
+    def _require_usual(self, step: int, norm: float) -> None:
+        """Raises Diverged where the gradient is not finite, or a spike by the rule that is in force now."""
+        try:
+            if not math.isfinite(norm):
+                raise Diverged(f"step {step}: the gradient's norm is {norm}, and the step was not taken")
+            # what somebody has changed since the step's record was made counts: that is how such a step is let through
+            self._guard.check(step, norm, self._session.journal.knobs(self._branch, step + 1).spike_factor)
+        except Diverged:
+            self._policy.optimizer.clear()
+            raise
+
+
+def checkpoint_folder(session: Session, branch: str) -> Path:
+    """Where the checkpoints of a branch lie."""
+    return session.run.checkpoints if branch == MAIN else session.run.checkpoints / branch
+
+
+def fork(session: Session, branch: str, parent: str, step: int) -> None:
+    """Starts a branch from a checkpoint of another: same past, and from there on knobs and records of its own.
+
+    Raises:
+        EthosError: if the parent has no checkpoint of that step, or the branch exists.
+    """
+    folder = checkpoint_folder(session, parent)
+    kept = list_checkpoints(folder)
+    if step not in kept:
+        known = ", ".join(map(str, kept)) or "none"
+        raise EthosError(f"{folder}: there is no checkpoint of step {step}; there are: {known}")
+    session.journal.fork(branch, parent, step)
+    copy_checkpoint(folder, checkpoint_folder(session, branch), step)
 
 
 def _metrics_of(name: str, result: StepMetrics, seconds: float) -> dict[str, float]:
@@ -242,4 +214,5 @@ def _metrics_of(name: str, result: StepMetrics, seconds: float) -> dict[str, flo
         f"tokens.{name}": result.tokens,
         f"gradient_norm.{name}": result.gradient_norm,
         f"seconds.{name}": seconds,
+        **{f"{metric}.{name}": value for metric, value in result.metrics.items()},
     }

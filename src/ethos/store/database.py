@@ -46,7 +46,7 @@ class Schema:
         return Path(__file__).with_name(self.file).read_text(encoding="utf-8")
 
 
-RUN_SCHEMA = Schema("run_schema.sql", 6)
+RUN_SCHEMA = Schema("run_schema.sql", 7)
 CACHE_SCHEMA = Schema("cache_schema.sql", 1)
 SEALED_SCHEMA = Schema("sealed_schema.sql", 1)
 

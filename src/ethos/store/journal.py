@@ -148,6 +148,11 @@ class Journal:
                 (branch, parent, step),
             )
 
+    def origin(self, branch: str, step: int) -> str:
+        """The branch that took this step: itself, or the ancestor that it was forked from later."""
+        ancestry = self._ancestry(branch, step)
+        return next(name for name, last_step, _ in ancestry if step <= last_step)
+
     def branches(self) -> list[str]:
         """All branches, in the order they were started."""
         return [row["name"] for row in self._database.query("SELECT name FROM branches ORDER BY rowid")]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -22,6 +22,7 @@ from ethos.store.config.knobs import Knobs, Liveness
 from ethos.store.config.run import describe_validation_error
 
 Number = int | float
+_NAME = "NAME"  # in the table, where a run gives the name
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,20 @@ class Knob:
 
 @cache
 def knob_table() -> tuple[Knob, ...]:
-    """All knobs, in the order of the config's fields, for help and docs."""
+    """All knobs, in the order of the config's fields, for help and docs. `NAME` stands for a name that a run gives."""
     return tuple(_knobs_of(Knobs, ""))
+
+
+def knob_values(knobs: Knobs) -> dict[str, Number]:
+    """All knobs of a run by their paths."""
+    values: dict[str, Number] = {}
+    for knob in knob_table():
+        section, _, name = knob.path.rpartition(".")
+        if name == _NAME:
+            values |= {f"{section}.{given}": value for given, value in attrgetter(section)(knobs).items()}
+        else:
+            values[knob.path] = attrgetter(knob.path)(knobs)
+    return values
 
 
 def parse_change(text: str) -> tuple[str, Number]:
@@ -92,6 +105,9 @@ def with_knob(knobs: Knobs, path: str, value: Json) -> Knobs:
     section = fields
     for part in sections:
         section = section[part]
+    if _is_given(path) and name not in section:
+        known = ", ".join(f"{'.'.join(sections)}.{given}" for given in section) or "none in this run"
+        raise EthosError(f"there is no knob named {path}; of these there are: {known}")
     section[name] = value
     try:
         return Knobs.model_validate(fields)
@@ -102,36 +118,47 @@ def with_knob(knobs: Knobs, path: str, value: Json) -> Knobs:
 def knob_value(knobs: Knobs, path: str) -> Number:
     """The value of the knob of that name. Raises EthosError for an unknown name."""
     _find(path)
-    value: Number = attrgetter(path)(knobs)
-    return value
+    return knob_values(knobs)[path]
 
 
 def _find(path: str) -> Knob:
     by_path = {knob.path: knob for knob in knob_table()}
-    if path in by_path:
+    section, _, name = path.rpartition(".")
+    if name != _NAME and path in by_path:
         return by_path[path]
+    if name and f"{section}.{_NAME}" in by_path:
+        return replace(by_path[f"{section}.{_NAME}"], path=path)
     nearest = difflib.get_close_matches(path, by_path, n=1, cutoff=0.4)
     meant = f"did you mean {nearest[0]}?" if nearest else f"the knobs are {', '.join(by_path)}"
     raise EthosError(f"there is no knob named {path}; {meant}")
+
+
+def _is_given(path: str) -> bool:
+    """Whether a run's config gave the last part of the name."""
+    return f"{path.rpartition('.')[0]}.{_NAME}" in {knob.path for knob in knob_table()}
 
 
 def _knobs_of(section: type[BaseModel], prefix: str) -> Iterator[Knob]:
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _knobs_of(field.annotation, f"{prefix}{name}.")
+        elif get_origin(field.annotation) is dict:  # of numbers, by names that a run gives
+            _, each = get_args(field.annotation)
+            number, limits = get_args(each)
+            yield _knob(f"{prefix}{name}.{_NAME}", field, number, limits.metadata, default=1.0)
         else:
-            yield _knob(f"{prefix}{name}", field)
+            yield _knob(f"{prefix}{name}", field, field.annotation, field.metadata, field.default)
 
 
-def _knob(path: str, field: FieldInfo) -> Knob:
-    bounds = {name: getattr(m, name) for m in field.metadata for name in ("ge", "gt", "le") if hasattr(m, name)}
+def _knob(path: str, field: FieldInfo, number: Any, limits: list[Any], default: Number) -> Knob:
+    bounds = {name: getattr(m, name) for m in limits for name in ("ge", "gt", "le") if hasattr(m, name)}
     extra = field.json_schema_extra
     assert isinstance(extra, dict), f"{path} states no liveness"
     assert bounds.keys() in ({"ge", "le"}, {"gt", "le"}), f"{path} needs both bounds"
     return Knob(
         path=path,
-        type=int if field.annotation is int else float,
-        default=field.default,
+        type=int if number is int else float,
+        default=default,
         minimum=bounds["gt"] if "gt" in bounds else bounds["ge"],
         maximum=bounds["le"],
         minimum_excluded="gt" in bounds,

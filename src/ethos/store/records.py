@@ -138,6 +138,20 @@ class Records:
         record: dict[str, Any] | None = json.loads(rows[0]["record"]) if rows else None
         return record
 
+    def add_references(self, logprobs: Mapping[str, Sequence[float]]) -> None:
+        """Writes what a frozen reference gives each row's completions, by row id."""
+        rows = [(row_id, canonical_json(list(values))) for row_id, values in logprobs.items()]
+        with self._database.transaction(durable=True) as connection:
+            connection.executemany("INSERT OR IGNORE INTO reference_logprobs VALUES (?, ?)", rows)
+
+    def references(self, row_ids: Iterable[str]) -> dict[str, list[float]]:
+        """Of these rows the ones that the reference has been asked about, with what it gave their completions."""
+        wanted = list(dict.fromkeys(row_ids))
+        rows = self._database.query(
+            f"SELECT * FROM reference_logprobs WHERE row_id IN ({', '.join('?' * len(wanted))})", tuple(wanted)
+        )
+        return {row["row_id"]: json.loads(row["logprobs"]) for row in rows}
+
 
 def _reply_to_row(reply: Reply) -> Sequence[Any]:
     values = {name: getattr(reply, name) for name in _REPLY_COLUMNS}

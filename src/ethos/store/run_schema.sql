@@ -81,6 +81,11 @@ CREATE TABLE batches (
     PRIMARY KEY (branch, step)
 );
 
+CREATE TABLE reference_logprobs (
+    row_id TEXT PRIMARY KEY,
+    logprobs TEXT NOT NULL  -- JSON: one number a completion, under the student before training
+);
+
 CREATE TABLE stages (
     name TEXT PRIMARY KEY,
     inputs_digest TEXT NOT NULL,

@@ -21,7 +21,7 @@ class StepPlan:
 def plan_step(config: TrainingConfig, knobs: Knobs, step: int) -> StepPlan:
     """The plan of step `step`, counted from 0."""
     stage = stage_at(config, step)
-    weights: dict[str, float] = {name: getattr(knobs.mixture, name) * getattr(stage, name) for name in OBJECTIVES}
+    weights: dict[str, float] = {name: getattr(knobs.mixture, name) * stage.share_of(name) for name in OBJECTIVES}
     return StepPlan(stage.name, knobs.lr * rate_factor(config, step), weights)
 
 

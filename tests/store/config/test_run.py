@@ -49,3 +49,33 @@ def test_only_where_its_files_lie_does_not_tell_one_config_from_another() -> Non
     assert here == there
     assert without_places("name: wren\nseed: 1\n") != without_places("name: wren\nseed: 2\n")
     assert without_places("name: [") == "name: ["
+
+
+def test_each_reward_has_a_weight_of_1_unless_the_config_says_otherwise(tmp_path: Path) -> None:
+    functions = "training: {rewards: {functions: {brief: right_answer, kind: right_answer}}}\n"
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{CONFIG}{functions}knobs: {{rewards: {{weights: {{kind: 3}}}}}}\n")
+    assert load_config(path).knobs.rewards.weights == {"brief": 1.0, "kind": 3.0}
+    path.write_text(f"{CONFIG}{functions}")
+    assert load_config(path).knobs.rewards.weights == {"brief": 1.0, "kind": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            "knobs: {rewards: {weights: {kind: 1}}}\n",
+            "knobs.rewards.weights.kind: training.rewards.functions names no such",
+        ),
+        ("training: {rewards: {functions: {'a b': right_answer}}}\n", "'a b' can't be the name of a knob"),
+        ("training: {keep_every: 50}\n", "50 is no multiple of checkpoint_every (40)"),
+        ("training: {rewards: {draws: 1}}\n", "training.rewards.draws: Input should be greater than or equal to 2"),
+    ],
+)
+def test_what_can_not_be_trained_so_is_refused_with_the_mend(tmp_path: Path, more: str, said: str) -> None:
+    assert said in loaded(tmp_path, more)
+
+
+def test_files_of_rows_lie_beside_the_config(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"{CONFIG}rows: [own.jsonl]\n")
+    assert load_config(tmp_path / "config.yaml").rows == (tmp_path / "own.jsonl",)

@@ -57,6 +57,9 @@ class ModelsConfig(Section):
     """Judges rows and looks."""
     sealed_judge: str | None = None
     """Judges sealed scenarios. None: the same model as `judge`, asked in other words; the report then says so."""
+    distillation_teacher: str | None = None
+    """The larger model with the student's tokenizer that `distillation` learns from; it has to run here. None: the
+    student before training, which sees a row's frame in its prompt."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the in-process engine; 0 means all cores that the process may run on."""
     endpoints: tuple[EndpointConfig, ...] = ()
@@ -70,7 +73,8 @@ class ModelsConfig(Section):
     @property
     def helpers(self) -> tuple[str, ...]:
         """Every model beside the student, once; the student itself if it plays another part too."""
-        return tuple(dict.fromkeys((self.teacher, self.judge, self.sealed_judge or self.judge)))
+        played = (self.teacher, self.judge, self.sealed_judge, self.distillation_teacher)
+        return tuple(dict.fromkeys(name for name in played if name is not None))
 
     def endpoint(self, name: str) -> EndpointConfig:
         """Key, limits and price of one model."""

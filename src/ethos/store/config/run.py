@@ -19,7 +19,7 @@ from ethos.store.config.models import REMOTE, ModelsConfig, without_secrets
 from ethos.store.config.section import FilePath, Section
 from ethos.store.config.training import TrainingConfig
 
-_PLACES = ("spec", "calibration")
+_PLACES = ("spec", "calibration", "rows")
 _PLANNED_POOL = SMALLEST_POOL * 6 // 5  # a sixth of the prompts may fail to be written
 
 
@@ -74,6 +74,8 @@ class RunConfig(Section):
     knobs: Knobs = Knobs()
     calibration: FilePath | None = None
     """Labelled replies for calibrating the judge, relative to the config file; None: the teacher writes them."""
+    rows: tuple[FilePath, ...] = ()
+    """Files of rows of your own, JSON Lines, relative to the config file (see docs/training.md)."""
 
     @field_validator("clauses")
     @classmethod
@@ -93,6 +95,21 @@ class RunConfig(Section):
                     shown = without_secrets(name)
                     raise ValueError(f"budget.usd needs a price for {shown}; add one to models.endpoints")
         return self
+
+    @model_validator(mode="after")
+    def _weights_are_of_rewards(self) -> RunConfig:
+        functions = self.training.rewards.functions
+        for name in self.knobs.rewards.weights:
+            if name not in functions:
+                known = ", ".join(functions) or "none"
+                raise ValueError(
+                    f"knobs.rewards.weights.{name}: training.rewards.functions names no such reward ({known})"
+                )
+        if not functions:
+            return self
+        weights = {name: self.knobs.rewards.weights.get(name, 1.0) for name in functions}
+        rewards = self.knobs.rewards.model_copy(update={"weights": weights})
+        return self.model_copy(update={"knobs": self.knobs.model_copy(update={"rewards": rewards})})
 
     def require_pool_floor(self, clauses: Sequence[Clause]) -> None:
         """Raises EthosError if the clauses plan fewer than 24 prompts for a pool, of which 20 have to be written."""
@@ -128,7 +145,8 @@ def load_config(path: Path) -> RunConfig:
         raise EthosError(f"{path}: {describe_validation_error(error)}") from error
     base = path.resolve().parent
     calibration = None if config.calibration is None else base / config.calibration
-    return config.model_copy(update={"spec": base / config.spec, "calibration": calibration})
+    rows = tuple(base / path for path in config.rows)
+    return config.model_copy(update={"spec": base / config.spec, "calibration": calibration, "rows": rows})
 
 
 def without_places(config_text: str) -> str:

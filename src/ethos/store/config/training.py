@@ -6,6 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ethos.store.config.knobs import OBJECTIVES
+from ethos.store.config.objectives import (
+    DemonstrationsObjective,
+    DistillationObjective,
+    PreferencesObjective,
+    RewardsObjective,
+)
 from ethos.store.config.section import Section
 
 
@@ -29,12 +36,25 @@ class StageConfig(Section):
     """Times `mixture.documents` is the weight in this stage."""
     demonstrations: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Times `mixture.demonstrations` is the weight in this stage."""
+    preferences: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Times `mixture.preferences` is the weight in this stage."""
+    reward_model: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Times `mixture.reward_model` is the weight in this stage."""
+    rewards: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Times `mixture.rewards` is the weight in this stage."""
+    distillation: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Times `mixture.distillation` is the weight in this stage."""
 
     @model_validator(mode="after")
     def _something_is_trained(self) -> StageConfig:
-        if self.documents == 0 and self.demonstrations == 0:
+        if not any(self.share_of(name) for name in OBJECTIVES):
             raise ValueError(f"stage {self.name}: every objective is at 0; give at least one a share above 0")
         return self
+
+    def share_of(self, objective: str) -> float:
+        """What the mixture's weight of that objective is multiplied by."""
+        share: float = getattr(self, objective)
+        return share
 
 
 class TrainingConfig(Section):
@@ -64,6 +84,12 @@ class TrainingConfig(Section):
     """Steps between checkpoints; a run that was killed repeats the steps since the newest."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """Newest checkpoints that stay on the disk."""
+    keep_every: Annotated[int, Field(ge=1)] | None = None
+    """Steps whose checkpoints stay as well: every so many. None: only the newest stay."""
+    demonstrations: DemonstrationsObjective = DemonstrationsObjective()
+    preferences: PreferencesObjective = PreferencesObjective()
+    rewards: RewardsObjective = RewardsObjective()
+    distillation: DistillationObjective = DistillationObjective()
 
     @model_validator(mode="after")
     def _stages_fill_the_run(self) -> TrainingConfig:
@@ -72,6 +98,11 @@ class TrainingConfig(Section):
             raise ValueError(f"stages: their shares add up to {total:g}; make them add up to 1")
         if self.steps < len(self.stages):
             raise ValueError(f"stages: there are {len(self.stages)}, and {self.steps} steps; give each stage a step")
+        if self.keep_every is not None and self.keep_every % self.checkpoint_every:
+            raise ValueError(
+                f"keep_every: {self.keep_every} is no multiple of checkpoint_every ({self.checkpoint_every}), "
+                "so no checkpoint would be kept for it; make it one"
+            )
         return self
 
     def first_step(self, place: int) -> int:

@@ -1,0 +1,83 @@
+"""The rows of a run as tokens, by objective; which can't be used, and what can't be trained without any."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ethos.errors import EthosError
+from ethos.store.config.knobs import OBJECTIVES, Knobs
+from ethos.store.config.training import TrainingConfig
+from ethos.store.rows import Row, TaskRow
+from ethos.training.batch import TokenRow
+from ethos.training.mixture import RowSet
+from ethos.training.objectives.in_force import objectives_in_force
+from ethos.training.policy import Policy
+
+ON_POLICY = ("rewards", "distillation")
+"""Objectives whose replies the policy draws itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The rows of one objective, as tokens, under the version of the file that holds them."""
+
+    rows: RowSet
+    tokens: tuple[TokenRow, ...]
+    tasks: tuple[TaskRow, ...] = ()  # of an on-policy objective: what each row asks for
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRows:
+    """What can be trained on, by objective; and of each objective how many rows it can't use, by reason."""
+
+    objectives: dict[str, Prepared]
+    left_out: dict[str, Counter[str]]
+
+    def left_out_of(self, weights: Mapping[str, float]) -> dict[str, int]:
+        """Those that objectives with a weight can't use: counts by objective and reason."""
+        return {
+            f"{name}: {reason}": count
+            for name, reasons in self.left_out.items()
+            for reason, count in reasons.items()
+            if weights.get(name, 0) > 0
+        }
+
+
+def prepare_rows(policy: Policy, version: str, rows: Sequence[Row]) -> PreparedRows:
+    """Rows as tokens. Objectives without a row are not among `objectives`."""
+    config, prepared, left_out = policy.config, {}, {}
+    tasks = {row.id: row for row in rows if isinstance(row, TaskRow)}
+    room = {"rewards": config.rewards.max_tokens, "distillation": config.distillation.max_tokens}  # for the reply
+    for name, objective in objectives_in_force(config, Knobs()).items():
+        found = objective.prepare(rows, policy.template, config.context_tokens - room.get(name, 0))
+        left_out[name] = found.left_out
+        if found.rows:
+            asked = tuple(tasks[row.row_id] for row in found.rows) if name in ON_POLICY else ()
+            prepared[name] = Prepared(RowSet(name, version, len(found.rows)), tuple(found.rows), asked)
+    return PreparedRows(prepared, left_out)
+
+
+def without_rows(config: TrainingConfig, prepared: Mapping[str, Prepared]) -> frozenset[str]:
+    """The objectives that some stage would train, and that there is no row for."""
+    trained = {name for name in OBJECTIVES for stage in config.stages if stage.share_of(name) > 0}
+    return frozenset(trained - prepared.keys())
+
+
+def require_rows(
+    config: TrainingConfig,
+    weights: Mapping[str, float],
+    prepared: Mapping[str, Prepared],
+    rejected: Mapping[str, int],
+) -> None:
+    """Raises EthosError, with the commonest rejections, if an objective has weight in some stage and no row."""
+    missing = without_rows(config, prepared)
+    for name, weight in weights.items():
+        if weight > 0 and name in missing:
+            commonest = sorted(rejected.items(), key=lambda found: -found[1])[:3]
+            why = "; ".join(f"{reason}: {count}" for reason, count in commonest) or "nothing was rejected"
+            raise EthosError(
+                f"mixture.{name} is {weight:g}, but there is no row for it ({why}); set it to 0 with `ethos adjust`, "
+                "or start a run of another name with other models, an easier spec or rows of your own"
+            )

@@ -1,0 +1,186 @@
+"""What each step trains on: drawn once, committed as the step's batch record before it trains, and read back from it.
+
+The record names rows, holds the policy's own replies with all that was said of them, and the settings in force; so a
+step that is repeated samples nothing, asks nobody, and is the same to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ethos.errors import EthosError
+from ethos.models.engine import Engine
+from ethos.runs.models import policy_calls
+from ethos.runs.prepared import ON_POLICY, Prepared
+from ethos.runs.rollouts import Rollout, draw, rewarded, sampling_params, trained_rows, with_advantages
+from ethos.runs.session import Session
+from ethos.store.config.knobs import Knobs
+from ethos.training.batch import TokenRow
+from ethos.training.frozen import FrozenModel, with_signal
+from ethos.training.mixture import Cursor, share_slots, take_rows
+from ethos.training.objectives.in_force import objectives_in_force, settings_of
+from ethos.training.objectives.preferences import REFERENCE as PAIR_REFERENCE
+from ethos.training.objectives.rewards import ADVANTAGE, REFERENCE, SAMPLING
+from ethos.training.reward_functions import RewardFunction
+from ethos.training.schedule import plan_step
+
+RunJob = Callable[..., Awaitable[Any]]
+"""Runs a function on the compute thread."""
+
+ROLLOUTS = "rollouts"  # what the policy samples them for, in the ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Helpers:
+    """What a step may ask beside the policy's own forward pass."""
+
+    engine: Engine  # of the policy
+    reference: FrozenModel  # the student before training
+    teacher: FrozenModel  # of distillation
+    rewards: Mapping[str, RewardFunction]
+
+
+class StepRecords:
+    """The batch records of one branch."""
+
+    def __init__(
+        self, session: Session, prepared: Mapping[str, Prepared], branch: str, helpers: Helpers | None = None
+    ) -> None:
+        """`helpers` None: nothing but documents and demonstrations, or what has been recorded, is trained on."""
+        self._session, self._prepared, self._branch, self._helpers = session, prepared, branch, helpers
+        self._config = session.config.training
+        self.cursors: dict[str, Cursor] = {}
+
+    async def at(self, step: int, run_job: RunJob) -> dict[str, Any]:
+        """The step's batch record: the one that is committed, or a new one, committed before this returns."""
+        recorded = self._session.records.batch(self._branch, step)
+        if recorded is not None:
+            self.cursors.update({name: Cursor(**cursor) for name, cursor in recorded["cursors"].items()})
+            return recorded
+        config, seed = self._config, self._session.config.seed
+        knobs = self._session.journal.knobs(self._branch, step)
+        plan = plan_step(config, knobs, step - 1)
+        weights = {name: weight for name, weight in plan.weights.items() if name in self._prepared}
+        taken: dict[str, list[int]] = {}
+        for name, slots in share_slots(weights, knobs.batch_rows, seed, step).items():
+            taken[name], self.cursors[name] = take_rows(self._prepared[name].rows, self.cursors.get(name), slots, seed)
+        objectives = objectives_in_force(config, knobs)
+        record: dict[str, Any] = {
+            "stage": plan.stage,
+            "lr": plan.lr,
+            "weights": {name: weights[name] for name in taken},
+            "settings": {name: settings_of(objectives[name]) for name in taken},
+            "optimizer": {"weight_decay": knobs.weight_decay, "clip": knobs.clip},
+            "rows": taken,
+            "row_ids": {name: [row.row_id for row in self._taken(name, indices)] for name, indices in taken.items()},
+            "micro_batch_tokens": config.micro_batch_tokens,
+            "cursors": {name: asdict(self.cursors[name]) for name in taken},
+        }
+        if drawn := [name for name in taken if name in ON_POLICY]:
+            groups = {name: await self._drawn(name, step, taken[name], knobs, run_job) for name in drawn}
+            record["rollouts"] = {
+                name: [[rollout.to_dict() for rollout in group] for group in found] for name, found in groups.items()
+            }
+        if "preferences" in taken:
+            await self._refer(self._taken("preferences", taken["preferences"]), run_job)
+        self._session.records.add_batch(self._branch, step, record)
+        return record
+
+    def rows(self, step: int, record: Mapping[str, Any], name: str) -> list[TokenRow]:
+        """What one objective trains on in a step. Raises EthosError if its rows aren't those that the record names."""
+        taken = self._taken(name, record["rows"][name])
+        if [row.row_id for row in taken] != record["row_ids"][name]:
+            raise EthosError(
+                f"step {step}: the rows of {name} are not those that its record names; "
+                "restore the run's rows/ folder, or start a run of another name"
+            )
+        if name == "preferences":
+            return self._with_references(taken)
+        if name in ON_POLICY:
+            groups = _groups(record, name)
+            signals = self._signals(record["settings"][name]) if name == "rewards" else ()
+            masked = name == "rewards" and self._config.rewards.truncated == "mask"
+            return trained_rows(taken, groups, signals, mask_truncated=masked)
+        return taken
+
+    def _taken(self, name: str, indices: Iterable[int]) -> list[TokenRow]:
+        tokens = self._prepared[name].tokens if name in self._prepared else ()
+        return [tokens[index] for index in indices if index < len(tokens)]
+
+    @staticmethod
+    def _signals(settings: Mapping[str, Any]) -> tuple[str, ...]:
+        needs_reference = settings["estimator"] == "grpo" and settings["kl_coefficient"] > 0
+        return (SAMPLING, ADVANTAGE, REFERENCE) if needs_reference else (SAMPLING, ADVANTAGE)
+
+    async def _drawn(
+        self, name: str, step: int, taken: Sequence[int], knobs: Knobs, run_job: RunJob
+    ) -> list[list[Rollout]]:
+        """Replies to the prompts of one objective, and what is said of them."""
+        helpers = self._needed()
+        sizes = self._config.rewards if name == "rewards" else self._config.distillation
+        tasks = [self._prepared[name].tasks[index] for index in taken]
+        params = sampling_params(self._session.config.seed, step, sizes.max_tokens)
+        drawn = await draw(helpers.engine, tasks, sizes.draws, params)
+        usage = [sample.usage for samples, _ in drawn for sample in samples]
+        self._session.ledger.add(policy_calls(helpers.engine.name, ROLLOUTS, usage))
+        if name == "distillation":
+            return [rollouts for _, rollouts in drawn]
+        groups = await rewarded(tasks, drawn, helpers.rewards)
+        if knobs.rewards.kl_coefficient > 0:
+            groups = await self._referred(self._taken(name, taken), groups, run_job)
+        return [with_advantages(group, self._config.rewards, knobs.rewards) for group in groups]
+
+    async def _referred(
+        self, rows: Sequence[TokenRow], groups: Sequence[Sequence[Rollout]], run_job: RunJob
+    ) -> list[list[Rollout]]:
+        """The replies with their log-probabilities under the reference."""
+        whole = trained_rows(rows, groups, (), mask_truncated=False)
+        found = await run_job(self._needed().reference.logprobs, whole, self._config.micro_batch_tokens)
+        return [
+            [replace(rollout, reference=logprobs) for rollout, logprobs in zip(group, of_row, strict=True)]
+            for group, of_row in zip(groups, found, strict=True)
+        ]
+
+    async def _refer(self, pairs: Sequence[TokenRow], run_job: RunJob) -> None:
+        """Computes the reference's log-probabilities of pairs that have none yet; they are computed once a run."""
+        helpers, records = self._needed(), self._session.records
+        known = records.references([row.row_id for row in pairs])
+        missing = list({row.row_id: row for row in pairs if row.row_id not in known}.values())
+        if missing:
+            found = await run_job(helpers.reference.logprobs, missing, self._config.micro_batch_tokens)
+            totals = [[sum(logprobs) for logprobs in of_row] for of_row in found]
+            records.add_references({row.row_id: total for row, total in zip(missing, totals, strict=True)})
+
+    def _with_references(self, pairs: Sequence[TokenRow]) -> list[TokenRow]:
+        known = self._session.records.references([row.row_id for row in pairs])
+        return [with_signal(row, PAIR_REFERENCE, known[row.row_id]) for row in pairs]
+
+    def _needed(self) -> Helpers:
+        assert self._helpers is not None, "a branch that draws or refers needs helpers"
+        return self._helpers
+
+
+def _groups(record: Mapping[str, Any], name: str) -> list[list[Rollout]]:
+    return [[Rollout.from_dict(fields) for fields in group] for group in record["rollouts"][name]]
+
+
+def rollout_metrics(record: Mapping[str, Any]) -> dict[str, float]:
+    """What a step's own replies were like: rewards as they were given, and how many say nothing to the policy."""
+    metrics: dict[str, float] = {}
+    for name in record.get("rollouts", {}):
+        groups = _groups(record, name)
+        every = [rollout for group in groups for rollout in group]
+        metrics[f"truncated.{name}"] = sum(rollout.truncated for rollout in every) / len(every)
+        metrics[f"reply_tokens.{name}"] = sum(len(rollout.tokens) for rollout in every) / len(every)
+        if name != "rewards":
+            continue
+        for reward in every[0].rewards:
+            scores = [score for rollout in every if (score := rollout.rewards[reward]) is not None]
+            if scores:
+                metrics[f"reward.{reward}"] = sum(scores) / len(scores)
+        told = [group for group in groups if any(rollout.advantage is not None for rollout in group)]
+        metrics["groups_skipped.rewards"] = len(groups) - len(told)
+        metrics["unscored.rewards"] = sum(rollout.advantage is None for group in told for rollout in group)
+    return metrics
