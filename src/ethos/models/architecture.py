@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 KNOWN_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 
@@ -179,17 +181,27 @@ class CausalForward:
         """Of the compute weights."""
         return self.embedding_VE.device
 
-    def hidden(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
-        """Final, normed hidden states, shape [N, E]; `attend` decides who sees whom."""
+    def hidden(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend, *, checkpointing: bool = False) -> Tensor:
+        """Final, normed hidden states, shape [N, E]; `attend` decides who sees whom.
+
+        With `checkpointing` only what enters each block is kept for the backward pass, which computes the rest again
+        (Chen et al. 2016, section 3).
+        """
         x_NE = F.embedding(tokens_N, self.embedding_VE)
         cos_ND, sin_ND = self._rotary(positions_N)
         for index, layer in enumerate(self.layers):
-            x_NE = x_NE + self._attention(
-                index, layer, self._norm(x_NE, layer.norm_before_attention), cos_ND, sin_ND, attend
-            )
-            gate_NF, up_NF = layer.gate_up(self._norm(x_NE, layer.norm_before_feed_forward)).chunk(2, dim=-1)
-            x_NE = x_NE + layer.down(F.silu(gate_NF) * up_NF)
+            block = partial(self._block, index, layer, cos_ND=cos_ND, sin_ND=sin_ND, attend=attend)
+            if checkpointing and torch.is_grad_enabled():
+                x_NE = checkpoint(block, x_NE, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x_NE = block(x_NE)
         return self._norm(x_NE, self.final_norm)
+
+    def _block(self, index: int, layer: Layer, x_NE: Tensor, cos_ND: Tensor, sin_ND: Tensor, attend: Attend) -> Tensor:
+        normed_NE = self._norm(x_NE, layer.norm_before_attention)
+        x_NE = x_NE + self._attention(index, layer, normed_NE, cos_ND, sin_ND, attend)
+        gate_NF, up_NF = layer.gate_up(self._norm(x_NE, layer.norm_before_feed_forward)).chunk(2, dim=-1)
+        return x_NE + layer.down(F.silu(gate_NF) * up_NF)
 
     def logits(self, hidden_NE: Tensor) -> Tensor:
         """Shape [N, V], fp32."""

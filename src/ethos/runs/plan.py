@@ -205,7 +205,9 @@ def _memory(config: RunConfig, entries: Mapping[str, Entry]) -> int:
     full = config.training.method == "full"
     trained = _parameters(entries[names.student]) * (TRAINING_BYTES_PER_PARAMETER if full else 3)
     kept = KEPT_PROMPT_BYTES * len(helpers) + STUDENT_KEPT_PROMPT_BYTES * len(frozen - helpers)
-    return weights + slots + trained + kept + STUDENT_KEPT_PROMPT_BYTES + PROCESS_BYTES  # the policy keeps prompts too
+    activations = int((config.training.memory_gib or 0) * 2**30)  # without a budget, a part of the process's own
+    policy = trained + activations + STUDENT_KEPT_PROMPT_BYTES  # it keeps prompts too
+    return weights + slots + kept + policy + PROCESS_BYTES
 
 
 def _frozen_bytes(entry: Entry, is_bf16: bool) -> int:

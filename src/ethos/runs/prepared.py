@@ -26,6 +26,12 @@ class Prepared:
     rows: RowSet
     tokens: tuple[TokenRow, ...]
     tasks: tuple[TaskRow, ...] = ()  # of an on-policy objective: what each row asks for
+    reply_tokens: int = 0  # and the longest reply to it
+
+    @property
+    def largest_row_tokens(self) -> int:
+        """Of what has to be computed at once: a pair, or one sequence."""
+        return max(row.tokens if row.is_whole else row.longest + self.reply_tokens for row in self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,8 @@ def prepare_rows(policy: Policy, version: str, rows: Sequence[Row]) -> PreparedR
         left_out[name] = found.left_out
         if found.rows:
             asked = tuple(tasks[row.row_id] for row in found.rows) if name in ON_POLICY else ()
-            prepared[name] = Prepared(RowSet(name, version, len(found.rows)), tuple(found.rows), asked)
+            row_set = RowSet(name, version, len(found.rows))
+            prepared[name] = Prepared(row_set, tuple(found.rows), asked, room.get(name, 0))
     return PreparedRows(prepared, left_out)
 
 

@@ -19,7 +19,6 @@ from ethos.store.journal import MAIN
 from ethos.store.records import Reply
 from ethos.tasting.canaries import CanaryReading
 from ethos.tasting.look import CUT_OFF, NOT_REACHED, RECITATION
-from ethos.training.objectives import OBJECTIVES
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +165,7 @@ def _metrics(session: Session) -> tuple[inputs.Metric, ...]:
 
 
 def _loss_tokens(session: Session, branch: str) -> int:
-    names = [f"units.{name}" for name, objective in OBJECTIVES.items() if objective.unit == "token"]
+    names = [name for name in session.records.metric_names(branch) if name.startswith("targets.")]
     return int(sum(value for name in names for _, value in session.records.metric(branch, name)))
 
 

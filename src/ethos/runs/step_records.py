@@ -46,11 +46,17 @@ class StepRecords:
     """The batch records of one branch."""
 
     def __init__(
-        self, session: Session, prepared: Mapping[str, Prepared], branch: str, helpers: Helpers | None = None
+        self,
+        session: Session,
+        prepared: Mapping[str, Prepared],
+        branch: str,
+        micro_batch_tokens: int,
+        helpers: Helpers | None = None,
     ) -> None:
         """`helpers` None: nothing but documents and demonstrations, or what has been recorded, is trained on."""
         self._session, self._prepared, self._branch, self._helpers = session, prepared, branch, helpers
         self._config = session.config.training
+        self._micro_batch_tokens = micro_batch_tokens
         self.cursors: dict[str, Cursor] = {}
 
     async def at(self, step: int, run_job: RunJob) -> dict[str, Any]:
@@ -75,7 +81,7 @@ class StepRecords:
             "optimizer": {"weight_decay": knobs.weight_decay, "clip": knobs.clip},
             "rows": taken,
             "row_ids": {name: [row.row_id for row in self._taken(name, indices)] for name, indices in taken.items()},
-            "micro_batch_tokens": config.micro_batch_tokens,
+            "micro_batch_tokens": self._micro_batch_tokens,
             "cursors": {name: asdict(self.cursors[name]) for name in taken},
         }
         if drawn := [name for name in taken if name in ON_POLICY]:
@@ -137,7 +143,7 @@ class StepRecords:
     ) -> list[list[Rollout]]:
         """The replies with their log-probabilities under the reference."""
         whole = trained_rows(rows, groups, (), mask_truncated=False)
-        found = await run_job(self._needed().reference.logprobs, whole, self._config.micro_batch_tokens)
+        found = await run_job(self._needed().reference.logprobs, whole, self._micro_batch_tokens)
         return [
             [replace(rollout, reference=logprobs) for rollout, logprobs in zip(group, of_row, strict=True)]
             for group, of_row in zip(groups, found, strict=True)
@@ -149,7 +155,7 @@ class StepRecords:
         known = records.references([row.row_id for row in pairs])
         missing = list({row.row_id: row for row in pairs if row.row_id not in known}.values())
         if missing:
-            found = await run_job(helpers.reference.logprobs, missing, self._config.micro_batch_tokens)
+            found = await run_job(helpers.reference.logprobs, missing, self._micro_batch_tokens)
             totals = [[sum(logprobs) for logprobs in of_row] for of_row in found]
             records.add_references({row.row_id: total for row, total in zip(missing, totals, strict=True)})
 

@@ -23,6 +23,7 @@ from ethos.runs.session import Session
 from ethos.runs.step_records import Helpers, RunJob, StepRecords, rollout_metrics
 from ethos.store.journal import MAIN
 from ethos.training.batch import pack
+from ethos.training.memory import MemoryPlan, plan_memory
 from ethos.training.mixture import Cursor
 from ethos.training.objectives import OBJECTIVES
 from ethos.training.objectives.in_force import objective_with
@@ -30,6 +31,7 @@ from ethos.training.optimizer import OptimParams
 from ethos.training.policy import Policy, StepMetrics
 
 Look = Callable[[int], Awaitable[None]]
+_PLAN = "micro-batch plan"
 
 
 class Trainer:
@@ -52,7 +54,9 @@ class Trainer:
         if controls is not None:
             controls.without_rows = without_rows(self._config, prepared)
         self._folder = checkpoint_folder(session, branch)
-        self._records = StepRecords(session, prepared, branch, helpers)
+        plan = _memory_plan(session, policy, prepared)
+        policy.checkpointing = plan.checkpointing
+        self._records = StepRecords(session, prepared, branch, plan.micro_batch_tokens, helpers)
         self._helpers = helpers
         self._guard = SpikeGuard()
 
@@ -187,6 +191,18 @@ class Trainer:
             raise
 
 
+def _memory_plan(session: Session, policy: Policy, prepared: Mapping[str, Prepared]) -> MemoryPlan:
+    """How the run cuts training to its memory: decided once, since micro-batches decide how sums are rounded."""
+    kept: Any = session.stages.payload(_PLAN)
+    if kept is None:
+        largest = max((found.largest_row_tokens for found in prepared.values()), default=0)
+        plan = plan_memory(policy, session.config.training, largest)
+        session.stages.begin(_PLAN, "")
+        session.stages.finish(_PLAN, asdict(plan))
+        return plan
+    return MemoryPlan(**kept)
+
+
 def checkpoint_folder(session: Session, branch: str) -> Path:
     """Where the checkpoints of a branch lie."""
     return session.run.checkpoints if branch == MAIN else session.run.checkpoints / branch
@@ -212,6 +228,7 @@ def _metrics_of(name: str, result: StepMetrics, seconds: float) -> dict[str, flo
         f"loss.{name}": result.loss,
         f"units.{name}": result.units,
         f"tokens.{name}": result.tokens,
+        f"targets.{name}": result.targets,
         f"gradient_norm.{name}": result.gradient_norm,
         f"seconds.{name}": seconds,
         **{f"{metric}.{name}": value for metric, value in result.metrics.items()},

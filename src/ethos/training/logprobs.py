@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-_CHUNK = 512
+CHUNK = 512
 
 Direction = Literal["reverse", "forward"]
 
@@ -60,8 +60,8 @@ def divergences(hidden_ME: Tensor, weight_VE: Tensor, teacher: TeacherStates, di
 
 
 def _chunks(size: int) -> Iterator[slice]:
-    for start in range(0, size, _CHUNK):
-        yield slice(start, min(size, start + _CHUNK))
+    for start in range(0, size, CHUNK):
+        yield slice(start, min(size, start + CHUNK))
 
 
 def _chosen(hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ class StepMetrics:
     loss: float  # mean over its units, weight not applied
     units: int
     tokens: int  # prompts included
+    targets: int  # tokens that carry loss
     gradient_norm: float  # of its own gradient, weight applied
     metrics: Mapping[str, float] = field(default_factory=dict)  # what else the objective watches
 
@@ -59,6 +60,7 @@ class Policy:
         self.forward = CausalForward(model) if is_known(_base(model)) else None
         self.scalar_head_E = _new_scalar_head(self.forward) if scalar_head else None
         self.optimizer = MasterOptimizer(self._trainable())
+        self.checkpointing = False  # whether blocks are computed again in the backward pass, to save memory
 
     @property
     def model(self) -> Any:
@@ -98,7 +100,7 @@ class Policy:
 
     def outputs(self, batch: Batch) -> Outputs:
         """What a loss may ask for, differentiable in the trainable weights."""
-        return outputs_of(_base(self.model), self.forward, batch, self.scalar_head_E)
+        return outputs_of(_base(self.model), self.forward, batch, self.scalar_head_E, checkpointing=self.checkpointing)
 
     def forward_backward(self, batches: Sequence[Batch], objective: Objective, weight: float) -> StepMetrics:
         """Adds weight × the gradient of the objective's mean over its units, over all micro-batches.
@@ -107,7 +109,7 @@ class Policy:
         """
         units = sum(objective.units(batch) for batch in batches)
         if weight == 0 or units == 0:
-            return StepMetrics(0.0, 0, 0, 0.0)
+            return StepMetrics(0.0, 0, 0, 0, 0.0)
         total, watched = 0.0, dict[str, Mean]()
         for batch in batches:
             loss = objective.loss(self.outputs(batch), batch.to(self.device))
@@ -122,7 +124,8 @@ class Policy:
             watched |= {name: watched.get(name, Mean(0, 0)) + mean for name, mean in loss.metrics.items()}
         tokens = sum(batch.tokens for batch in batches)
         metrics = {name: mean.value for name, mean in watched.items()}
-        return StepMetrics(total / units, units, tokens, self.optimizer.gather(), metrics)
+        targets = sum(int(batch.targets_M.shape[0]) for batch in batches)
+        return StepMetrics(total / units, units, tokens, targets, self.optimizer.gather(), metrics)
 
     def optim_step(self, params: OptimParams) -> float:
         """One AdamW step with these hyperparameters. Returns the gradient's norm before clipping.
