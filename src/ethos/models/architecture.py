@@ -40,7 +40,7 @@ def is_known(model: Any) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Adapter:
     """A low-rank update of some of a projection's output rows."""
 
@@ -49,6 +49,28 @@ class Adapter:
     a_RE: Tensor
     b_OR: Tensor
     scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where the forward reads one of its tensors; what is put there is read from then on."""
+
+    holder: Any
+    attribute: str
+
+    @property
+    def tensor(self) -> Tensor:
+        """What is there now."""
+        found: Tensor = getattr(self.holder, self.attribute)
+        return found
+
+    def put(self, tensor: Tensor) -> None:
+        """Reads this one instead."""
+        setattr(self.holder, self.attribute, tensor)
+
+
+ADAPTER = ".adapters."
+"""In the name of a slot that holds a factor of an adapter."""
 
 
 class Projection:
@@ -103,6 +125,15 @@ class Projection:
             chosen_N += delta_N * inside
         return chosen_N
 
+    def slots(self) -> Iterator[tuple[str, Slot]]:
+        """Its tensors, by what is added to the projection's name."""
+        yield "", Slot(self, "weight_OE")
+        if self.bias_O is not None:
+            yield ".bias", Slot(self, "bias_O")
+        for number, adapter in enumerate(self.adapters):
+            yield f"{ADAPTER}{number}.a", Slot(adapter, "a_RE")
+            yield f"{ADAPTER}{number}.b", Slot(adapter, "b_OR")
+
     def pack(self, tokens: int) -> None:
         """Reorders a copy of the weight for oneDNN, once instead of in each call: about twice as fast at small N."""
         weight = self.weight_OE.detach()
@@ -150,6 +181,15 @@ class Layer:
         """All four."""
         return self.qkv, self.out, self.gate_up, self.down
 
+    def slots(self) -> dict[str, Slot]:
+        """Its tensors by name."""
+        found = {f"{part}{name}": slot for part in _PARTS for name, slot in getattr(self, part).slots()}
+        return found | {part: Slot(self, part) for part in _NORMS if getattr(self, part) is not None}
+
+
+_PARTS = ("qkv", "out", "gate_up", "down")
+_NORMS = ("norm_before_attention", "norm_before_feed_forward", "query_norm", "key_norm")
+
 
 class CausalForward:
     """Tokens to hidden states, by the parameters of a Hugging Face causal language model."""
@@ -167,6 +207,9 @@ class CausalForward:
         self.head = Projection([causal.lm_head])
         self.final_norm: Tensor = trunk.norm.weight
         self.layers = [Layer(block) for block in trunk.layers]
+        self.blocks: list[Callable[..., Tensor]] = [
+            partial(self.block, index, layer) for index, layer in enumerate(self.layers)
+        ]
         self._rotary_module = trunk.rotary_emb
         self._cos_PD = torch.empty(0)
         self._sin_PD = torch.empty(0)
@@ -189,15 +232,15 @@ class CausalForward:
         """
         x_NE = F.embedding(tokens_N, self.embedding_VE)
         cos_ND, sin_ND = self._rotary(positions_N)
-        for index, layer in enumerate(self.layers):
-            block = partial(self._block, index, layer, cos_ND=cos_ND, sin_ND=sin_ND, attend=attend)
+        for block in self.blocks:
             if checkpointing and torch.is_grad_enabled():
-                x_NE = checkpoint(block, x_NE, use_reentrant=False, preserve_rng_state=False)
+                x_NE = checkpoint(block, x_NE, cos_ND, sin_ND, attend, use_reentrant=False, preserve_rng_state=False)
             else:
-                x_NE = block(x_NE)
+                x_NE = block(x_NE, cos_ND, sin_ND, attend)
         return self._norm(x_NE, self.final_norm)
 
-    def _block(self, index: int, layer: Layer, x_NE: Tensor, cos_ND: Tensor, sin_ND: Tensor, attend: Attend) -> Tensor:
+    def block(self, index: int, layer: Layer, x_NE: Tensor, cos_ND: Tensor, sin_ND: Tensor, attend: Attend) -> Tensor:
+        """One transformer block: attention, then the feed-forward, each added to what came in."""
         normed_NE = self._norm(x_NE, layer.norm_before_attention)
         x_NE = x_NE + self._attention(index, layer, normed_NE, cos_ND, sin_ND, attend)
         gate_NF, up_NF = layer.gate_up(self._norm(x_NE, layer.norm_before_feed_forward)).chunk(2, dim=-1)
@@ -239,6 +282,15 @@ class CausalForward:
                 cos, sin = self._rotary_module(self.embedding_VE[:1], every[None])
             self._cos_PD, self._sin_PD = cos[0], sin[0]
         return self._cos_PD[positions_N, None], self._sin_PD[positions_N, None]
+
+    def slots(self) -> dict[str, Slot]:
+        """Every tensor that it reads, by name; a head that is the embedding has no name of its own."""
+        found = {"embedding": Slot(self, "embedding_VE"), "final_norm": Slot(self, "final_norm")}
+        if self.head.weight_OE is not self.embedding_VE:
+            found["head"] = Slot(self.head, "weight_OE")
+        for index, layer in enumerate(self.layers):
+            found |= {f"layers.{index}.{name}": slot for name, slot in layer.slots().items()}
+        return found
 
     def projections(self) -> Iterator[Projection]:
         """Every projection, the head last."""

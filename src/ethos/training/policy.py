@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ethos import __version__
 from ethos.errors import EthosError
-from ethos.models.architecture import KNOWN_TYPES, CausalForward, is_known
+from ethos.models.architecture import ADAPTER, KNOWN_TYPES, CausalForward, is_known
 from ethos.models.loading import Loaded, load
 from ethos.models.templates import ChatTemplate
 from ethos.process import give_back_freed_memory
@@ -78,25 +78,10 @@ class Policy:
         return {**self._trainable_weights(), **scalar_head}
 
     def _trainable_weights(self) -> dict[str, Tensor]:
-        if self.config.method == "lora" or self.forward is None:
-            every = self.config.method == "full"
-            return {n: p for n, p in self.model.named_parameters() if every or "lora_" in n}
-        named: dict[str, Tensor] = {
-            "embedding": self.forward.embedding_VE,
-            "final_norm": self.forward.final_norm,
-        }
-        if self.forward.head.weight_OE is not self.forward.embedding_VE:
-            named["head"] = self.forward.head.weight_OE
-        for index, layer in enumerate(self.forward.layers):
-            for part in ("qkv", "out", "gate_up", "down"):
-                projection = getattr(layer, part)
-                named[f"layers.{index}.{part}"] = projection.weight_OE
-                if projection.bias_O is not None:
-                    named[f"layers.{index}.{part}.bias"] = projection.bias_O
-            for part in ("norm_before_attention", "norm_before_feed_forward", "query_norm", "key_norm"):
-                if getattr(layer, part) is not None:
-                    named[f"layers.{index}.{part}"] = getattr(layer, part)
-        return named
+        is_lora = self.config.method == "lora"
+        if self.forward is None:
+            return {name: p for name, p in self.model.named_parameters() if not is_lora or "lora_" in name}
+        return trainable(self.forward, self.config.method)
 
     def outputs(self, batch: Batch) -> Outputs:
         """What a loss may ask for, differentiable in the trainable weights."""
@@ -233,6 +218,11 @@ def _write_whole(directory: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(directory, ignore_errors=True)
         unfinished.rename(directory)
         flush(directory.parent)
+
+
+def trainable(forward: CausalForward, method: str) -> dict[str, Tensor]:
+    """What a method trains of the tensors that a functional forward reads: adapters alone, or all but adapters."""
+    return {name: slot.tensor for name, slot in forward.slots().items() if (ADAPTER in name) == (method == "lora")}
 
 
 def _new_scalar_head(forward: CausalForward | None) -> Tensor:
