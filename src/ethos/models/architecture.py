@@ -143,6 +143,12 @@ class Projection:
         """Forgets the reordered copy, which a change of the weights has made stale."""
         self._packed = None
 
+    def let_go(self) -> None:
+        """Empties the model's own parameters: others will be put into the slots."""
+        for tensor in (*self._weights, self.bias_O):
+            if tensor is not None:
+                tensor.data = tensor.data.new_empty(0)
+
     def give_up_weight(self) -> None:
         """Leaves the packed copy alone in memory: the model that the weight is of can't be used any more."""
         assert self._packed is not None

@@ -55,10 +55,10 @@ class Policy:
         """`scalar_head` gives it a head for `reward_model`, beside the one that predicts tokens."""
         torch.manual_seed(seed)
         self.template, self.config = template, config
-        model = _with_adapters(loaded.model, config) if config.method == "lora" else loaded.model
+        model = with_adapters(loaded.model, config) if config.method == "lora" else loaded.model
         self.loaded = Loaded(model, loaded.tokenizer, loaded.end_tokens)
         self.forward = CausalForward(model) if is_known(_base(model)) else None
-        self.scalar_head_E = _new_scalar_head(self.forward) if scalar_head else None
+        self.scalar_head_E = new_scalar_head(self.forward) if scalar_head else None
         self.optimizer = MasterOptimizer(self._trainable())
         self.checkpointing = False  # whether blocks are computed again in the backward pass, to save memory
 
@@ -225,7 +225,7 @@ def trainable(forward: CausalForward, method: str) -> dict[str, Tensor]:
     return {name: slot.tensor for name, slot in forward.slots().items() if (ADAPTER in name) == (method == "lora")}
 
 
-def _new_scalar_head(forward: CausalForward | None) -> Tensor:
+def new_scalar_head(forward: CausalForward | None) -> Tensor:
     """Deviation 1 / sqrt(E + 1), as in Stiennon et al. 2020 (appendix B.1); fp32 whatever the trunk is."""
     if forward is None:
         raise EthosError(
@@ -240,7 +240,7 @@ def _base(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _with_adapters(model: Any, config: TrainingConfig) -> Any:
+def with_adapters(model: Any, config: TrainingConfig) -> Any:
     from peft import LoraConfig, get_peft_model
 
     lora = LoraConfig(

@@ -1,0 +1,67 @@
+"""What each rank of `test_sharded.py` runs: three mixed steps, a checkpoint, three more; rank 0 writes what came out.
+
+torchrun --nproc-per-node 2 sharded_training.py OUT METHOD [LOAD]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+
+from ethos.models.templates import ChatTemplate
+from ethos.training.batch import Batch, pack
+from ethos.training.objectives import OBJECTIVES
+from ethos.training.optimizer import OptimParams
+from ethos.training.sharded import ShardedPolicy, share
+from models import tiny
+from training.character import config
+from training.steps import WEIGHTS, every_row_of, metrics_of
+
+SHAPE = {"full": "llama", "lora": "llama-tied"}
+
+
+def step(policy: ShardedPolicy, number: int) -> list[dict[str, Any]]:
+    """All objectives, then the optimizer."""
+    found = []
+    for name, rows in every_row_of(number).items():
+        batches: list[Batch] = pack(rows, 1)
+        given = share(batches, dist.get_rank(), dist.get_world_size())
+        found.append(metrics_of(name, policy.forward_backward(given, OBJECTIVES[name], WEIGHTS[name])))
+    found.append({"norm": policy.optim_step(OptimParams(lr=1e-3, weight_decay=0.01))})
+    return found
+
+
+def main(out: Path, method: str, load: Path | None) -> None:
+    """Trains; from `load` on if it is given."""
+    torch.set_num_threads(1)
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    loaded = tiny.loaded(SHAPE[method])
+    template = ChatTemplate(loaded.tokenizer, None)
+    policy = ShardedPolicy(loaded, template, config(method=method), 0, mesh, scalar_head=True)
+    if load is None:
+        steps = [step(policy, number) for number in range(3)]
+        policy.save(out / "checkpoint", {"cursor": 7})
+    else:
+        assert policy.load(load) == {"cursor": 7}
+        steps = []
+    steps += [step(policy, number) for number in range(3, 6)]
+    masters = policy.whole_masters()
+    if dist.get_rank() == 0:
+        tiny.model(SHAPE[method]).save_pretrained(out / "source")
+        loaded.tokenizer.save_pretrained(out / "source")
+    policy.export(out / "source", out / "exported")
+    if dist.get_rank() == 0:
+        (out / "steps.json").write_text(json.dumps(steps))
+        torch.save(masters, out / "masters.pt")
+
+
+if __name__ == "__main__":
+    dist.init_process_group("gloo")
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    dist.destroy_process_group()
