@@ -201,7 +201,7 @@ def _plain_step(directory: Path, rows: Sequence[TokenRow]) -> Callable[[], None]
     """A step as one writes it with `transformers` and torch alone."""
     model = _plain(directory).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    inputs, mask = _padded([torch.tensor(row.tokens) for row in rows], "right")
+    inputs, mask = _padded([torch.tensor(row.sequences[0]) for row in rows], "right")
     labels = inputs.masked_fill(mask == 0, -100)
 
     def step() -> None:

@@ -15,7 +15,6 @@ import torch
 
 from ethos.errors import EthosError
 from ethos.runs.controls import Controls
-from ethos.runs.guard import Diverged
 from ethos.runs.prepared import prepare_rows, require_rows, without_rows
 from ethos.runs.session import Session
 from ethos.runs.training import Trainer, fork
@@ -24,6 +23,9 @@ from ethos.store.config.training import TrainingConfig
 from ethos.store.journal import MAIN
 from ethos.store.requests import file_request, read_answer
 from ethos.store.rows import DemonstrationRow
+from ethos.training.guard import Diverged
+from ethos.training.outputs import Outputs
+from ethos.training.policy import Policy
 from runs.training_run import (
     CONFIG,
     EVERY,
@@ -361,3 +363,19 @@ def test_a_spike_stops_the_run_before_the_step_is_taken_and_is_let_through_by_a_
         assert read_answer(session.run, request)
         asyncio.run(train(session, policy_of(folder, session.config)))
         assert len(session.records.metric(MAIN, "gradient_norm")) == STEPS
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_the_state_before_the_step_saved(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with session_in(folder) as session:
+        policy = policy_of(folder, session.config)
+        asyncio.run(train(session, policy, steps=2))
+        whole = Policy.outputs
+        monkeypatch.setattr(
+            Policy, "outputs", lambda self, batch: Outputs(whole(self, batch).logprobs_M * float("nan"))
+        )
+        with pytest.raises(Diverged, match=r"the loss of documents is nan on rows .*start a run of another name"):
+            asyncio.run(train(session, policy_of(folder, session.config), steps=6))
+        assert (session.run.checkpoints / "step-000002").is_dir()
+        assert [step for step, _ in session.records.metric(MAIN, "gradient_norm")] == [1, 2]

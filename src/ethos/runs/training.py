@@ -16,13 +16,13 @@ from typing import Any
 from ethos.errors import EthosError
 from ethos.runs.checkpoints import Retention, copy_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ethos.runs.controls import Controls
-from ethos.runs.guard import Diverged, SpikeGuard
 from ethos.runs.prepared import Prepared, without_rows
 from ethos.runs.reading import LOOK_SECONDS
 from ethos.runs.session import Session
 from ethos.runs.step_records import Helpers, RunJob, StepRecords, rollout_metrics
 from ethos.store.journal import MAIN
 from ethos.training.batch import pack
+from ethos.training.guard import START_ANEW, Diverged, SpikeGuard
 from ethos.training.memory import MemoryPlan, plan_memory
 from ethos.training.mixture import Cursor
 from ethos.training.objectives import OBJECTIVES
@@ -183,7 +183,7 @@ class Trainer:
         """Raises Diverged where the gradient is not finite, or a spike by the rule that is in force now."""
         try:
             if not math.isfinite(norm):
-                raise Diverged(f"step {step}: the gradient's norm is {norm}, and the step was not taken")
+                raise Diverged(f"step {step}: the gradient's norm is {norm}, and the step was not taken; {START_ANEW}")
             # what somebody has changed since the step's record was made counts: that is how such a step is let through
             self._guard.check(step, norm, self._session.journal.knobs(self._branch, step + 1).spike_factor)
         except Diverged:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ethos.errors import EthosError
-
-START_ANEW = "a step that is repeated is the same, so start a run of another name, with a lower knobs.lr or other rows"
+from ethos.training.guard import START_ANEW, Diverged
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,7 @@ class MasterOptimizer:
         self._total = {name: torch.empty_like(master) for name, master in self.masters.items()}
         self._arrived: set[str] = set()  # names whose buffer holds something; the others' content is void
         self._held: set[str] = set()
+        self._known_norm: float | None = None  # of all that is held, once somebody has asked
         self._adam = torch.optim.AdamW(self.masters.values(), fused=True)
         for name, tensor in self._compute.items():
             tensor.requires_grad_(True)
@@ -62,7 +61,10 @@ class MasterOptimizer:
     @torch.no_grad()
     def gather(self) -> float:
         """Adds what backward passes have left since the last call to the step's gradient, and returns its own norm."""
+        if not self._arrived:
+            return 0.0
         norm = _norm([self._arriving[name] for name in sorted(self._arrived)])
+        self._known_norm = None if self._held else norm
         for name in self._arrived:
             if name in self._held:
                 self._total[name] += self._arriving[name]
@@ -79,19 +81,21 @@ class MasterOptimizer:
 
     def gradient_norm(self) -> float:
         """Of everything gathered in this step, before clipping."""
-        return _norm(list(self.gradients.values()))
+        if self._known_norm is None:
+            self._known_norm = _norm(list(self.gradients.values()))
+        return self._known_norm
 
     @torch.no_grad()
     def step(self, params: OptimParams) -> float:
         """Clips, updates, writes the compute weights, and empties the gradients. Returns the norm before clipping.
 
-        Raises EthosError if the gradient is not finite: a step with it would leave no weight that is a number.
+        Raises Diverged if the gradient is not finite: a step with it would leave no weight that is a number.
         """
         self.gather()
         norm = self.gradient_norm()
         if not math.isfinite(norm):
             self.clear()
-            raise EthosError(f"the gradient's norm is {norm}; {START_ANEW}")
+            raise Diverged(f"the gradient's norm is {norm}; {START_ANEW}")
         scale = min(1.0, params.clip / (norm + 1e-6))
         for name, master in self.masters.items():
             gradient = self._total[name] if name in self._held else self._total[name].zero_()
@@ -108,6 +112,7 @@ class MasterOptimizer:
         """Empties the gradients."""
         self._arrived.clear()
         self._held.clear()
+        self._known_norm = None
 
     def release(self) -> None:
         """Lets go of masters, gradients and moments; no step can follow."""

@@ -29,8 +29,9 @@ from ethos.process import give_back_freed_memory
 from ethos.store.config.training import TrainingConfig
 from ethos.store.files import disk_errors_told, flush
 from ethos.training.batch import Batch
+from ethos.training.guard import START_ANEW, Diverged
 from ethos.training.objectives.types import Mean, Objective
-from ethos.training.optimizer import START_ANEW, MasterOptimizer, OptimParams
+from ethos.training.optimizer import MasterOptimizer, OptimParams
 from ethos.training.outputs import Outputs, outputs_of
 
 
@@ -90,7 +91,7 @@ class Policy:
     def forward_backward(self, batches: Sequence[Batch], objective: Objective, weight: float) -> StepMetrics:
         """Adds weight × the gradient of the objective's mean over its units, over all micro-batches.
 
-        A weight of 0 does nothing at all. Raises EthosError if the loss is not finite; no gradient is kept then.
+        A weight of 0 does nothing at all. Raises Diverged if the loss is not finite; no gradient is kept then.
         """
         units = sum(objective.units(batch) for batch in batches)
         if weight == 0 or units == 0:
@@ -101,7 +102,7 @@ class Policy:
             value = float(loss.total.detach())
             if not math.isfinite(value):
                 self.optimizer.clear()
-                raise EthosError(
+                raise Diverged(
                     f"the loss of {objective.name} is {value} on rows {', '.join(batch.row_ids)}; {START_ANEW}"
                 )
             (loss.total * (weight / units)).backward()
@@ -115,7 +116,7 @@ class Policy:
     def optim_step(self, params: OptimParams) -> float:
         """One AdamW step with these hyperparameters. Returns the gradient's norm before clipping.
 
-        Raises EthosError if the gradient is not finite; it is thrown away then, and the weights stay.
+        Raises Diverged if the gradient is not finite; it is thrown away then, and the weights stay.
         """
         return self.optimizer.step(params)
 

@@ -35,8 +35,9 @@ from ethos.models.loading import load as load_model
 from ethos.models.templates import ChatTemplate
 from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import Batch
+from ethos.training.guard import START_ANEW, Diverged
 from ethos.training.objectives.types import Mean, Objective
-from ethos.training.optimizer import START_ANEW, OptimParams
+from ethos.training.optimizer import OptimParams
 from ethos.training.outputs import HiddenOutputs
 from ethos.training.policy import Policy, StepMetrics, new_scalar_head, trainable, with_adapters
 
@@ -157,7 +158,7 @@ class ShardedPolicy:
     def forward_backward(self, given: Share, objective: Objective, weight: float) -> StepMetrics:
         """As `Policy.forward_backward`, over the shares of all ranks.
 
-        Raises EthosError, on every rank, if the loss is not finite; no gradient is kept then.
+        Raises Diverged, on every rank, if the loss is not finite; no gradient is kept then.
         """
         own = [objective.units(batch) for batch in given.batches]
         units, rounds = self._sum(sum(own)), self._most(len(given.batches))
@@ -176,7 +177,7 @@ class ShardedPolicy:
         total = self._sum(total)
         if not math.isfinite(total):
             self._clear()
-            raise EthosError(f"the loss of {objective.name} is {total}; {START_ANEW}")
+            raise Diverged(f"the loss of {objective.name} is {total}; {START_ANEW}")
         tokens = self._sum(sum(batch.tokens for batch in given.batches))
         targets = self._sum(sum(int(batch.targets_M.shape[0]) for batch in given.batches))
         summed = {name: Mean(self._sum(mean.total), self._sum(mean.count)) for name, mean in sorted(watched.items())}
@@ -201,7 +202,7 @@ class ShardedPolicy:
         norm = _norm(self._totals.values())
         if not math.isfinite(norm):
             self._clear()
-            raise EthosError(f"the gradient's norm is {norm}; {START_ANEW}")
+            raise Diverged(f"the gradient's norm is {norm}; {START_ANEW}")
         scale = min(1.0, params.clip / (norm + 1e-6))
         for name, parameter in self.parameters.items():
             gradient = self._totals.get(name)

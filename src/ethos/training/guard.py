@@ -1,4 +1,7 @@
-"""The divergence guard: a step whose gradient is far out of line with those before it is not taken."""
+"""The divergence guard: a step that would do harm is not taken.
+
+That is one whose loss or gradient is not finite, and one whose gradient is far out of line with those before it.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from collections.abc import Iterable
 
 from ethos.errors import EthosError
 
+START_ANEW = "a step that is repeated is the same, so start a run of another name, with a lower knobs.lr or other rows"
 WINDOW = 20
 FEWEST = 5  # norms that say what is usual
 
 
 class Diverged(EthosError):
-    """Training stopped before a step that would have done harm; the state before it is saved."""
+    """Training stopped before a step that would have done harm; no gradient of it is kept."""
 
 
 class SpikeGuard:

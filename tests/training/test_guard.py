@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ethos.runs.guard import FEWEST, WINDOW, Diverged, SpikeGuard
+from ethos.training.guard import FEWEST, WINDOW, Diverged, SpikeGuard
 
 
 def test_a_norm_far_above_the_median_of_the_last_ones_is_a_spike() -> None:
