@@ -25,9 +25,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/vulture
 
 bench: $(VENV)/installed
-	$(BIN)/python bench/startup.py
-	$(BIN)/python bench/parsing.py
-	$(BIN)/python bench/engine.py
+	$(BIN)/python bench/all.py
 
 $(VENV)/made:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.13 with venv found; install one (Debian: apt install python3.11-venv)" >&2; exit 1; }
