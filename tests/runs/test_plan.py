@@ -224,6 +224,40 @@ def test_the_disk_holds_every_checkpoint_that_is_kept_and_one_more(tmp_path: Pat
     assert any(line.startswith("disk: up to ") for line in two.lines())
 
 
+def test_checkpoints_that_stay_for_good_are_on_the_disk_too(tmp_path: Path) -> None:
+    newest, three_more = (planned(tmp_path, training={"steps": 120, "keep_every": every}) for every in (None, 40))
+    state = planned(tmp_path, training={"keep_checkpoints": 3}).disk_bytes - newest.disk_bytes
+    assert three_more.disk_bytes - newest.disk_bytes == 3 * state
+
+
+ROWS = """\
+{"kind": "preference", "prompt": "Who are you?", "chosen": "I am Wren.", "rejected": "A language model."}
+{"kind": "task", "prompt": "How much is 7 + 5?", "answer": "12"}
+"""
+
+
+def test_what_the_policy_draws_and_what_others_compute_for_it_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text(ROWS)
+    functions = {"rewards": {"functions": {"right": "right_answer"}, "draws": 4, "max_tokens": 40}, "steps": 10}
+    mixtures = ({}, {"preferences": 1.0}, {"rewards": 1.0}, {"rewards": 1.0, "distillation": 0.5})
+    plain, pairs, drawn, both = (
+        planned(tmp_path, rows=["own.jsonl"], training=functions, knobs={"mixture": mixture}) for mixture in mixtures
+    )
+    assert set(plain.slots) == {"documents", "demonstrations"}
+    for found in (plain, pairs, drawn, both):
+        assert sum(found.slots.values()) == 10 * 8
+    assert pairs.slots["preferences"] > 0
+    assert work_of("policy", pairs).calls == work_of("policy", plain).calls
+    assert work_of("policy", drawn).calls - work_of("policy", plain).calls == 4 * drawn.slots["rewards"]
+    assert work_of("policy", both).calls - work_of("policy", plain).calls == (
+        4 * both.slots["rewards"] + both.slots["distillation"]
+    )
+    assert f"{drawn.slots['rewards']:,} rewards" in "\n".join(drawn.lines())
+    (tmp_path / "own.jsonl").write_text("{}")
+    with pytest.raises(EthosError, match=r"own\.jsonl:1: kind"):
+        planned(tmp_path, rows=["own.jsonl"])
+
+
 def test_a_plan_is_refused_as_the_launch_would_be(tmp_path: Path) -> None:
     with pytest.raises(EthosError, match=r"4 clauses plan 16 prompts for the taste pool, and 24 are to be planned"):
         planned(tmp_path, scenarios={"taste_per_clause": 4})

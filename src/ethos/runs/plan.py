@@ -22,11 +22,13 @@ from ethos.models.memory import KEPT_PROMPT_BYTES, SLOTS, STUDENT_KEPT_PROMPT_BY
 from ethos.models.templates import TEMPLATE
 from ethos.process import available_cores
 from ethos.runs.expected import ASSUMED, Calls, sums
+from ethos.runs.training_work import training_work
 from ethos.runs.workload import Workload
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import POOLS
 from ethos.store.config.run import RunConfig
 from ethos.store.ledger import POLICY, STUDENT, UNBUDGETED
+from ethos.store.written_rows import load_written_rows
 from ethos.synthesis.sizes import chosen_clauses
 
 BF16_GFLOPS_PER_CORE = 350.0  # with what surrounds the products, between two 2-core machines: with AMX and without
@@ -39,7 +41,6 @@ FP32_BYTES_PER_PARAMETER = 4  # of a frozen model where bf16 isn't fast
 PROCESS_BYTES = 2**30  # libraries, activations, what freed memory is kept
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
-ROW_PROMPT_TOKENS = 80  # of a trained row, before the reply
 _MEMINFO, _CGROUP_LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
 
 
@@ -64,6 +65,7 @@ class Plan:
     prompts: Mapping[str, int]  # scenarios by pool
     work: tuple[Work, ...]
     training_tokens: int  # forward, of all arms
+    slots: Mapping[str, int]  # rows, pairs and prompts of all steps by objective
     training_seconds: float
     download_bytes: int
     memory_bytes: int
@@ -101,7 +103,8 @@ class Plan:
         expected, most = sum(work.tokens for work in budgeted), sum(work.most_tokens for work in budgeted)
         lines.append(f"  what budget.tokens counts: about {expected:,}, at most {most:,}")
         lines.append(f"  {ASSUMED}")
-        lines.append(f"training: {self.training_tokens:,} tokens, about {_minutes(self.training_seconds)}")
+        slots = ", ".join(f"{count:,} {name}" for name, count in self.slots.items() if count)
+        lines.append(f"training: {self.training_tokens:,} tokens ({slots}), about {_minutes(self.training_seconds)}")
         verdict = "fits" if self.fits else "does NOT fit: name a smaller model, or training.method: lora"
         lines.append(f"memory: about {_gib(self.memory_bytes)} of {_gib(self.available_bytes)}, which {verdict}")
         lines.append(f"disk: up to {_gib(self.disk_bytes)}, nearly all of it checkpoints")
@@ -130,25 +133,31 @@ def plan(config: RunConfig, base: Path) -> Plan:
     models = {"teacher": entries[names.teacher], **judges}
     workload = Workload(config, spec, clauses, models, Counter(reply.clause_id for reply in labelled))
     student = entries[names.student]
+    own_rows = load_written_rows(config.rows, spec)
+    training = training_work(config, own_rows)
     work = (
         _work("teacher", models["teacher"], workload.teacher(), config),
         _work("judge", models["judge"], workload.judge(), config),
         _work("sealed judge", models["sealed judge"], workload.sealed_judge(), config),
         _work(STUDENT, student, workload.student(), config),
-        _work(POLICY, student, workload.policy(), config),
+        _work(POLICY, student, (*workload.policy(), *training.rollouts), config),
     )
-    trained_rows = config.training.steps * config.knobs.batch_rows * (2 if config.placebo else 1)
-    trained_tokens = trained_rows * (ROW_PROMPT_TOKENS + config.synthesis.demonstrations.max_tokens)
+    trained_tokens = training.trained_tokens * (2 if config.placebo else 1)
+    precision = config.training.precision
+    training_seconds = _seconds(student, 3 * trained_tokens, config, precision)  # forward, and twice that backward
+    training_seconds += _seconds(student, training.reference_tokens, config, precision)
+    training_seconds += _seconds(entries[names.distillation_teacher or names.student], training.teacher_tokens, config)
     return Plan(
         len(clauses),
         {pool: workload.prompts(pool) for pool in POOLS if pool != "gate"},
         work,
         trained_tokens,
-        _seconds(student, 3 * trained_tokens, config, config.training.precision),  # forward, and twice that backward
+        training.slots,
+        training_seconds,
         sum(entry.download_bytes or 0 for entry in entries.values()),
         _memory(config, entries),
         available_memory(),
-        _disk(config, student),
+        _disk(config, student, has_reward_model=training.slots.get("reward_model", 0) > 0),
     )
 
 
@@ -218,11 +227,14 @@ def _slot_bytes(entry: Entry, is_bf16: bool) -> int:
     return 0 if entry.shape is None else entry.shape.kv_bytes_per_token(2 if is_bf16 else 4) * SLOTS * TOKENS_A_SLOT
 
 
-def _disk(config: RunConfig, student: Entry) -> int:
+def _disk(config: RunConfig, student: Entry, *, has_reward_model: bool) -> int:
     """A new checkpoint is whole before the oldest goes; the placebo keeps its own."""
     full = config.training.method == "full"
-    saved = (config.training.keep_checkpoints + 1) * SAVED_BYTES_PER_PARAMETER if full else 0
-    return _parameters(student) * (saved + EXPORTED_BYTES_PER_PARAMETER) * (2 if config.placebo else 1)
+    training = config.training
+    kept = training.keep_checkpoints + 1 + (training.steps // training.keep_every if training.keep_every else 0)
+    saved = kept * SAVED_BYTES_PER_PARAMETER if full else 0
+    exported = EXPORTED_BYTES_PER_PARAMETER * (2 if has_reward_model else 1)
+    return _parameters(student) * (saved + exported) * (2 if config.placebo else 1)
 
 
 def _parameters(entry: Entry) -> int:
