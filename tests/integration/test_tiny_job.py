@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import AutoModelForSequenceClassification
 
 from endpoint_server import EndpointServer
 from ethos.models.catalogue import OPENAI_KEY
@@ -23,7 +24,9 @@ from ethos.progress import Bar, QuietProgress
 from ethos.runs import reading
 from ethos.runs.launch import run
 from ethos.spec.conversation import Conversation
+from ethos.store.parquet_rows import read_rows
 from ethos.store.records import Records
+from ethos.store.rows import row_to_dict
 from ethos.store.run_directory import RunDirectory
 from ethos.tasting import canaries, questions
 from ethos.tasting.canaries import canary_prompts, canary_texts, replay_prompts
@@ -263,3 +266,50 @@ def test_a_clause_of_which_the_teacher_can_think_nothing_is_shown_as_not_measura
     assert report["unmeasurable"] == [{"clause": "brevity", "reason": "it has no sealed scenario"}]
     assert report["overall"]["clauses_compared"] == 3
     assert [said for said in report["failures"] if said.startswith("clause brevity: the teacher")]
+
+
+OWN_ROWS: list[dict[str, Any]] = [
+    *(
+        {"kind": "preference", "prompt": f"Is {n} odd?", "chosen": "Yes." * (1 + n % 2), "rejected": "No."}
+        for n in range(4)
+    ),
+    *({"kind": "task", "prompt": f"How much is {n} + 1?", "answer": str(n + 1)} for n in range(4)),
+    {"kind": "task", "prompt": "Am I too late?", "clauses": ["brevity"]},
+    {"kind": "preference", "prompt": "Is that all?", "chosen": "Yes.", "rejected": "Yes."},
+]
+
+
+def test_rows_of_ones_own_go_through_the_whole_job_with_all_objectives(
+    tmp_path: Path, student: Path, address: str
+) -> None:
+    job, settings = job_in(tmp_path, student, address), config(address)
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, OWN_ROWS)))
+    (tmp_path / "mine.py").write_text("def brief(task, replies):\n    return [-len(reply.text) for reply in replies]\n")
+    weights = ("documents", "demonstrations", "preferences", "reward_model", "rewards", "distillation")
+    settings |= {"rows": ["own.jsonl"], "placebo": False}
+    settings["training"] |= {
+        "rewards": {"functions": {"brief": "mine:brief"}, "draws": 3, "max_tokens": 8},
+        "distillation": {"max_tokens": 8},
+        "stages": [{"name": "all", "share": 1.0}],
+    }
+    settings["knobs"] |= {"mixture": dict.fromkeys(weights, 1.0), "rewards": {"kl_coefficient": 0.1}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert job.sitting(job.ui)
+    report = job.report()
+    assert report["rows"]["preference"] == 5
+    assert report["rows"]["task"] == 5
+    assert report["rejected"]["preferences: both completions are the same"] == 1
+    losses = {name for name in report["metrics"] if name.startswith("loss.")}
+    assert losses == {f"loss.{name}" for name in weights}
+    found = AutoModelForSequenceClassification.from_pretrained(job.directory.path / "reward_model")
+    assert found.config.num_labels == 1
+    with job.directory.read_database() as database:
+        record = Records(database).batch("main", STEPS)
+    assert record is not None
+    framed = [row for row in read_all(job) if row["kind"] == "task" and row["teacher_prompt"]]
+    assert len(framed) == 1  # of the clause that it names
+    assert record["rollouts"].keys() == {"rewards", "distillation"}
+
+
+def read_all(job: Job) -> list[dict[str, Any]]:
+    return [row_to_dict(row) for path in job.directory.rows.glob("*.parquet") for row in read_rows(path)]
