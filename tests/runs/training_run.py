@@ -117,7 +117,7 @@ def helpers_of(folder: Path, config: RunConfig, policy: Policy) -> Helpers:
     frozen = FrozenModel(model, CausalForward(model))
     functions = config.training.rewards.functions.items()
     rewards = {name: find_reward(name, where, folder) for name, where in functions}
-    return Helpers(engine=engine, reference=frozen, teacher=frozen, rewards=rewards)
+    return Helpers(sampler=engine, reference=frozen, teacher=frozen, rewards=rewards)
 
 
 def prepared(policy: Policy) -> dict[str, Prepared]:
@@ -144,7 +144,7 @@ async def train(
         return job(*arguments)
 
     trainer = Trainer(session, policy, prepared(policy), branch, steps, controls, helpers)
-    await trainer.train(run_job, look, (lambda name: None) if helpers is None else helpers.engine.weights_changed)
+    await trainer.train(run_job, look, (lambda name: None) if helpers is None else helpers.sampler.weights_changed)
 
 
 def losses(session: Session, branch: str = MAIN) -> dict[str, list[tuple[int, float]]]:

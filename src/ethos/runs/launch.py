@@ -16,6 +16,7 @@ from ethos.errors import EthosError
 from ethos.judging.checks import require_checks
 from ethos.judging.labelled import load_calibration
 from ethos.judging.recitation import recitation_of
+from ethos.models.vllm_server import VllmServer
 from ethos.progress import Progress
 from ethos.report.report import build_report
 from ethos.report.writing import html_of, read_report, write_report
@@ -53,6 +54,7 @@ from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session, open_session
 from ethos.runs.step_records import Helpers
 from ethos.runs.training import Trainer
+from ethos.runs.vllm_rollouts import VllmRollouts
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Pool, Scenario
 from ethos.spec.types import Clause, Json
@@ -71,7 +73,7 @@ from ethos.tasting.questions import Question
 from ethos.training.policy import Policy
 from ethos.training.reward_functions import RewardFunction, find_reward
 
-STUDENT_FOLDER, REWARD_MODEL_FOLDER = "student", "reward_model"
+STUDENT_FOLDER, REWARD_MODEL_FOLDER, ROLLOUT_ADAPTER = "student", "reward_model", "rollout_adapter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,14 +298,25 @@ class _Job:
             student = RecordedPolicy(engine, session, MAIN, step, TASTE)
             await taste(taster, student, given.pool("taste"), questions, "trained", step)
 
+        server = self._rollout_server(policy)
         helpers = Helpers(
-            engine=engine,
+            sampler=engine if server is None else server,
             reference=given.base.frozen,
             teacher=await self.shelf.distillation_teacher(given.base),
             rewards=self.rewards,
         )
         trainer = Trainer(session, policy, prepared, MAIN, config.training.steps, self.controls, helpers)
-        await trainer.train(self.shelf.worker.run, look, engine.weights_changed)
+
+        def changed(weights: str) -> None:
+            engine.weights_changed(weights)
+            if server is not None:
+                server.weights_changed(weights)
+
+        try:
+            await trainer.train(self.shelf.worker.run, look, changed)
+        finally:
+            if server is not None:
+                await server.close()
         with session.ui.stage("exporting the student", 1, "models") as bar:
             await self.shelf.worker.run(policy.export, session.run.path / STUDENT_FOLDER)
             if session.records.metric(MAIN, "loss.reward_model"):
@@ -311,6 +324,13 @@ class _Job:
             bar.advance()
         await self.shelf.worker.run(policy.end_training)
         return policy
+
+    def _rollout_server(self, policy: Policy) -> VllmRollouts | None:
+        """Who draws in the engine's place, if anybody."""
+        address = self.session.config.training.rollouts.server
+        if address is None:
+            return None
+        return VllmRollouts(VllmServer(address), policy, self.shelf.worker, self.session.run.path / ROLLOUT_ADAPTER)
 
     async def _measure(self, given: _Given, before: _Before, policy: Policy) -> Findings:
         """The canary again, and the sealed scenarios, which every arm answers once."""

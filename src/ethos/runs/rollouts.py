@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
-from ethos.models.engine import Engine
 from ethos.models.types import Sample, SamplingParams
+from ethos.spec.conversation import Conversation
 from ethos.store.canonical import digest
 from ethos.store.config.knobs import RewardsKnobs
 from ethos.store.config.objectives import RewardsObjective
@@ -20,6 +20,19 @@ from ethos.training.advantages import group_advantages
 from ethos.training.batch import Completion, TokenRow
 from ethos.training.objectives.rewards import ADVANTAGE, REFERENCE, SAMPLING
 from ethos.training.reward_functions import RewardFunction, score
+
+
+class RolloutSampler(Protocol):
+    """What draws the policy's replies: its own engine, or a server that is given its weights."""
+
+    name: str
+
+    async def sample_batch(
+        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int]
+    ) -> list[list[Sample]]:
+        """As `Engine.sample_batch`."""
+        ...
+
 
 KL = "kl"  # RLOO's, among the rewards
 
@@ -58,10 +71,10 @@ def sampling_params(seed: int, step: int, max_tokens: int) -> SamplingParams:
 
 
 async def draw(
-    engine: Engine, tasks: Sequence[TaskRow], draws: int, params: SamplingParams
+    sampler: RolloutSampler, tasks: Sequence[TaskRow], draws: int, params: SamplingParams
 ) -> list[tuple[list[Sample], list[Rollout]]]:
     """A group of replies to each prompt, as a closed batch."""
-    groups = await engine.sample_batch([task.prompt for task in tasks], params, range(draws))
+    groups = await sampler.sample_batch([task.prompt for task in tasks], params, range(draws))
     return [(samples, [_rollout(sample) for sample in samples]) for samples in groups]
 
 

@@ -11,10 +11,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ethos.errors import EthosError
-from ethos.models.engine import Engine
 from ethos.runs.models import policy_calls
 from ethos.runs.prepared import ON_POLICY, Prepared
-from ethos.runs.rollouts import Rollout, draw, rewarded, sampling_params, trained_rows, with_advantages
+from ethos.runs.rollouts import (
+    Rollout,
+    RolloutSampler,
+    draw,
+    rewarded,
+    sampling_params,
+    trained_rows,
+    with_advantages,
+)
 from ethos.runs.session import Session
 from ethos.store.config.knobs import Knobs
 from ethos.training.batch import TokenRow
@@ -36,7 +43,7 @@ ROLLOUTS = "rollouts"  # what the policy samples them for, in the ledger
 class Helpers:
     """What a step may ask beside the policy's own forward pass."""
 
-    engine: Engine  # of the policy
+    sampler: RolloutSampler  # on the policy's weights
     reference: FrozenModel  # the student before training
     teacher: FrozenModel  # of distillation
     rewards: Mapping[str, RewardFunction]
@@ -128,9 +135,9 @@ class StepRecords:
         sizes = self._config.rewards if name == "rewards" else self._config.distillation
         tasks = [self._prepared[name].tasks[index] for index in taken]
         params = sampling_params(self._session.config.seed, step, sizes.max_tokens)
-        drawn = await draw(helpers.engine, tasks, sizes.draws, params)
+        drawn = await draw(helpers.sampler, tasks, sizes.draws, params)
         usage = [sample.usage for samples, _ in drawn for sample in samples]
-        self._session.ledger.add(policy_calls(helpers.engine.name, ROLLOUTS, usage))
+        self._session.ledger.add(policy_calls(helpers.sampler.name, ROLLOUTS, usage))
         if name == "distillation":
             return [rollouts for _, rollouts in drawn]
         groups = await rewarded(tasks, drawn, helpers.rewards)

@@ -166,6 +166,11 @@ class Policy:
         """
         _write_whole(directory, self._write)
 
+    def save_adapter(self, directory: Path) -> None:
+        """Writes the adapters alone, as `peft` and vLLM load them; whole or absent. For LoRA only."""
+        assert self.config.method == "lora", "a policy that trains all weights has no adapter"
+        _write_whole(directory, self.model.save_pretrained)
+
     def export_reward_model(self, directory: Path) -> None:
         """Writes trunk and scalar head as a Hugging Face directory for sequence classification with one label.
 

@@ -52,6 +52,14 @@ class RewardsObjective(Section):
         return functions
 
 
+class RolloutsConfig(Section):
+    """Who draws the replies that `rewards` and `distillation` train on."""
+
+    server: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    """The root of a vLLM server that holds the student's weights, such as `http://localhost:8000`; it is given the
+    adapter before it draws, so `training.method` is `lora`. None: the policy's own engine."""
+
+
 class DistillationObjective(Section):
     """The `distillation` objective; its teacher is `models.distillation_teacher`."""
 

@@ -12,6 +12,7 @@ from ethos.store.config.objectives import (
     DistillationObjective,
     PreferencesObjective,
     RewardsObjective,
+    RolloutsConfig,
 )
 from ethos.store.config.section import Section
 
@@ -93,6 +94,7 @@ class TrainingConfig(Section):
     preferences: PreferencesObjective = PreferencesObjective()
     rewards: RewardsObjective = RewardsObjective()
     distillation: DistillationObjective = DistillationObjective()
+    rollouts: RolloutsConfig = RolloutsConfig()
 
     @model_validator(mode="after")
     def _stages_fill_the_run(self) -> TrainingConfig:
@@ -101,6 +103,11 @@ class TrainingConfig(Section):
             raise ValueError(f"stages: their shares add up to {total:g}; make them add up to 1")
         if self.steps < len(self.stages):
             raise ValueError(f"stages: there are {len(self.stages)}, and {self.steps} steps; give each stage a step")
+        if self.rollouts.server is not None and self.method != "lora":
+            raise ValueError(
+                "rollouts.server: a vLLM server is given adapters, not whole weights; set method to lora, "
+                "or leave the server out"
+            )
         if self.keep_every is not None and self.keep_every % self.checkpoint_every:
             raise ValueError(
                 f"keep_every: {self.keep_every} is no multiple of checkpoint_every ({self.checkpoint_every}), "
