@@ -62,8 +62,10 @@ async def main(steps: int) -> None:
         ]
         batches = pack(rows, limit_tokens=2048)
         metrics = await worker.run(policy.forward_backward, batches, objective, 1.0)
-        norm = await worker.run(policy.optim_step, OptimParams(lr=1e-5))
-        await worker.run(engine.weights_changed, f"{engine.fingerprint}+{step}")
+        norm = 0.0
+        if metrics.units:  # else the moments would decay over nothing
+            norm = await worker.run(policy.optim_step, OptimParams(lr=1e-5))
+            await worker.run(engine.weights_changed, f"{engine.fingerprint}+{step}")
         reward = sum(score or 0.0 for scores in rewards for score in scores) / (PROMPTS * DRAWS)
         gap = metrics.metrics.get("sampling_gap", 0.0)
         print(

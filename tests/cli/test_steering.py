@@ -160,6 +160,8 @@ def test_without_a_reason_nothing_is_asked(
 
 def test_a_run_that_has_trained_all_its_steps_cannot_be_adjusted(ethos: Ethos, stopped_run: RunDirectory) -> None:
     draw_batches(stopped_run, STEPS)
+    with stopped_run.lock(), stopped_run.open_database() as database:
+        Records(database).add_metrics(MAIN, STEPS, {"gradient_norm": 1.0})
     ended = ethos("adjust", "wren", "lr=5e-5", "--why", "late")
     assert ended.code == 1
     assert f"all of its {STEPS} steps are trained" in ended.err

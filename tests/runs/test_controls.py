@@ -74,6 +74,7 @@ def test_a_change_out_of_bounds_or_without_effect_is_refused_whole(
 
 
 def test_a_change_after_the_last_step_is_refused(controls: Controls) -> None:
+    controls.records.add_metrics(MAIN, STEPS, {"gradient_norm": 1.0})
     request = ask(controls, "adjust", {"changes": {"clip": 0.5}})
     boundary(controls, STEPS + 1)
     assert answered(controls, request).message.startswith("all of the 10 steps are trained")
@@ -206,7 +207,7 @@ def test_an_error_of_the_job_is_raised_and_a_cancelled_job_comes_to_its_end(cont
 
 
 def test_weight_for_an_objective_without_rows_is_refused_with_the_mend(controls: Controls) -> None:
-    controls.without_rows = frozenset({"documents"})
+    controls.untrainable = {"documents": "the run has no row for it; leave it at 0"}
     lower = ask(controls, "adjust", {"changes": {"mixture.documents": 0.0, "mixture.demonstrations": 0.5}})
     boundary(controls, 4)
     assert answered(controls, lower).outcome == "applied"

@@ -74,7 +74,8 @@ def test_rloos_kl_is_a_part_of_the_reward() -> None:
 
 
 def test_a_steps_noise_is_its_own_and_nothing_is_cut_from_the_distribution() -> None:
-    first, second = sampling_params(7, 1, 9), sampling_params(7, 2, 9)
-    assert first.seed != second.seed
-    assert first == sampling_params(7, 1, 9)
+    first = sampling_params(7, 1, "rewards", 9)
+    others = (sampling_params(7, 2, "rewards", 9), sampling_params(7, 1, "distillation", 9))
+    assert all(first.seed != other.seed for other in others)
+    assert first == sampling_params(7, 1, "rewards", 9)
     assert (first.temperature, first.top_p, first.top_k, first.max_tokens) == (1.0, 1.0, 0, 9)

@@ -8,24 +8,29 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from ethos.errors import EthosError
+from ethos.models.types import Sample
 from ethos.runs.controls import Controls
 from ethos.runs.prepared import prepare_rows, require_rows, without_rows
 from ethos.runs.session import Session
+from ethos.runs.step_records import untrainable
 from ethos.runs.training import Trainer, fork
 from ethos.spec.conversation import Conversation
 from ethos.store.config.training import TrainingConfig
 from ethos.store.journal import MAIN
 from ethos.store.requests import file_request, read_answer
-from ethos.store.rows import DemonstrationRow
+from ethos.store.rows import DemonstrationRow, TaskRow
 from ethos.training.guard import Diverged
+from ethos.training.mixture import share_slots
 from ethos.training.outputs import Outputs
 from ethos.training.policy import Policy
+from ethos.training.schedule import plan_step
 from runs.training_run import (
     CONFIG,
     EVERY,
@@ -323,7 +328,9 @@ def test_a_group_that_no_reward_tells_apart_is_skipped_and_counted(folder: Path)
         skipped = sum(value for _, value in session.records.metric(MAIN, "groups_skipped.rewards"))
         taken = sum(len((session.records.batch(MAIN, step) or {})["rows"].get("rewards", [])) for step in range(1, 7))
         assert skipped == taken > 0
-        assert all(norm == 0 for _, norm in session.records.metric(MAIN, "gradient_norm.rewards"))
+        assert session.records.metric(MAIN, "loss.rewards") == []
+        [warning] = [text for text in session.stages.notices("warning") if "rewards" in text]
+        assert "rewards trained on nothing: of the replies to its" in warning
 
 
 @pytest.mark.parametrize("config", [CONFIG, EVERY], ids=["two objectives", "all objectives"])
@@ -343,21 +350,19 @@ def test_a_branch_from_a_checkpoint_is_an_uninterrupted_run_with_the_same_knobs(
 
 def test_a_spike_stops_the_run_before_the_step_is_taken_and_is_let_through_by_a_knob(folder: Path) -> None:
     path = folder / "config.yaml"
-    path.write_text(path.read_text().replace("batch_rows: 4", "batch_rows: 4, spike_factor: 0.5"))
+    path.write_text(path.read_text().replace("batch_rows: 4", "batch_rows: 4, clip: 0.001, spike_factor: 0.5"))
     with session_in(folder) as session:
         policy = policy_of(folder, session.config)
-        with pytest.raises(
-            Diverged, match=r"step 6: the gradient's norm is .*, over 0\.5 times the median of the last 5"
-        ):
+        with pytest.raises(Diverged, match=r"step 10: .* over 0\.5 times the median of the last 5"):
             asyncio.run(train(session, policy))
-        assert [step for step, _ in session.records.metric(MAIN, "gradient_norm")] == [1, 2, 3, 4, 5]
+        assert [step for step, _ in session.records.metric(MAIN, "gradient_norm")] == list(range(1, 10))
         again = policy_of(folder, session.config)
         with pytest.raises(Diverged):
             asyncio.run(train(session, again))
         assert all(
             torch.equal(policy.optimizer.masters[n], again.optimizer.masters[n]) for n in again.optimizer.masters
         )
-        assert (session.run.checkpoints / "step-000005").is_dir()  # the state before the step
+        assert (session.run.checkpoints / "step-000009").is_dir()  # the state before the step
         request = file_request(session.run, "adjust", {"changes": {"spike_factor": 0.0}}, "ada", "its rows are fine")
         controls_of(session).take_pending()
         assert read_answer(session.run, request)
@@ -379,3 +384,87 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_the_state_before_the_step_
             asyncio.run(train(session, policy_of(folder, session.config), steps=6))
         assert (session.run.checkpoints / "step-000002").is_dir()
         assert [step for step, _ in session.records.metric(MAIN, "gradient_norm")] == [1, 2]
+
+
+def test_what_is_changed_while_a_step_draws_is_in_force_from_the_next(folder: Path) -> None:
+    """Also where the draw is cut off by a kill: the step is drawn again with the knobs that it was begun with."""
+    every_objective(folder)
+
+    class CutOffError(Exception):
+        pass
+
+    def asks(task: TaskRow, replies: Sequence[Sample]) -> list[float | None]:
+        if not asked:
+            asked.append(file_request(session.run, "adjust", {"changes": {"lr": 0.001}}, "ada", "in the middle of it"))
+            controls.take_pending()
+            raise CutOffError
+        return [float(len(reply.token_ids or ())) for reply in replies]
+
+    asked: list[str] = []
+    with session_in(folder) as session, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runs.training_run.brief", asks)
+        controls = controls_of(session)
+        step = next(
+            n
+            for n in range(1, STEPS + 1)
+            if share_slots(plan_step(session.config.training, session.config.knobs, n - 1).weights, 8, 0, n)["rewards"]
+        )
+        with pytest.raises(EthosError, match="CutOffError"):
+            asyncio.run(train(session, policy_of(folder, session.config), controls=controls, steps=step + 1))
+        [entry] = session.journal.entries()
+        assert entry.step == step + 1
+        asyncio.run(train(session, policy_of(folder, session.config), controls=controls, steps=step + 1))
+        before, after = (session.records.batch(MAIN, n) for n in (step, step + 1))
+    assert before is not None
+    assert after is not None
+    assert before["lr"] > 2 * after["lr"]
+
+
+def test_a_spike_at_the_last_step_can_be_let_through(folder: Path) -> None:
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace(f"steps: {STEPS}", "steps: 8"))
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config), steps=7))
+        spiking = {"spike_factor": 0.5, "clip": 0.001}
+        file_request(session.run, "adjust", {"changes": spiking}, "ada", "to see it")
+        controls = controls_of(session)
+        controls.take_pending()
+        with pytest.raises(Diverged, match="step 8"):
+            asyncio.run(train(session, policy_of(folder, session.config), controls=controls, steps=8))
+        request = file_request(session.run, "adjust", {"changes": {"spike_factor": 0.0}}, "ada", "let it through")
+        Controls(session.run, session.journal, session.records, session.stages, MAIN, 8, asyncio.Event()).take_pending()
+        answer = read_answer(session.run, request)
+        assert answer is not None
+        assert answer.outcome == "applied"
+        asyncio.run(train(session, policy_of(folder, session.config), steps=8))
+        assert session.records.is_trained(MAIN, 8)
+
+
+def test_a_branch_without_the_checkpoint_it_was_forked_from_is_refused(session: Session, folder: Path) -> None:
+    asyncio.run(train(session, policy_of(folder, session.config), steps=8))
+    fork(session, "other", MAIN, 8)
+    for file in (session.run.checkpoints / "other" / "step-000008").iterdir():
+        file.unlink()
+    with pytest.raises(EthosError, match="has no checkpoint of step 8, at which other was forked"):
+        asyncio.run(train(session, policy_of(folder, session.config), steps=9, branch="other"))
+
+
+@pytest.mark.parametrize(
+    ("objective", "why"),
+    [("preferences", "the run has no row for it"), ("rewards", "names no reward"), ("reward_model", "a scalar head")],
+)
+def test_an_objective_that_a_run_can_not_train_is_refused_with_the_reason(
+    session: Session, folder: Path, objective: str, why: str
+) -> None:
+    policy = policy_of(folder, session.config)
+    found = untrainable(session.config.training, {"reward_model": prepared(policy)["documents"]}, policy, None)
+    if objective == "rewards":
+        found = untrainable(session.config.training, {"rewards": prepared(policy)["documents"]}, policy, None)
+    controls = controls_of(session)
+    controls.untrainable = found
+    request = file_request(session.run, "adjust", {"changes": {f"mixture.{objective}": 1.0}}, "ada", "to try it")
+    controls.take_pending()
+    answer = read_answer(session.run, request)
+    assert answer is not None
+    assert answer.outcome == "refused"
+    assert why in answer.message

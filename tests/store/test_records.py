@@ -98,6 +98,20 @@ def test_nothing_is_recorded_for_a_branch_that_is_not_there(records: Records) ->
         records.add_metrics("nowhere", 1, {"loss": 1.0})
 
 
+def test_a_step_is_begun_as_soon_as_others_are_asked_for_it(records: Records) -> None:
+    assert not records.is_begun("main", 3)
+    records.begin_draw("main", 3, {"lr": 0.5})
+    assert records.is_begun("main", 3)
+    assert records.drawn_with("main", 3) == {"lr": 0.5}
+    records.add_batch("main", 4, {"lr": 1.0})
+    assert records.is_begun("main", 4)
+    assert records.drawn_with("main", 4) is None
+    assert not records.is_begun("main", 5)
+    assert not records.is_trained("main", 4)
+    records.add_metrics("main", 4, {"gradient_norm": 0.0})
+    assert records.is_trained("main", 4)
+
+
 def test_what_a_reference_gave_is_kept_by_row(records: Records) -> None:
     records.add_references({"a": [-1.5, -2.25], "b": [-0.1, -0.2]})
     records.add_references({"a": [0.0, 0.0], "c": [-3.0, -4.0]})  # the first stays

@@ -27,6 +27,8 @@ def test_the_last_number_of_a_reply_is_its_answer() -> None:
     given = replies("It is 12.", "7 + 5 = 12", "12 or 13", "twelve", "12.0", "-12", "1,012")
     assert right_answer(task(), given) == [1, 1, 0, 0, 1, 0, 0]
     assert right_answer(task("1012"), given)[-1] == 1
+    assert right_answer(task("1,000"), replies("1000", "1,000.", "about 1,0000")) == [1, 1, 0]
+    assert right_answer(task("5"), replies("pages 3-5", "it is -5")) == [1, 0]
 
 
 def test_an_answer_in_words_has_to_stand_there_as_a_word() -> None:
@@ -72,6 +74,11 @@ def test_functions_may_be_asynchronous_and_leave_replies_unscored(function: Rewa
     assert asyncio.run(score("mine", function, task(), replies("a", "b"))) == [None, 2.0]
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_no_score(broken: float) -> None:
+    assert asyncio.run(score("mine", lambda t, r: [broken, 1.0], task(), replies("a", "b"))) == [None, 1.0]
+
+
 def _fails(task: TaskRow, given: Sequence[Sample]) -> list[float | None]:
     raise KeyError("x")
 
@@ -81,7 +88,7 @@ def _fails(task: TaskRow, given: Sequence[Sample]) -> list[float | None]:
     [
         (_fails, "the reward mine failed on row .*KeyError"),
         (lambda t, r: [1.0], "gave 1 numbers for 2 replies"),
-        (lambda t, r: ["good", "bad"], "ValueError"),
+        (lambda t, r: ["good", "bad"], "TypeError"),
         (lambda t, r: None, "TypeError"),
     ],
 )

@@ -11,7 +11,7 @@ from ethos.runs.controls import next_step
 from ethos.store.config.run import load_config
 from ethos.store.journal import MAIN, Journal
 from ethos.store.knobs import knob_values
-from ethos.store.records import Records
+from ethos.store.records import WATCHED, Records
 from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import Stages, Status
 
@@ -35,7 +35,7 @@ def show_status(name: str) -> None:
         message = [("message", harmless(status.message))] if status.message else []
         facts += [*stage, *message, ("updated", status.updated)]
     facts.append(("step", f"{step} of {config.training.steps}"))
-    facts += [(metric, f"{value:.4g}") for metric, value in metrics.items() if metric.startswith("loss")]
+    facts += [(metric, f"{value:.4g}") for metric, value in metrics.items() if metric.startswith(WATCHED)]
     before = knob_values(config.knobs)
     for path, now in knob_values(knobs).items():
         facts.append((path, f"{now:g}" if now == before[path] else f"{now:g} (launched with {before[path]:g})"))

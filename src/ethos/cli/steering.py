@@ -102,13 +102,12 @@ def _ask(run: RunDirectory, config: RunConfig, request_id: str) -> None:
 
 
 def _next_step(run: RunDirectory, records: Records, config: RunConfig) -> int:
-    step = next_step(records, config.training.steps)
-    if step > config.training.steps:
+    if records.is_trained(MAIN, config.training.steps):
         raise EthosError(
             f"{run.path}: all of its {config.training.steps} steps are trained, so nothing would change; "
             "start a run of another name"
         )
-    return step
+    return next_step(records, config.training.steps)
 
 
 def _reason(why: str) -> str:

@@ -105,7 +105,7 @@ class Decoding:
     @torch.no_grad()
     def admit(self, groups: Sequence[Sequence[Running]]) -> list[Running]:
         """Starts groups of draws that share a prompt, prefilled once. Returns those that ended at once."""
-        self._pack()
+        self.settle()
         starts, slot = [], len(self.running)
         for group in groups:
             starts.append(slot)
@@ -124,7 +124,7 @@ class Decoding:
     @torch.no_grad()
     def step(self) -> list[Running]:
         """One token for every running sequence. Returns those that ended."""
-        self._pack()
+        self.settle()
         lengths = [r.length for r in self.running]
         device = self.forward.device
         newest_B = torch.tensor([r.tokens[-1] for r in self.running], device=device)
@@ -139,7 +139,7 @@ class Decoding:
 
         The replies to one prompt follow it in its slot one after another, those to different prompts side by side.
         """
-        self._pack()
+        self.settle()
         base = len(self.running)
         longest = max(len(prompt) + len(reply) for prompt, replies in tasks for reply in replies)
         self._cache.reserve(base + len(tasks), self._longest(longest))
@@ -185,7 +185,8 @@ class Decoding:
             found += self.forward.logprobs(hidden_NE[start : start + _LOGIT_ROWS], wanted_N).tolist()
         return found
 
-    def _pack(self) -> None:
+    def settle(self) -> None:
+        """Packs the weights, unless they are packed since they last changed."""
         if not self._packed:
             self.forward.pack(self.slots, is_final=self._is_frozen)
             self._packed = True

@@ -136,6 +136,14 @@ class Engine:
             raise EthosError(f"{self.name}: a text of {len(tokens)} tokens has nothing to score; give a longer one")
         return (await self._submit_score(tokens[:1], [tokens[1:]]))[0]
 
+    def settle(self) -> None:
+        """On the compute thread: brings frozen weights into the order in which they are multiplied, once and for all.
+
+        Whatever is computed with them then, through the engine or through `forward`, is computed the same way.
+        """
+        if self._decoding is not None:
+            self._decoding.settle()
+
     def weights_changed(self, fingerprint: str) -> None:
         """On the compute thread, after an update: forgets all that was computed with the old weights."""
         self.fingerprint = fingerprint

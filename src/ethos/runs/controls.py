@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ethos.errors import EthosError
@@ -34,7 +34,7 @@ class Controls:
     branch: str
     steps: int
     gate: asyncio.Event  # set while work may go on
-    without_rows: frozenset[str] = frozenset()  # objectives that can't be trained, known once rows are prepared
+    untrainable: Mapping[str, str] = field(default_factory=dict)  # objectives and why, known once rows are prepared
 
     def restore(self) -> None:
         """Takes up where the last sitting was left: a run that was paused stays paused until it is resumed."""
@@ -52,7 +52,8 @@ class Controls:
 
     def take_pending(self) -> None:
         """Applies what waits, with effect from the first step that no batch was drawn for."""
-        self._take_all(next_step(self.records, self.steps))
+        if pending(self.run, self.journal):
+            self._take_all(next_step(self.records, self.steps))
 
     async def attend_during(self, job: Coroutine[Any, Any, T]) -> T:
         """Awaits the job. Meanwhile requests are taken up a few times a second, whatever the run is at.
@@ -104,10 +105,10 @@ class Controls:
 
     def _drafts(self, request: Request, step: int) -> list[Draft]:
         if request.kind == "adjust":
-            if step > self.steps:
+            if self.records.is_trained(self.branch, self.steps):
                 raise EthosError(f"all of the {self.steps} steps are trained, so nothing would change")
             drafts = knob_drafts(self.journal, self.branch, step, request)
-            self._require_rows(drafts)
+            self._require_trainable(drafts)
             return drafts
         if request.kind == "pause" and not self.gate.is_set():
             raise EthosError("the run is paused already; ask it to resume")
@@ -116,19 +117,16 @@ class Controls:
         kind: Kind = "note" if request.kind == "note" else "control"
         return [_draft(request, self.branch, step, kind, request.kind)]
 
-    def _require_rows(self, changes: list[Draft]) -> None:
-        refused = {f"mixture.{name}" for name in self.without_rows}
+    def _require_trainable(self, changes: list[Draft]) -> None:
         for change in changes:
-            if change.name in refused and change.new != 0:
-                raise EthosError(
-                    f"{change.name} can't be {change.new}: the run has no row for it; leave it at 0, "
-                    "or start a run of another name with other models or an easier spec"
-                )
+            why = self.untrainable.get(change.name.removeprefix("mixture."))
+            if change.name.startswith("mixture.") and why is not None and change.new != 0:
+                raise EthosError(f"{change.name} can't be {change.new}: {why}")
 
 
 def next_step(records: Records, steps: int) -> int:
-    """The first step that no batch was drawn for: those before it are repeated as they were. steps + 1 at the end."""
-    return 1 + bisect_left(range(1, steps + 1), True, key=lambda step: records.batch(MAIN, step) is None)
+    """The first step whose draw was not begun: those before it are repeated as they were. steps + 1 at the end."""
+    return 1 + bisect_left(range(1, steps + 1), True, key=lambda step: not records.is_begun(MAIN, step))
 
 
 def knob_drafts(journal: Journal, branch: str, step: int, request: Request) -> list[Draft]:

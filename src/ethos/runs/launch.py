@@ -38,7 +38,7 @@ from ethos.runs.preparation import (
     sources_of,
     warn_of_unreadable,
 )
-from ethos.runs.prepared import prepare_rows, require_rows
+from ethos.runs.prepared import PreparedRows, prepare_rows, require_rows
 from ethos.runs.reading import (
     SEALED,
     TASTE,
@@ -70,6 +70,7 @@ from ethos.synthesis.types import Cast, Job
 from ethos.tasting.arms import prompts_for
 from ethos.tasting.canaries import CanaryReading, canary_texts_asked, replay_prompts, texts_kept_apart
 from ethos.tasting.questions import Question
+from ethos.training.guard import Diverged
 from ethos.training.policy import Policy
 from ethos.training.reward_functions import RewardFunction, find_reward
 
@@ -222,6 +223,7 @@ class _Job:
         await self.shelf.load(config.system_message)
         base = await self.shelf.base_student(session)
         teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")
+        await self.shelf.require_shapes(session, base)
         await probe_language(session, base)
 
         readings = await read_clauses(session, self.clauses, teacher)
@@ -245,7 +247,7 @@ class _Job:
         held_out += canary_texts_asked()
         own_rows = list(session.written_rows)
         if config.models.distillation_teacher is None:  # then it is the student itself, which sees the frame
-            own_rows = framed(own_rows, session.spec, config.synthesis.frame_tokens, count)
+            own_rows = framed(own_rows, session.spec, config.synthesis.frame_tokens, count, config.system_message)
         files = await rows_of(session, job, cast, replay_prompts(), held_out, inputs, own_rows)
         rows = load_rows(session, files)
         for warning in missing_rows(job, rows):
@@ -282,8 +284,8 @@ class _Job:
     async def _train(self, given: _Given, questions: Sequence[Question]) -> Policy:
         """Rows into weights, tasted on the way, and the weights exported."""
         session, config, taster = given.session, given.session.config, given.taster(given.judge)
-        has_pairs = any(isinstance(row, PreferenceRow) for row in given.rows)
-        policy = await self.shelf.policy(config.training, config.system_message, config.seed, scalar_head=has_pairs)
+        has_head = given.base.frozen.forward is not None and any(isinstance(row, PreferenceRow) for row in given.rows)
+        policy = await self.shelf.policy(config.training, config.system_message, config.seed, scalar_head=has_head)
         engine = self.shelf.policy_engine(policy)
         found = prepare_rows(policy, given.version, given.rows)
         prepared = found.objectives
@@ -317,6 +319,7 @@ class _Job:
         finally:
             if server is not None:
                 await server.close()
+        self._count_what_was_left_out(found, session)
         with session.ui.stage("exporting the student", 1, "models") as bar:
             await self.shelf.worker.run(policy.export, session.run.path / STUDENT_FOLDER)
             if session.records.metric(MAIN, "loss.reward_model"):
@@ -324,6 +327,20 @@ class _Job:
             bar.advance()
         await self.shelf.worker.run(policy.end_training)
         return policy
+
+    @staticmethod
+    def _count_what_was_left_out(found: PreparedRows, session: Session) -> None:
+        """Rows of every objective that had a weight at some step, and replies that taught nothing, by reason."""
+        records = session.records
+        trained = {name: 1.0 for name in found.left_out if records.metric(MAIN, f"units.{name}")}
+        session.stages.set_counts("training", found.left_out_of(trained))
+        reasons = {"groups_skipped": "groups that no reward told apart", "unscored": "replies without a score"}
+        reasons |= {"masked": "replies that were cut off"}
+        sums = {
+            f"rewards: {why}": round(sum(value for _, value in records.metric(MAIN, f"{name}.rewards")))
+            for name, why in reasons.items()
+        }
+        session.stages.set_counts("rollouts", {reason: count for reason, count in sums.items() if count})
 
     def _rollout_server(self, policy: Policy) -> VllmRollouts | None:
         """Who draws in the engine's place, if anybody."""
@@ -346,7 +363,10 @@ class _Job:
             "trained": (trained, None),
         }
         if config.placebo:
-            arms[PLACEBO] = (await train_placebo(session, self.shelf, given.base, given.rows, SEALED), None)
+            try:
+                arms[PLACEBO] = (await train_placebo(session, self.shelf, given.base, given.rows, SEALED), None)
+            except Diverged as error:  # the trained student is to be measured all the same
+                session.note_failure(f"the placebo arm is left out: {error}")
         taster = given.taster(given.sealed_judge)
         return Findings(
             clauses=given.clauses,

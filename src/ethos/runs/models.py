@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ethos.errors import EthosError
+from ethos.models.architecture import KNOWN_TYPES
 from ethos.models.cached import (
     CachedModel,
     CachedSampler,
@@ -240,6 +241,21 @@ class ModelShelf:
         engine = await self.engine(session.config.models.student, session.config.system_message, self._precision)
         return FrozenStudent(engine, CachedModel(engine, session.cache, session.ledger, STUDENT))
 
+    async def require_shapes(self, session: Session, base: FrozenStudent) -> None:
+        """Raises EthosError, before anything is paid for, if a weight needs a model that can be looked into."""
+        weights, stages = session.config.knobs.mixture, session.config.training.stages
+        teacher = await self.distillation_teacher(base)
+        for name, forwards in (
+            ("reward_model", [base.frozen.forward]),
+            ("distillation", [base.frozen.forward, teacher.forward]),
+        ):
+            weight: float = getattr(weights, name)
+            if weight * max(stage.share_of(name) for stage in stages) > 0 and None in forwards:
+                raise EthosError(
+                    f"knobs.mixture.{name} is {weight:g}, and it reads hidden states, which only models of a known "
+                    f"shape give ({', '.join(KNOWN_TYPES)}); set it to 0, or name such models"
+                )
+
     async def distillation_teacher(self, base: FrozenStudent) -> FrozenModel:
         """Whom `distillation` learns from: the student before training if no other model is named.
 
@@ -278,7 +294,9 @@ class ModelShelf:
         helpers = {(name, TEMPLATE, self._auto) for name in self._config.helpers}
         plays_another_part = (entry.name, system_message, precision) in helpers
         prefix_bytes = KEPT_PROMPT_BYTES if plays_another_part else STUDENT_KEPT_PROMPT_BYTES
-        return Engine(entry.name, identity, loaded, template, self.worker, prefix_bytes=prefix_bytes)
+        engine = Engine(entry.name, identity, loaded, template, self.worker, prefix_bytes=prefix_bytes)
+        engine.settle()  # a sitting that decodes nothing with it computes as one that does
+        return engine
 
     def stop(self) -> int:
         """Drops the work of local models, for good, and what waits at endpoints, until `close`.

@@ -54,10 +54,13 @@ async def train_placebo(
     real = prepare_rows(policy, "real", rows).objectives
     shadows = await shadows_of(session, base, policy, {name: real[name] for name in _FIT if name in real})
     repeat_batches(session.records, shadows, steps)
+    if others := sorted(real.keys() - shadows.keys()):
+        session.warn(f"the placebo arm shadows documents and demonstrations alone, not {', '.join(others)}")
 
     async def no_look(step: int) -> None: ...
 
-    await Trainer(session, policy, shadows, PLACEBO, steps).train(shelf.worker.run, no_look, engine.weights_changed)
+    trainer = Trainer(session, policy, shadows, PLACEBO, steps, is_guarded=False)
+    await trainer.train(shelf.worker.run, no_look, engine.weights_changed)
     await shelf.worker.run(policy.end_training)
     return RecordedPolicy(engine, session, PLACEBO, steps, purpose)
 

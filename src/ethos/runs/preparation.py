@@ -15,6 +15,7 @@ from ethos.judging.labelled import CalibrationReply
 from ethos.judging.near_misses import generate_calibration
 from ethos.judging.rubric import RubricJudge
 from ethos.judging.wording import load_wording
+from ethos.models.templates import TEMPLATE
 from ethos.models.types import Sampler
 from ethos.runs.models import FrozenStudent, ModelShelf
 from ethos.runs.session import Session
@@ -272,14 +273,22 @@ async def rows_of(
     return files
 
 
-def framed(rows: Sequence[Row], spec: Spec, budget_tokens: int, count: Callable[[str], int]) -> list[Row]:
-    """The rows, with the frame of its clauses in what a teacher sees of each task that has clauses."""
+def framed(
+    rows: Sequence[Row], spec: Spec, budget_tokens: int, count: Callable[[str], int], system_message: str | None
+) -> list[Row]:
+    """The rows, with the frame of its clauses in what a teacher sees of each task that has clauses.
+
+    It stands before the task's own system message, or before the run's where the task has none.
+    """
+    usual = None if system_message == TEMPLATE else system_message
     shown = []
     for row in rows:
         if isinstance(row, TaskRow) and row.lineage.clause_ids:
             found = frame(spec, row.lineage.clause_ids, budget_tokens, count)
             lineage = replace(row.lineage, frame_digest=found.digest)
-            row = replace(row, lineage=lineage, teacher_prompt=row.prompt.with_system(found.text))
+            said = next((m.content for m in row.prompt.messages if m.role == "system"), usual)
+            system = found.text if said is None else f"{found.text}\n\n{said}"
+            row = replace(row, lineage=lineage, teacher_prompt=row.prompt.with_system(system))
         shown.append(row)
     return shown
 

@@ -157,8 +157,15 @@ def _looks(session: Session) -> tuple[inputs.Look, ...]:
     )
 
 
+_REPORTED = (
+    *("loss.", "lr", "look.canary.", "reward.", "kl.", "accuracy.", "margin.", "clipped.", "sampling_gap."),
+    *("groups_skipped.", "unscored.", "truncated.", "reply_tokens."),
+)
+"""How the names of metrics begin that go into the report."""
+
+
 def _metrics(session: Session) -> tuple[inputs.Metric, ...]:
-    names = [name for name in session.records.metric_names(MAIN) if name.startswith(("loss.", "lr", "look.canary."))]
+    names = [name for name in session.records.metric_names(MAIN) if name.startswith(_REPORTED)]
     return tuple(
         inputs.Metric(step, name, value) for name in names for step, value in session.records.metric(MAIN, name)
     )

@@ -6,6 +6,7 @@ All of it goes into the step's batch record: tokens, the log-probabilities they 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -65,17 +66,27 @@ class Rollout:
         return Completion(self.tokens, None, {name: value for name, value in given.items() if value is not None})
 
 
-def sampling_params(seed: int, step: int, max_tokens: int) -> SamplingParams:
-    """From the policy's whole distribution, with the noise of that step alone."""
-    return SamplingParams(max_tokens, temperature=1.0, seed=int(digest([seed, step])[:8], 16))
+def sampling_params(seed: int, step: int, objective: str, max_tokens: int) -> SamplingParams:
+    """From the policy's whole distribution, with the noise of that step and objective alone."""
+    return SamplingParams(max_tokens, temperature=1.0, seed=int(digest([seed, step, objective])[:8], 16))
 
 
 async def draw(
     sampler: RolloutSampler, tasks: Sequence[TaskRow], draws: int, params: SamplingParams
 ) -> list[tuple[list[Sample], list[Rollout]]]:
-    """A group of replies to each prompt, as a closed batch."""
-    groups = await sampler.sample_batch([task.prompt for task in tasks], params, range(draws))
-    return [(samples, [_rollout(sample) for sample in samples]) for samples in groups]
+    """A group of replies to each prompt, in closed batches. A prompt that comes again gets other draws."""
+    seen: Counter[str] = Counter()
+    waves: dict[int, list[int]] = {}  # by how often a prompt came before
+    for place, task in enumerate(tasks):
+        waves.setdefault(seen[task.prompt.digest()], []).append(place)
+        seen[task.prompt.digest()] += 1
+    found: dict[int, tuple[list[Sample], list[Rollout]]] = {}
+    for wave, places in waves.items():
+        prompts = [tasks[place].prompt for place in places]
+        groups = await sampler.sample_batch(prompts, params, range(wave * draws, (wave + 1) * draws))
+        for place, samples in zip(places, groups, strict=True):
+            found[place] = samples, [_rollout(sample) for sample in samples]
+    return [found[place] for place in range(len(tasks))]
 
 
 def _rollout(sample: Sample) -> Rollout:

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ethos.errors import EthosError
+from ethos.models.architecture import KNOWN_TYPES
 from ethos.runs.models import policy_calls
-from ethos.runs.prepared import ON_POLICY, Prepared
+from ethos.runs.prepared import ON_POLICY, Prepared, without_rows
 from ethos.runs.rollouts import (
     Rollout,
     RolloutSampler,
@@ -24,12 +25,14 @@ from ethos.runs.rollouts import (
 )
 from ethos.runs.session import Session
 from ethos.store.config.knobs import Knobs
+from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import TokenRow
 from ethos.training.frozen import FrozenModel, with_signal
 from ethos.training.mixture import Cursor, share_slots, take_rows
 from ethos.training.objectives.in_force import objectives_in_force, settings_of
 from ethos.training.objectives.preferences import REFERENCE as PAIR_REFERENCE
 from ethos.training.objectives.rewards import ADVANTAGE, REFERENCE, SAMPLING
+from ethos.training.policy import Policy
 from ethos.training.reward_functions import RewardFunction
 from ethos.training.schedule import plan_step
 
@@ -57,23 +60,23 @@ class StepRecords:
         session: Session,
         prepared: Mapping[str, Prepared],
         branch: str,
-        micro_batch_tokens: int,
         helpers: Helpers | None = None,
     ) -> None:
         """`helpers` None: nothing but documents and demonstrations, or what has been recorded, is trained on."""
         self._session, self._prepared, self._branch, self._helpers = session, prepared, branch, helpers
         self._config = session.config.training
-        self._micro_batch_tokens = micro_batch_tokens
+        self.micro_batch_tokens = self._config.micro_batch_tokens
         self.cursors: dict[str, Cursor] = {}
 
-    async def at(self, step: int, run_job: RunJob) -> dict[str, Any]:
+    async def committed(self, step: int, run_job: RunJob) -> dict[str, Any]:
         """The step's batch record: the one that is committed, or a new one, committed before this returns."""
         recorded = self._session.records.batch(self._branch, step)
         if recorded is not None:
             self.cursors.update({name: Cursor(**cursor) for name, cursor in recorded["cursors"].items()})
             return recorded
         config, seed = self._config, self._session.config.seed
-        knobs = self._session.journal.knobs(self._branch, step)
+        begun = self._session.records.drawn_with(self._branch, step)
+        knobs = self._session.journal.knobs(self._branch, step) if begun is None else Knobs.model_validate(begun)
         plan = plan_step(config, knobs, step - 1)
         weights = {name: weight for name, weight in plan.weights.items() if name in self._prepared}
         taken: dict[str, list[int]] = {}
@@ -88,10 +91,14 @@ class StepRecords:
             "optimizer": {"weight_decay": knobs.weight_decay, "clip": knobs.clip},
             "rows": taken,
             "row_ids": {name: [row.row_id for row in self._taken(name, indices)] for name, indices in taken.items()},
-            "micro_batch_tokens": self._micro_batch_tokens,
+            "micro_batch_tokens": self.micro_batch_tokens,
             "cursors": {name: asdict(self.cursors[name]) for name in taken},
         }
-        if drawn := [name for name in taken if name in ON_POLICY]:
+        drawn = [name for name in taken if name in ON_POLICY]
+        if begun is None and (drawn or "preferences" in taken):
+            # others are asked now, and what somebody changes meanwhile is in force from the next step on
+            self._session.records.begin_draw(self._branch, step, knobs.model_dump())
+        if drawn:
             groups = {name: await self._drawn(name, step, taken[name], knobs, run_job) for name in drawn}
             record["rollouts"] = {
                 name: [[rollout.to_dict() for rollout in group] for group in found] for name, found in groups.items()
@@ -134,7 +141,7 @@ class StepRecords:
         helpers = self._needed()
         sizes = self._config.rewards if name == "rewards" else self._config.distillation
         tasks = [self._prepared[name].tasks[index] for index in taken]
-        params = sampling_params(self._session.config.seed, step, sizes.max_tokens)
+        params = sampling_params(self._session.config.seed, step, name, sizes.max_tokens)
         drawn = await draw(helpers.sampler, tasks, sizes.draws, params)
         usage = [sample.usage for samples, _ in drawn for sample in samples]
         self._session.ledger.add(policy_calls(helpers.sampler.name, ROLLOUTS, usage))
@@ -150,7 +157,7 @@ class StepRecords:
     ) -> list[list[Rollout]]:
         """The replies with their log-probabilities under the reference."""
         whole = trained_rows(rows, groups, (), mask_truncated=False)
-        found = await run_job(self._needed().reference.logprobs, whole, self._micro_batch_tokens)
+        found = await run_job(self._needed().reference.logprobs, whole, self.micro_batch_tokens)
         return [
             [replace(rollout, reference=logprobs) for rollout, logprobs in zip(group, of_row, strict=True)]
             for group, of_row in zip(groups, found, strict=True)
@@ -162,7 +169,7 @@ class StepRecords:
         known = records.references([row.row_id for row in pairs])
         missing = list({row.row_id: row for row in pairs if row.row_id not in known}.values())
         if missing:
-            found = await run_job(helpers.reference.logprobs, missing, self._micro_batch_tokens)
+            found = await run_job(helpers.reference.logprobs, missing, self.micro_batch_tokens)
             totals = [[sum(logprobs) for logprobs in of_row] for of_row in found]
             records.add_references({row.row_id: total for row, total in zip(missing, totals, strict=True)})
 
@@ -175,12 +182,34 @@ class StepRecords:
         return self._helpers
 
 
+def untrainable(
+    config: TrainingConfig, prepared: Mapping[str, Prepared], policy: Policy, helpers: Helpers | None
+) -> dict[str, str]:
+    """The objectives that some stage would train and this run can't, each with the reason and the mend."""
+    found = dict.fromkeys(
+        without_rows(config, prepared),
+        "the run has no row for it; leave it at 0, or start a run of another name with other models, an easier spec or "
+        "rows of your own",
+    )
+    known = f"a model of a known shape ({', '.join(KNOWN_TYPES)})"
+    if policy.scalar_head_E is None:
+        found.setdefault("reward_model", f"only {known} has a scalar head; leave it at 0, or name such a student")
+    if policy.forward is None or (helpers is not None and helpers.teacher.forward is None):
+        found.setdefault("distillation", f"student and teacher have to be {known}; leave it at 0, or name such models")
+    if not config.rewards.functions:
+        found.setdefault("rewards", "training.rewards.functions names no reward; start a run of another name with one")
+    return found
+
+
 def _groups(record: Mapping[str, Any], name: str) -> list[list[Rollout]]:
     return [[Rollout.from_dict(fields) for fields in group] for group in record["rollouts"][name]]
 
 
-def rollout_metrics(record: Mapping[str, Any]) -> dict[str, float]:
-    """What a step's own replies were like: rewards as they were given, and how many say nothing to the policy."""
+def rollout_metrics(record: Mapping[str, Any], truncated: str) -> dict[str, float]:
+    """What a step's own replies were like: rewards as they were given, and how many say nothing to the policy.
+
+    `truncated` is the config's word on those that were cut off.
+    """
     metrics: dict[str, float] = {}
     for name in record.get("rollouts", {}):
         groups = _groups(record, name)
@@ -195,5 +224,6 @@ def rollout_metrics(record: Mapping[str, Any]) -> dict[str, float]:
                 metrics[f"reward.{reward}"] = sum(scores) / len(scores)
         told = [group for group in groups if any(rollout.advantage is not None for rollout in group)]
         metrics["groups_skipped.rewards"] = len(groups) - len(told)
-        metrics["unscored.rewards"] = sum(rollout.advantage is None for group in told for rollout in group)
+        metrics["masked.rewards"] = sum(rollout.truncated for rollout in every) if truncated == "mask" else 0
+        metrics["unscored.rewards"] = sum(None in rollout.rewards.values() for rollout in every)
     return metrics

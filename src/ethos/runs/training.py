@@ -6,7 +6,6 @@ then the step trains, then its metrics are written. A step that has a record alr
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
@@ -16,13 +15,15 @@ from typing import Any
 from ethos.errors import EthosError
 from ethos.runs.checkpoints import Retention, copy_checkpoint, list_checkpoints, load_checkpoint, save_checkpoint
 from ethos.runs.controls import Controls
-from ethos.runs.prepared import Prepared, without_rows
+from ethos.runs.prepared import Prepared
 from ethos.runs.reading import LOOK_SECONDS
 from ethos.runs.session import Session
-from ethos.runs.step_records import Helpers, RunJob, StepRecords, rollout_metrics
+from ethos.runs.step_records import Helpers, RunJob, StepRecords, rollout_metrics, untrainable
+from ethos.store.canonical import canonical_json
 from ethos.store.journal import MAIN
+from ethos.store.records import WATCHED
 from ethos.training.batch import pack
-from ethos.training.guard import START_ANEW, Diverged, SpikeGuard
+from ethos.training.guard import Diverged, Recent
 from ethos.training.memory import MemoryPlan, plan_memory
 from ethos.training.mixture import Cursor
 from ethos.training.objectives import OBJECTIVES
@@ -46,24 +47,37 @@ class Trainer:
         steps: int,
         controls: Controls | None = None,
         helpers: Helpers | None = None,
+        *,
+        is_guarded: bool = True,
     ) -> None:
-        """`controls` None: nobody can change this training while it runs. `helpers`: see `StepRecords`."""
+        """`controls` None: nobody can change this training while it runs. `helpers`: see `StepRecords`.
+
+        `is_guarded` False: no spike stops it, only what isn't finite.
+        """
         self._session, self._policy, self._prepared = session, policy, prepared
         self._branch, self._steps, self._controls = branch, steps, controls
         self._config = session.config.training
         if controls is not None:
-            controls.without_rows = without_rows(self._config, prepared)
+            controls.untrainable = untrainable(self._config, prepared, policy, helpers)
         self._folder = checkpoint_folder(session, branch)
-        plan = _memory_plan(session, policy, prepared)
-        policy.checkpointing = plan.checkpointing
-        self._records = StepRecords(session, prepared, branch, plan.micro_batch_tokens, helpers)
+        self._records = StepRecords(session, prepared, branch, helpers)
         self._helpers = helpers
-        self._guard = SpikeGuard()
+        self._is_guarded, self._recent = is_guarded, Recent()
+        self._told: set[str] = set()
 
     def resume(self) -> int:
-        """On the compute thread: loads the newest checkpoint. Returns the step it stands at; 0 if there is none."""
+        """On the compute thread: loads the newest checkpoint. Returns the step it stands at; 0 if there is none.
+
+        Raises:
+            EthosError: if its checkpoints are of another run, or a branch lacks the one it was forked from.
+        """
         steps = list_checkpoints(self._folder)
         if not steps:
+            if forked := self._session.journal.forked_at(self._branch):
+                raise EthosError(
+                    f"{self._folder}: has no checkpoint of step {forked}, at which {self._branch} was forked; "
+                    "restore the folder, or fork another branch"
+                )
             return 0
         origin = self._session.journal.origin(self._branch, steps[-1])
         if self._session.records.batch(origin, steps[-1]) is None:
@@ -72,8 +86,7 @@ class Trainer:
             )
         state = load_checkpoint(self._policy, self._folder, steps[-1])
         self._records.cursors = {name: Cursor(**cursor) for name, cursor in state["cursors"].items()}
-        before = self._session.records.metric(origin, "gradient_norm")
-        self._guard = SpikeGuard(norm for step, norm in before if step <= steps[-1])
+        self._recent = Recent.of(state["recent"])
         return steps[-1]
 
     async def train(self, run_job: RunJob, look: Look, changed: Callable[[str], None]) -> None:
@@ -82,6 +95,8 @@ class Trainer:
         Raises Diverged, with the state before it saved, for a step that would do harm.
         """
         ui, config = self._session.ui, self._config
+        plan = await run_job(self._plan)
+        self._policy.checkpointing, self._records.micro_batch_tokens = plan.checkpointing, plan.micro_batch_tokens
         start = await run_job(self.resume)
         if start:
             origin = self._session.journal.origin(self._branch, start)
@@ -94,17 +109,13 @@ class Trainer:
         await run_job(changed, f"{self._branch}/{start}")
         if self._look_is_missing(start):
             await self._look(look, start)
-        warned = False
         title = "training" if self._branch == MAIN else f"training ({self._branch})"
         with ui.stage(title, total=self._steps, unit="steps", done=start) as bar:
             for step in range(start + 1, self._steps + 1):
-                if self._controls is not None and self._session.records.batch(self._branch, step) is None:
+                if self._controls is not None and not self._session.records.is_begun(self._branch, step):
                     await self._controls.boundary(step)
                 before = dict(self._records.cursors)
-                record = await self._records.at(step, run_job)
-                if not record["rows"] and not warned:
-                    self._session.warn("a step trained on nothing: no objective with a weight there has rows")
-                    warned = True
+                record = await self._records.committed(step, run_job)
                 try:
                     metrics = await run_job(self._step, step, record)
                 except Diverged:
@@ -112,19 +123,52 @@ class Trainer:
                     await run_job(self._save, step - 1)
                     raise
                 self._session.records.add_metrics(self._branch, step, metrics)
+                self._tell_of_nothing(step, record, metrics)
                 await run_job(changed, f"{self._branch}/{step}")
-                bar.note(", ".join(f"{n} {value:.2f}" for n, value in metrics.items() if n.startswith("loss.")))
+                bar.note(", ".join(f"{n} {value:.2f}" for n, value in metrics.items() if n.startswith(WATCHED)))
                 bar.advance(1)
                 if step % config.checkpoint_every == 0 or step == self._steps:
                     await run_job(self._save, step)
                 if self._look_is_due(step):
                     await self._look(look, step)
 
+    def _plan(self) -> MemoryPlan:
+        """On the compute thread: how the run cuts training to its memory.
+
+        Decided once a run, since micro-batches decide how sums are rounded.
+        """
+        kept: Any = self._session.stages.payload(_PLAN)
+        if kept is not None:
+            return MemoryPlan(**kept)
+        largest = max((found.largest_row_tokens for found in self._prepared.values()), default=0)
+        plan = plan_memory(self._policy, self._config, largest)
+        self._session.stages.begin(_PLAN, "")
+        self._session.stages.finish(_PLAN, asdict(plan))
+        return plan
+
+    def _tell_of_nothing(self, step: int, record: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Warns, once for each, of a step without rows and of an objective whose rows taught nothing."""
+        said = {
+            name: f"step {step}: {name} trained on nothing: of the replies to its {len(rows)} prompts none was kept, "
+            "scored and told from the others by a reward; see groups_skipped, unscored and masked among the metrics"
+            for name, rows in record["rows"].items()
+            if metrics.get(f"units.{name}") == 0
+        }
+        if not record["rows"]:
+            said[""] = "a step trained on nothing: no objective with a weight there has rows"
+        for name, text in said.items():
+            if name not in self._told:
+                self._told.add(name)
+                self._session.warn(text if self._branch == MAIN else f"{self._branch}: {text}")
+
     def _save(self, step: int) -> None:
         """On the compute thread: the checkpoint of a step, if there is something to keep and it isn't kept yet."""
         if step == 0 or step in list_checkpoints(self._folder):
             return
-        state = {"cursors": {name: asdict(cursor) for name, cursor in self._records.cursors.items()}}
+        state = {
+            "cursors": {name: asdict(cursor) for name, cursor in self._records.cursors.items()},
+            "recent": asdict(self._recent),
+        }
         retention = Retention(self._config.keep_checkpoints, self._config.keep_every)
         save_checkpoint(self._policy, self._folder, step, state, retention)
 
@@ -157,7 +201,7 @@ class Trainer:
     def _step(self, step: int, record: Mapping[str, Any]) -> dict[str, float]:
         """On the compute thread: one whole optimizer step. Raises Diverged instead of taking one that would do harm."""
         started = time.perf_counter()
-        metrics: dict[str, float] = {"lr": record["lr"], **rollout_metrics(record)}
+        metrics: dict[str, float] = {"lr": record["lr"], **rollout_metrics(record, self._config.rewards.truncated)}
         for name in [name for name in OBJECTIVES if name in record["rows"]]:  # one order: gradients add up bit for bit
             before = time.perf_counter()
             batches = pack(self._records.rows(step, record, name), record["micro_batch_tokens"])
@@ -170,37 +214,26 @@ class Trainer:
         if norm == 0.0:  # no weight, or none where there are rows: no moment decays over nothing
             self._policy.optimizer.clear()
             return metrics | {"gradient_norm": 0.0, "seconds": time.perf_counter() - started}
-        self._require_usual(step, norm)
-        settings = record["optimizer"]
+        settings, mixture = record["optimizer"], canonical_json([record["stage"], record["weights"]])
+        self._require_usual(step, mixture, norm, settings["clip"])
         metrics["gradient_norm"] = self._policy.optim_step(
             OptimParams(lr=record["lr"], weight_decay=settings["weight_decay"], clip=settings["clip"])
         )
-        self._guard.add(norm)
+        self._recent = self._recent.then(mixture, norm)
         metrics["seconds"] = time.perf_counter() - started
         return metrics
 
-    def _require_usual(self, step: int, norm: float) -> None:
-        """Raises Diverged where the gradient is not finite, or a spike by the rule that is in force now."""
+    def _require_usual(self, step: int, mixture: str, norm: float, clip: float) -> None:
+        """Raises Diverged at a spike, by the rule that is in force now."""
+        if not self._is_guarded:
+            return
+        # what somebody has changed since the step's record was made counts: that is how such a step is let through
+        factor = self._session.journal.knobs(self._branch, step + 1).spike_factor
         try:
-            if not math.isfinite(norm):
-                raise Diverged(f"step {step}: the gradient's norm is {norm}, and the step was not taken; {START_ANEW}")
-            # what somebody has changed since the step's record was made counts: that is how such a step is let through
-            self._guard.check(step, norm, self._session.journal.knobs(self._branch, step + 1).spike_factor)
+            self._recent.require_usual(step, mixture, norm, factor, clip)
         except Diverged:
             self._policy.optimizer.clear()
             raise
-
-
-def _memory_plan(session: Session, policy: Policy, prepared: Mapping[str, Prepared]) -> MemoryPlan:
-    """How the run cuts training to its memory: decided once, since micro-batches decide how sums are rounded."""
-    kept: Any = session.stages.payload(_PLAN)
-    if kept is None:
-        largest = max((found.largest_row_tokens for found in prepared.values()), default=0)
-        plan = plan_memory(policy, session.config.training, largest)
-        session.stages.begin(_PLAN, "")
-        session.stages.finish(_PLAN, asdict(plan))
-        return plan
-    return MemoryPlan(**kept)
 
 
 def checkpoint_folder(session: Session, branch: str) -> Path:
@@ -219,17 +252,20 @@ def fork(session: Session, branch: str, parent: str, step: int) -> None:
     if step not in kept:
         known = ", ".join(map(str, kept)) or "none"
         raise EthosError(f"{folder}: there is no checkpoint of step {step}; there are: {known}")
+    copy_checkpoint(folder, checkpoint_folder(session, branch), step)  # first: a branch without one can't go on
     session.journal.fork(branch, parent, step)
-    copy_checkpoint(folder, checkpoint_folder(session, branch), step)
 
 
 def _metrics_of(name: str, result: StepMetrics, seconds: float) -> dict[str, float]:
+    """An objective that trained on nothing has no loss."""
+    found = {f"units.{name}": float(result.units), f"seconds.{name}": seconds}
+    if result.units == 0:
+        return found
     return {
         f"loss.{name}": result.loss,
-        f"units.{name}": result.units,
+        **found,
         f"tokens.{name}": result.tokens,
         f"targets.{name}": result.targets,
         f"gradient_norm.{name}": result.gradient_norm,
-        f"seconds.{name}": seconds,
         **{f"{metric}.{name}": value for metric, value in result.metrics.items()},
     }

@@ -153,6 +153,12 @@ class Journal:
         ancestry = self._ancestry(branch, step)
         return next(name for name, last_step, _ in ancestry if step <= last_step)
 
+    def forked_at(self, branch: str) -> int:
+        """The parent's step that a branch was forked at; 0 for a branch from the beginning, and for `main`."""
+        rows = self._database.query("SELECT fork_step FROM branches WHERE name = ?", (branch,))
+        step: int | None = rows[0]["fork_step"] if rows else None
+        return step or 0
+
     def branches(self) -> list[str]:
         """All branches, in the order they were started."""
         return [row["name"] for row in self._database.query("SELECT name FROM branches ORDER BY rowid")]

@@ -16,6 +16,9 @@ from ethos.spec.conversation import Conversation
 from ethos.store.canonical import canonical_json, utc_now
 from ethos.store.database import Database
 
+WATCHED = ("loss.", "reward.")
+"""How the names of metrics begin that a person watches while it trains."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
@@ -137,6 +140,33 @@ class Records:
         rows = self._database.query("SELECT record FROM batches WHERE branch = ? AND step = ?", (branch, step))
         record: dict[str, Any] | None = json.loads(rows[0]["record"]) if rows else None
         return record
+
+    def begin_draw(self, branch: str, step: int, knobs: Mapping[str, Any]) -> None:
+        """Commits what a step is drawn with, before others are asked for it: what is changed later is not its own."""
+        with self._database.transaction(durable=True) as connection:
+            connection.execute("INSERT INTO draws VALUES (?, ?, ?)", (branch, step, canonical_json(dict(knobs))))
+
+    def drawn_with(self, branch: str, step: int) -> dict[str, Any] | None:
+        """The knobs that the draw of a step was begun with; None if none was, or nobody was asked for it."""
+        rows = self._database.query("SELECT knobs FROM draws WHERE branch = ? AND step = ?", (branch, step))
+        knobs: dict[str, Any] | None = json.loads(rows[0]["knobs"]) if rows else None
+        return knobs
+
+    def is_begun(self, branch: str, step: int) -> bool:
+        """Whether a step has its batch record, or is being drawn."""
+        where = "WHERE branch = ? AND step = ?"
+        found = self._database.query(
+            f"SELECT 1 FROM batches {where} UNION ALL SELECT 1 FROM draws {where} LIMIT 1", (branch, step) * 2
+        )
+        return bool(found)
+
+    def is_trained(self, branch: str, step: int) -> bool:
+        """Whether a step was taken: its metrics are written after it."""
+        return bool(
+            self._database.query(
+                "SELECT 1 FROM metrics WHERE branch = ? AND step = ? AND name = 'gradient_norm'", (branch, step)
+            )
+        )
 
     def add_references(self, logprobs: Mapping[str, Sequence[float]]) -> None:
         """Writes what a frozen reference gives each row's completions, by row id."""

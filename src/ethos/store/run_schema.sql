@@ -81,6 +81,13 @@ CREATE TABLE batches (
     PRIMARY KEY (branch, step)
 );
 
+CREATE TABLE draws (
+    branch TEXT NOT NULL REFERENCES branches (name),
+    step INTEGER NOT NULL,
+    knobs TEXT NOT NULL,    -- JSON: those that the step is drawn with, before its batch is there
+    PRIMARY KEY (branch, step)
+);
+
 CREATE TABLE reference_logprobs (
     row_id TEXT PRIMARY KEY,
     logprobs TEXT NOT NULL  -- JSON: one number a completion, under the student before training

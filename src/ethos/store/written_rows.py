@@ -65,7 +65,7 @@ class _Preference(_Line):
 class _Task(_Line):
     kind: Literal["task"]
     prompt: _Prompt
-    answer: str | None = None
+    answer: Annotated[str, Field(pattern=r"\S")] | None = None
 
 
 _LINES: TypeAdapter[Any] = TypeAdapter(

@@ -6,8 +6,9 @@ That is one whose loss or gradient is not finite, and one whose gradient is far 
 from __future__ import annotations
 
 import statistics
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from ethos.errors import EthosError
 
@@ -20,25 +21,38 @@ class Diverged(EthosError):
     """Training stopped before a step that would have done harm; no gradient of it is kept."""
 
 
-class SpikeGuard:
-    """Remembers the gradient norms of the last steps."""
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Gradient norms of the last steps that were taken on one mixture, oldest first; kept in checkpoints."""
 
-    def __init__(self, norms: Iterable[float] = ()) -> None:
-        self._norms = deque((norm for norm in norms if norm > 0), maxlen=WINDOW)
+    mixture: str = ""
+    norms: tuple[float, ...] = ()
 
-    def add(self, norm: float) -> None:
-        """Of a step that was taken; one that trained on nothing says nothing."""
-        if norm > 0:
-            self._norms.append(norm)
+    def then(self, mixture: str, norm: float) -> Recent:
+        """After one more step. Another mixture starts anew, since its gradients are of another loss; a step that
+        trained on nothing says nothing.
+        """
+        if norm <= 0:
+            return self
+        before: Sequence[float] = self.norms if mixture == self.mixture else ()
+        return Recent(mixture, (*before, norm)[-WINDOW:])
 
-    def check(self, step: int, norm: float, factor: float) -> None:
-        """Raises Diverged if the norm is above `factor` times the median of the last ones; 0 checks nothing."""
-        if factor == 0 or len(self._norms) < FEWEST:
+    def require_usual(self, step: int, mixture: str, norm: float, factor: float, clip: float) -> None:
+        """Raises Diverged if the norm is above `factor` times the median of the last ones, and would be clipped.
+
+        A factor of 0 checks nothing.
+        """
+        if factor == 0 or mixture != self.mixture or len(self.norms) < FEWEST or norm <= clip:
             return
-        usual = statistics.median(self._norms)
+        usual = statistics.median(self.norms)
         if norm > factor * usual:
             raise Diverged(
                 f"step {step}: the gradient's norm is {norm:.3g}, over {factor:g} times the median of the last "
-                f"{len(self._norms)} ({usual:.3g}), and the step was not taken; look at its rows, then take it with "
+                f"{len(self.norms)} ({usual:.3g}), and the step was not taken; look at its rows, then take it with "
                 "`ethos adjust RUN spike_factor=0` and run again, or start a run of another name with a lower lr"
             )
+
+    @classmethod
+    def of(cls, state: Any) -> Recent:
+        """What a checkpoint kept."""
+        return cls(state["mixture"], tuple(state["norms"]))

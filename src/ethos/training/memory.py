@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ethos.errors import EthosError
 from ethos.store.config.training import TrainingConfig
-from ethos.training.batch import Batch, pack, single
+from ethos.training.batch import pack, single
 from ethos.training.logprobs import CHUNK
 from ethos.training.policy import Policy
 
@@ -60,9 +60,10 @@ def bytes_per_token(policy: Policy, *, checkpointing: bool = False) -> float:
     before, policy.checkpointing = policy.checkpointing, checkpointing
     try:
         with _counted() as kept:
-            _forward(policy, batch)
+            whole = policy.outputs(batch).logprobs_M
     finally:
         policy.checkpointing = before
+    assert whole.requires_grad, "what is measured is what a backward pass needs"
     parameters = {tensor.untyped_storage().data_ptr() for tensor in policy.model.state_dict().values()}
     return sum(size for pointer, size in kept.items() if pointer not in parameters) / _PROBE_TOKENS
 
@@ -71,10 +72,6 @@ def _checkpointed(policy: Policy, plain: float) -> float:
     """What enters the blocks, and all of the block that is being computed again."""
     assert policy.forward is not None
     return bytes_per_token(policy, checkpointing=True) + plain / len(policy.forward.layers)
-
-
-def _forward(policy: Policy, batch: Batch) -> Tensor:
-    return policy.outputs(batch).logprobs_M
 
 
 @contextmanager

@@ -53,17 +53,18 @@ class HiddenOutputs(Outputs):
         self._batch, self._hidden_NE, self._head_VE, self._scalar_head_E = batch, hidden_NE, head_VE, scalar_head_E
 
     @cached_property
-    def _hidden_ME(self) -> Tensor:
+    def hidden_ME(self) -> Tensor:
+        """Hidden states that predict the targets: what a teacher gives, under `torch.no_grad`."""
         return self._hidden_NE[self._batch.sources_M]
 
     @cached_property
     def logprobs_M(self) -> Tensor:
         """As in `Outputs`."""
-        return target_logprobs(self._hidden_ME, self._head_VE, self._batch.targets_M)
+        return target_logprobs(self.hidden_ME, self._head_VE, self._batch.targets_M)
 
     def weighted_logprob_sum(self, weights_M: Tensor) -> Tensor:
         """As in `Outputs`."""
-        return weighted_logprob_sum(self._hidden_ME, self._head_VE, self._batch.targets_M, weights_M)
+        return weighted_logprob_sum(self.hidden_ME, self._head_VE, self._batch.targets_M, weights_M)
 
     @cached_property
     def values_C(self) -> Tensor:
@@ -74,12 +75,7 @@ class HiddenOutputs(Outputs):
 
     def divergences_M(self, teacher: TeacherStates, direction: Direction) -> Tensor:
         """As in `Outputs`."""
-        return divergences(self._hidden_ME, self._head_VE, teacher, direction)
-
-    @property
-    def hidden_ME(self) -> Tensor:
-        """Hidden states that predict the targets: what a teacher gives, under `torch.no_grad`."""
-        return self._hidden_ME
+        return divergences(self.hidden_ME, self._head_VE, teacher, direction)
 
 
 def outputs_of(

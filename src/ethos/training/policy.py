@@ -26,6 +26,7 @@ from ethos.models.architecture import ADAPTER, KNOWN_TYPES, CausalForward, is_kn
 from ethos.models.loading import Loaded, load
 from ethos.models.templates import ChatTemplate
 from ethos.process import give_back_freed_memory
+from ethos.spec.conversation import Conversation
 from ethos.store.config.training import TrainingConfig
 from ethos.store.files import disk_errors_told, flush
 from ethos.training.batch import Batch
@@ -192,21 +193,24 @@ class Policy:
 
         assert self.scalar_head_E is not None, "this policy has no scalar head"
         config = copy.deepcopy(_base(self.model).config)
-        config.num_labels, config.pad_token_id = 1, self._pad_token
+        tokenizer = copy.deepcopy(self.loaded.tokenizer)
+        tokenizer.pad_token_id = config.pad_token_id = self._pad_token
+        config.num_labels = 1
         with torch.device("meta"):
             model = AutoModelForSequenceClassification.from_config(config)
         weights = {name: tensor for name, tensor in self._merged_weights().items() if not name.startswith("lm_head.")}
         weights["score.weight"] = self.optimizer.masters["scalar_head"].detach().clone()[None]
         model.load_state_dict(weights, assign=True)
         model.save_pretrained(directory)
-        self.loaded.tokenizer.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
 
     @property
     def _pad_token(self) -> int | None:
         """What a classifier skips at the end of a row; never the token that ends a turn, where the value is read."""
         tokenizer = self.loaded.tokenizer
-        usable = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
-        return next((token for token in usable if token is not None and token not in self.loaded.end_tokens), None)
+        turn = self.template.row(Conversation.user("?").then("assistant", "!")).tokens
+        usable = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id)
+        return next((token for token in usable if token is not None and token != turn[-1]), None)
 
     def _merged_weights(self) -> dict[str, Tensor]:
         if self.config.method == "lora":

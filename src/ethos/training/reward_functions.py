@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import math
 import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +20,8 @@ Scores = Sequence[float | None]
 RewardFunction = Callable[[TaskRow, Sequence[Sample]], Scores | Awaitable[Scores]]
 """From a task and the replies to its prompt to a number for each; None where a reply can't be scored."""
 
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"(?<![\d.])(?:(?<!\w)-)?\d+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 def right_answer(task: TaskRow, replies: Sequence[Sample]) -> list[float | None]:
@@ -33,9 +35,10 @@ def right_answer(task: TaskRow, replies: Sequence[Sample]) -> list[float | None]
 
 
 def _answers(text: str, answer: str) -> bool:
-    if _NUMBER.fullmatch(answer.strip()):
-        numbers = _NUMBER.findall(re.sub(r"(?<=\d),(?=\d{3})", "", text))
-        return bool(numbers) and float(numbers[-1]) == float(answer)
+    number = _THOUSANDS.sub("", answer.strip())
+    if _NUMBER.fullmatch(number):
+        numbers = _NUMBER.findall(_THOUSANDS.sub("", text))
+        return bool(numbers) and float(numbers[-1]) == float(number)
     return re.search(rf"(?<!\w){re.escape(answer.strip())}(?!\w)", text, re.IGNORECASE) is not None
 
 
@@ -54,15 +57,14 @@ def find_reward(name: str, where: str, base: Path) -> RewardFunction:
     if not colon or not module or not attribute:
         known = ", ".join(BUILT_IN)
         raise EthosError(f"{field}: '{where}' names no function; write package.module:function, or one of {known}")
-    sys.path.insert(0, str(base))
+    if str(base) not in sys.path:
+        sys.path.insert(0, str(base))
     try:
         found: Any = importlib.import_module(module)
     except Exception as error:  # whatever the module does when it is imported
         raise EthosError(
             f"{field}: {module} can't be imported ({type(error).__name__}: {error}); install it, or mend it"
         ) from error
-    finally:
-        sys.path.remove(str(base))
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if not callable(found):
@@ -72,7 +74,7 @@ def find_reward(name: str, where: str, base: Path) -> RewardFunction:
 
 
 async def score(name: str, function: RewardFunction, task: TaskRow, replies: Sequence[Sample]) -> list[float | None]:
-    """What the function says of each reply. One that isn't async runs in a thread of its own.
+    """What the function says of each reply, None where that is no number. One that isn't async runs in a thread.
 
     Raises EthosError if it fails, or doesn't give a number or None for each reply.
     """
@@ -83,7 +85,7 @@ async def score(name: str, function: RewardFunction, task: TaskRow, replies: Seq
             given = await asyncio.to_thread(function, task, replies)
             if inspect.isawaitable(given):
                 given = await given
-        scores = [None if value is None else float(value) for value in given]
+        scores = [None if value is None or not math.isfinite(value) else float(value) for value in given]
     except Exception as error:
         raise EthosError(
             f"the reward {name} failed on row {task.id} ({type(error).__name__}: {error}); mend it and run again"

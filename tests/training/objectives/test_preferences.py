@@ -78,12 +78,23 @@ def test_the_likelihood_of_the_chosen_reply_is_added_per_token() -> None:
     assert loss(Preferences(beta=0.2, nll_coefficient=0.5)) == pytest.approx(plain + 0.5 * 3.0 / 4)
 
 
+def test_a_pair_that_is_rather_the_other_way_round_is_turned() -> None:
+    row = PreferenceRow(ASKED, "Yes", "No", LINEAGE, probability=0.2, margin=0.5)
+    [tokens] = Preferences().prepare([row], TEMPLATE, 100).rows
+    assert tokens.completions[0].tokens == (*TEMPLATE.encode("No"), tiny.END)
+    assert (tokens.row_id, tokens.signals["label"], tokens.signals["margin"]) == (row.id, 0.8, 0.5)
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         (PreferenceRow(ASKED, "Yes", "  ", LINEAGE), "an empty completion"),
         (PreferenceRow(ASKED, "Yes", "Yes", LINEAGE), "both completions are the same"),
         (PreferenceRow(ASKED, "Yes" * 40, "No", LINEAGE), "longer than the context"),
+        (
+            PreferenceRow(ASKED.then("assistant", "Ho"), "Yes", "No", LINEAGE),
+            "a prompt that ends on the assistant's turn",
+        ),
     ],
 )
 def test_what_can_not_be_trained_on_is_counted(row: PreferenceRow, reason: str) -> None:

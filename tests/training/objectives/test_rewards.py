@@ -108,6 +108,18 @@ def test_on_policy_the_gradient_is_reinforces() -> None:
         torch.testing.assert_close(gradient, other.optimizer.gradients[name], atol=1e-6, rtol=1e-4)
 
 
+def test_against_the_trainers_own_the_ratio_is_1_whatever_rounding_the_sampler_had() -> None:
+    objective, batch = Rewards("rloo", ratio_to="trainer"), batch_of((2.0, -1.0), (-1.5, -1.5, -2.5))
+    now = NOW.clone().requires_grad_()
+    found = objective.loss(Outputs(now), batch)
+    assert float(found.total.detach()) == pytest.approx(-2.0 + 1.0)
+    assert found.metrics["clipped"].value == 0.0
+    assert found.metrics["sampling_gap"].value > 0.3
+    found.total.backward()
+    assert now.grad is not None
+    assert now.grad.tolist() == pytest.approx([-2.0, -2.0, 1.0])
+
+
 def test_a_prompt_waits_for_its_replies() -> None:
     row = TaskRow(Conversation.user("How much is 2 + 2?"), LINEAGE, answer="4")
     [prompt] = Rewards().prepare([row], TEMPLATE, 100).rows

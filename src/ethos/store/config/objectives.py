@@ -49,6 +49,8 @@ class RewardsObjective(Section):
         for name in functions:
             if not name.replace("_", "").isalnum():
                 raise ValueError(f"functions: {name!r} can't be the name of a knob; use letters, digits and _")
+            if name == "kl":
+                raise ValueError("functions: kl is the divergence from the reference; give the reward another name")
         return functions
 
 

@@ -97,6 +97,16 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_placebo_has_something_to_shadow(self) -> RunConfig:
+        weights = self.knobs.mixture.model_dump()
+        shadowed = ("documents", "demonstrations")
+        if self.placebo and not any(weights[n] * s.share_of(n) for n in shadowed for s in self.training.stages):
+            raise ValueError(
+                "placebo: it shadows documents and demonstrations, and no stage trains either; set placebo to false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _weights_are_of_rewards(self) -> RunConfig:
         functions = self.training.rewards.functions
         for name in self.knobs.rewards.weights:
@@ -106,6 +116,11 @@ class RunConfig(Section):
                     f"knobs.rewards.weights.{name}: training.rewards.functions names no such reward ({known})"
                 )
         if not functions:
+            if self.knobs.mixture.rewards > 0:
+                raise ValueError(
+                    f"knobs.mixture.rewards is {self.knobs.mixture.rewards:g}, and training.rewards.functions names no "
+                    "reward; name one, such as `right: right_answer`, or set the weight to 0"
+                )
             return self
         weights = {name: self.knobs.rewards.weights.get(name, 1.0) for name in functions}
         rewards = self.knobs.rewards.model_copy(update={"weights": weights})

@@ -31,6 +31,8 @@ def objectives_in_force(config: TrainingConfig, knobs: Knobs) -> dict[str, Objec
             drawn.clip_high,
             drawn.kl_coefficient,
             config.rewards.kl_estimator,
+            # each step draws its own replies: only a server's numbers are not the trainer's up to rounding
+            "trainer" if config.rollouts.server is None else "sampler",
         ),
         "distillation": Distillation(config.distillation.direction),
     }

@@ -7,9 +7,15 @@ from collections.abc import Iterable
 from ethos.models.templates import ChatTemplate
 from ethos.store.rows import TaskRow
 from ethos.training.batch import TokenRow
-from ethos.training.objectives.tokenised import BEGINS_WITH_REPLY, EMPTY, Tokenised, Unusable, tokenise
-
-ENDS_ON_REPLY = "a prompt that ends on the assistant's turn"
+from ethos.training.objectives.tokenised import (
+    BEGINS_WITH_REPLY,
+    EMPTY,
+    ENDS_ON_REPLY,
+    TOO_LONG,
+    Tokenised,
+    Unusable,
+    tokenise,
+)
 
 
 def prepare_prompts(rows: Iterable[TaskRow], template: ChatTemplate, limit_tokens: int) -> Tokenised:
@@ -24,6 +30,8 @@ def prepare_prompts(rows: Iterable[TaskRow], template: ChatTemplate, limit_token
         if roles[-1] == "assistant":
             raise Unusable(ENDS_ON_REPLY)
         shown = None if row.teacher_prompt is None else template.prompt(row.teacher_prompt)
+        if shown is not None and len(shown) > limit_tokens:
+            raise Unusable(TOO_LONG)
         return TokenRow(row.id, template.prompt(row.prompt), (), teacher_prompt=shown)
 
     return tokenise(rows, limit_tokens, tokens)

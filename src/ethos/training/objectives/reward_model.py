@@ -2,8 +2,8 @@
 
 With v the head's output at a reply's last token, margin m and label p = P(chosen is better):
 
-    d = v(chosen) - v(rejected) - m
-    L = - p log σ(d) - (1 - p) log σ(-d)        unit: pair
+    d = v(chosen) - v(rejected)
+    L = - p log σ(d - m) - (1 - p) log σ(-d - m)        unit: pair
 
 Bradley and Terry 1952, as in Ouyang et al. 2022 (eq. 1); the margin is that of Touvron et al. 2023 (eq. 2). The value
 is read at the end-of-turn token.
@@ -44,9 +44,10 @@ class RewardModel:
     def loss(self, outputs: Outputs, batch: Batch) -> Loss:
         """Summed over pairs."""
         chosen_R, rejected_R = chosen_and_rejected(outputs.values_C)
-        difference_R = chosen_R - rejected_R - batch.signals[MARGIN]
+        difference_R, margin_R = chosen_R - rejected_R, batch.signals[MARGIN]
         label_R, pairs = batch.signals[LABEL], len(batch.rows)
-        loss_R = -label_R * F.logsigmoid(difference_R) - (1 - label_R) * F.logsigmoid(-difference_R)
-        apart_R = (chosen_R - rejected_R).detach()
+        loss_R = -label_R * F.logsigmoid(difference_R - margin_R)
+        loss_R = loss_R - (1 - label_R) * F.logsigmoid(-difference_R - margin_R)
+        apart_R = difference_R.detach()
         metrics = {"accuracy": Mean(float((apart_R > 0).sum()), pairs), "margin": Mean(float(apart_R.sum()), pairs)}
         return Loss(loss_R.sum(), metrics)

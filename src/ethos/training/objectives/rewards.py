@@ -37,7 +37,12 @@ SAMPLING, REFERENCE, ADVANTAGE = "sampling_logprobs", "reference_logprobs", "adv
 
 @dataclass(frozen=True, slots=True)
 class Rewards:
-    """Needs `sampling_logprobs` and `advantage`, and with a KL coefficient above 0 `reference_logprobs`."""
+    """Needs `sampling_logprobs` and `advantage`, and with a KL coefficient above 0 `reference_logprobs`.
+
+    `ratio_to` says what ρ is measured against: the log-probabilities that replies were drawn with, or the trainer's own
+    of the same step, where the policy that drew is known to be the one that is trained. The two differ by rounding
+    alone, which over a long reply in bf16 would be clipped as if the policy had moved.
+    """
 
     name: ClassVar[str] = "rewards"
 
@@ -47,6 +52,7 @@ class Rewards:
     clip_high: float = 0.2
     kl_coefficient: float = 0.0
     kl_estimator: Literal["k3", "unbiased"] = "unbiased"
+    ratio_to: Literal["sampler", "trainer"] = "sampler"
 
     @property
     def unit(self) -> Unit:
@@ -67,16 +73,18 @@ class Rewards:
 
     def loss(self, outputs: Outputs, batch: Batch) -> Loss:
         """Summed over tokens, or over replies."""
-        log_ratio_M = outputs.logprobs_M - batch.signals[SAMPLING]
+        now_M = outputs.logprobs_M
+        gap_M = now_M.detach() - batch.signals[SAMPLING]
+        log_ratio_M = now_M - (now_M.detach() if self.ratio_to == "trainer" else batch.signals[SAMPLING])
         advantage_C = batch.signals[ADVANTAGE]
         if self.estimator == "rloo":
             log_ratio_C = batch.sum_by_completion(log_ratio_M)
             loss_C, clipped_C = self._clipped(log_ratio_C, advantage_C)
-            return Loss(loss_C.sum(), _watched(log_ratio_M, clipped_C))
+            return Loss(loss_C.sum(), _watched(gap_M, clipped_C))
         loss_M, clipped_M = self._clipped(log_ratio_M, advantage_C[batch.completions_M])
-        metrics = _watched(log_ratio_M, clipped_M)
+        metrics = _watched(gap_M, clipped_M)
         if self.kl_coefficient:
-            kl_M = _k3(outputs.logprobs_M, batch.signals[REFERENCE])
+            kl_M = _k3(now_M, batch.signals[REFERENCE])
             if self.kl_estimator == "unbiased":
                 kl_M = kl_M * log_ratio_M.exp()
             loss_M = loss_M + self.kl_coefficient * kl_M
@@ -98,10 +106,9 @@ def _k3(logprobs_M: Tensor, reference_M: Tensor) -> Tensor:
     return difference_M.exp() - difference_M - 1
 
 
-def _watched(log_ratio_M: Tensor, clipped: Tensor) -> dict[str, Mean]:
+def _watched(gap_M: Tensor, clipped: Tensor) -> dict[str, Mean]:
     """How far the policy is from the one that sampled, and how much of the gradient is clipped away."""
-    apart_M = log_ratio_M.detach().abs()
     return {
-        "sampling_gap": Mean(float(apart_M.sum()), len(apart_M)),
+        "sampling_gap": Mean(float(gap_M.abs().sum()), len(gap_M)),
         "clipped": Mean(float(clipped.sum()), len(clipped)),
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from ethos.errors import EthosError
 from ethos.models.templates import ChatTemplate, Turns
 from ethos.spec.conversation import Conversation
 from ethos.training.batch import Completion, TokenRow
@@ -17,6 +18,7 @@ TOO_LONG = "longer than the context"
 ENDS_ON_USER = "doesn't end on the assistant's turn"
 BEGINS_WITH_REPLY = "begins with the assistant's turn"
 EMPTY = "an empty completion"
+ENDS_ON_REPLY = "a prompt that ends on the assistant's turn"
 
 
 class Unusable(Exception):
@@ -32,12 +34,14 @@ class Tokenised:
 
 
 def tokenise(rows: Iterable[R], limit_tokens: int, to_tokens: Callable[[R], TokenRow]) -> Tokenised:
-    """Turns each row into tokens; those that raise `Unusable`, or don't fit the context, are counted instead."""
+    """Turns each row into tokens; those that can't be used, that the chat template refuses, or that don't fit the
+    context are counted instead.
+    """
     found = Tokenised()
     for row in rows:
         try:
             tokens = to_tokens(row)
-        except Unusable as reason:
+        except (Unusable, EthosError) as reason:
             found.left_out[str(reason)] += 1
             continue
         if tokens.longest > limit_tokens:
