@@ -43,6 +43,20 @@ def test_packing_keeps_every_completion_in_order_within_the_limit(given_rows: li
         assert first.tokens + second.rows[0].tokens > limit
 
 
+@given(rows, st.integers(2, 60), st.floats(0, 1))
+def test_a_prompt_that_is_laid_out_again_takes_its_share_of_the_limit(
+    given_rows: list[TokenRow], limit: int, repeat_cost: float
+) -> None:
+    batches = pack(given_rows, limit, repeat_cost)
+    assert sequences(batches) == [(*row.prompt, *c.tokens) for row in given_rows for c in row.completions]
+    for batch in batches:
+        cost = sum(row.cost(repeat_cost) for row in batch.rows)
+        assert cost <= limit + 1e-9 or (len(batch.rows) == 1 and (batch.rows[0].is_whole or batch.completions == 1))
+        assert cost == pytest.approx(
+            batch.tokens + repeat_cost * (sum(span.length for span in batch.spans) - batch.tokens)
+        )
+
+
 @given(rows)
 def test_a_prompt_is_computed_once_for_all_its_completions(given_rows: list[TokenRow]) -> None:
     for batch in pack(given_rows, 10_000):

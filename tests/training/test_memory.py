@@ -5,7 +5,9 @@ import torch
 
 from ethos.errors import EthosError
 from ethos.store.config.training import TrainingConfig
-from ethos.training.memory import MemoryPlan, bytes_per_token, plan_memory
+from ethos.training.batch import Completion, TokenRow
+from ethos.training.memory import MemoryPlan, _head_bytes, _kept_bytes, costs, plan_memory
+from ethos.training.policy import Policy
 from training.character import DEMONSTRATIONS, batches, policy
 
 HEAD = (8.0 * 512 * 300 + 4.0 * 300 * 32) / 2**30  # of the tiny models, in GiB
@@ -23,23 +25,42 @@ def test_without_a_budget_the_config_decides() -> None:
     assert plan_memory(policy(), config(), 256) == MemoryPlan(4096, checkpointing=False)
 
 
+def alone(made: Policy, *, checkpointing: bool = False) -> float:
+    return costs(made, 128, checkpointing=checkpointing)[0]
+
+
 @pytest.mark.parametrize("shape", ["llama", "gpt-neox"])
 def test_a_budget_makes_micro_batches_smaller(shape: str) -> None:
     made = policy(shape)
     head = HEAD if made.forward is not None else 0.0
-    plain = bytes_per_token(made)
-    found = plan_memory(made, config(memory_gib=plain * 1000.5 / 2**30 + head), 256)
-    assert found == MemoryPlan(1000, checkpointing=False)
+    found = plan_memory(made, config(memory_gib=alone(made) * 1000.5 / 2**30 + head), 256)
+    assert (found.micro_batch_tokens, found.checkpointing) == (1000, False)
 
 
 def test_blocks_are_computed_twice_only_if_one_row_doesnt_fit_else() -> None:
     made = policy()
-    plain, checkpointed = bytes_per_token(made), bytes_per_token(made, checkpointing=True)
-    assert checkpointed < 0.3 * plain
+    plain, checkpointed = alone(made), alone(made, checkpointing=True)
+    assert checkpointed < 0.8 * plain  # of two blocks, one is there while it is computed again
     tight = plan_memory(made, config(memory_gib=gib(255 * plain)), 256)
     assert tight.checkpointing
     assert tight.micro_batch_tokens > 256
     assert not plan_memory(made, config(memory_gib=gib(256.5 * plain)), 256).checkpointing
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_prompt_that_is_laid_out_again_costs_a_part_of_a_token(checkpointing: bool) -> None:
+    """And what is planned with is what is kept: of rows of other shapes than the probes'."""
+    made = policy("llama")
+    each, repeated = costs(made, 128, checkpointing=checkpointing)
+    assert 0 < repeated < each
+    row = TokenRow("a", (0,) * 40, tuple(Completion((0,) * 20) for _ in range(6)))
+    kept = _kept_bytes(made, row, checkpointing=checkpointing)
+    assert row.cost(repeated / each) * each == pytest.approx(kept, rel=0.1)
+
+
+def test_adapters_leave_no_gradient_of_the_output_matrix() -> None:
+    made, lora = policy(), policy(method="lora")
+    assert _head_bytes(made) - _head_bytes(lora) == 4 * 300 * 32
 
 
 def test_what_can_not_fit_is_told_with_what_it_takes() -> None:

@@ -66,7 +66,7 @@ def every_objectives_batches(made: Policy) -> dict[str, list[Batch]]:
     found = {name: pack(of, 1000) for name, of in rows.items()}
     taught = tiny.model("llama", seed=5)
     teacher = FrozenModel(taught, CausalForward(taught))
-    return found | {"distillation": [teacher.teach(batch) for batch in pack([drawn], 1000)]}
+    return found | {"distillation": [teacher.teach(batch, 1000) for batch in pack([drawn], 1000)]}
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -30,8 +30,8 @@ class Prepared:
 
     @property
     def largest_row_tokens(self) -> int:
-        """Of what has to be computed at once: a pair, or one sequence."""
-        return max(row.tokens if row.is_whole else row.longest + self.reply_tokens for row in self.tokens)
+        """Of what has to be computed at once: a pair, as attention lays it out, or one sequence."""
+        return max(row.laid_out if row.is_whole else row.longest + self.reply_tokens for row in self.tokens)
 
 
 @dataclass(frozen=True, slots=True)

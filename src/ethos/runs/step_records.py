@@ -28,6 +28,7 @@ from ethos.store.config.knobs import Knobs
 from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import TokenRow
 from ethos.training.frozen import FrozenModel, with_signal
+from ethos.training.memory import MemoryPlan
 from ethos.training.mixture import Cursor, share_slots, take_rows
 from ethos.training.objectives.in_force import objectives_in_force, settings_of
 from ethos.training.objectives.preferences import REFERENCE as PAIR_REFERENCE
@@ -65,7 +66,7 @@ class StepRecords:
         """`helpers` None: nothing but documents and demonstrations, or what has been recorded, is trained on."""
         self._session, self._prepared, self._branch, self._helpers = session, prepared, branch, helpers
         self._config = session.config.training
-        self.micro_batch_tokens = self._config.micro_batch_tokens
+        self.plan = MemoryPlan(self._config.micro_batch_tokens, checkpointing=False)
         self.cursors: dict[str, Cursor] = {}
 
     async def committed(self, step: int, run_job: RunJob) -> dict[str, Any]:
@@ -91,7 +92,8 @@ class StepRecords:
             "optimizer": {"weight_decay": knobs.weight_decay, "clip": knobs.clip},
             "rows": taken,
             "row_ids": {name: [row.row_id for row in self._taken(name, indices)] for name, indices in taken.items()},
-            "micro_batch_tokens": self.micro_batch_tokens,
+            "micro_batch_tokens": self.plan.micro_batch_tokens,
+            "repeat_cost": self.plan.repeat_cost,
             "cursors": {name: asdict(self.cursors[name]) for name in taken},
         }
         drawn = [name for name in taken if name in ON_POLICY]
@@ -157,7 +159,7 @@ class StepRecords:
     ) -> list[list[Rollout]]:
         """The replies with their log-probabilities under the reference."""
         whole = trained_rows(rows, groups, (), mask_truncated=False)
-        found = await run_job(self._needed().reference.logprobs, whole, self.micro_batch_tokens)
+        found = await run_job(self._needed().reference.logprobs, whole, self.plan.micro_batch_tokens)
         return [
             [replace(rollout, reference=logprobs) for rollout, logprobs in zip(group, of_row, strict=True)]
             for group, of_row in zip(groups, found, strict=True)
@@ -169,7 +171,7 @@ class StepRecords:
         known = records.references([row.row_id for row in pairs])
         missing = list({row.row_id: row for row in pairs if row.row_id not in known}.values())
         if missing:
-            found = await run_job(helpers.reference.logprobs, missing, self.micro_batch_tokens)
+            found = await run_job(helpers.reference.logprobs, missing, self.plan.micro_batch_tokens)
             totals = [[sum(logprobs) for logprobs in of_row] for of_row in found]
             records.add_references({row.row_id: total for row, total in zip(missing, totals, strict=True)})
 

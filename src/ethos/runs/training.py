@@ -96,7 +96,7 @@ class Trainer:
         """
         ui, config = self._session.ui, self._config
         plan = await run_job(self._plan)
-        self._policy.checkpointing, self._records.micro_batch_tokens = plan.checkpointing, plan.micro_batch_tokens
+        self._policy.checkpointing, self._records.plan = plan.checkpointing, plan
         start = await run_job(self.resume)
         if start:
             origin = self._session.journal.origin(self._branch, start)
@@ -204,9 +204,10 @@ class Trainer:
         metrics: dict[str, float] = {"lr": record["lr"], **rollout_metrics(record, self._config.rewards.truncated)}
         for name in [name for name in OBJECTIVES if name in record["rows"]]:  # one order: gradients add up bit for bit
             before = time.perf_counter()
-            batches = pack(self._records.rows(step, record, name), record["micro_batch_tokens"])
+            rows, limit = self._records.rows(step, record, name), record["micro_batch_tokens"]
+            batches = pack(rows, limit, record["repeat_cost"])
             if name == "distillation" and self._helpers is not None:
-                batches = [self._helpers.teacher.teach(batch) for batch in batches]
+                batches = [self._helpers.teacher.teach(batch, limit) for batch in batches]
             objective = objective_with(name, record["settings"][name])
             result = self._policy.forward_backward(batches, objective, record["weights"][name])
             metrics |= _metrics_of(name, result, time.perf_counter() - before)

@@ -75,6 +75,15 @@ class TokenRow:
         return len(self.prompt) + sum(len(completion.tokens) for completion in self.completions)
 
     @property
+    def laid_out(self) -> int:
+        """Tokens of all its sequences, the prompt counted in each: what attention lays side by side."""
+        return sum(len(self.prompt) + len(completion.tokens) for completion in self.completions)
+
+    def cost(self, repeat_cost: float) -> float:
+        """Tokens, a repeated one at `repeat_cost` of one that is computed."""
+        return self.tokens + repeat_cost * max(0, self.laid_out - self.tokens)
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest sequence: what has to fit the context."""
         return len(self.prompt) + max((len(completion.tokens) for completion in self.completions), default=0)
@@ -141,38 +150,41 @@ class Batch:
         return replace(self, **moved, signals={name: signal.to(device) for name, signal in self.signals.items()})
 
 
-def pack(rows: Iterable[TokenRow], limit_tokens: int) -> list[Batch]:
+def pack(rows: Iterable[TokenRow], limit_tokens: int, repeat_cost: float = 0.0) -> list[Batch]:
     """Packs rows, in their order, into micro-batches of at most `limit_tokens` tokens.
+
+    A prompt that several completions share is computed once, but attention lays it out with each: `repeat_cost` says
+    what part of a token's memory that takes.
 
     A row that is larger is taken apart between its completions, its prompt repeated, unless its loss compares them; a
     sequence that is longer than the limit is a micro-batch alone.
     """
     groups: list[list[TokenRow]] = []
-    used = limit_tokens + 1
+    used = limit_tokens + 1.0
     for row in rows:
         if not row.completions:
             raise ValueError(f"row {row.row_id}: has no completion, so there is nothing to train on")
-        for part in _parts(row, limit_tokens):
-            if used + part.tokens > limit_tokens:
+        for part in _parts(row, limit_tokens, repeat_cost):
+            cost = part.cost(repeat_cost)
+            if used + cost > limit_tokens:
                 groups.append([])
-                used = 0
+                used = 0.0
             groups[-1].append(part)
-            used += part.tokens
+            used += cost
     return [one_batch(group) for group in groups]
 
 
-def _parts(row: TokenRow, limit_tokens: int) -> list[TokenRow]:
-    if row.is_whole or row.tokens <= limit_tokens:
+def _parts(row: TokenRow, limit_tokens: int, repeat_cost: float) -> list[TokenRow]:
+    if row.is_whole or row.cost(repeat_cost) <= limit_tokens:
         return [row]
-    parts: list[list[Completion]] = []
-    used = limit_tokens + 1
+    parts: list[TokenRow] = []
     for completion in row.completions:
-        if used + len(completion.tokens) > limit_tokens:
-            parts.append([])
-            used = len(row.prompt)
-        parts[-1].append(completion)
-        used += len(completion.tokens)
-    return [replace(row, completions=tuple(part)) for part in parts]
+        joined = replace(row, completions=(*parts[-1].completions, completion)) if parts else row
+        if parts and joined.cost(repeat_cost) <= limit_tokens:
+            parts[-1] = joined
+        else:
+            parts.append(replace(row, completions=(completion,)))
+    return parts
 
 
 def one_batch(rows: Sequence[TokenRow]) -> Batch:

@@ -15,7 +15,7 @@ import torch
 
 from ethos.errors import EthosError
 from ethos.models.architecture import CausalForward
-from ethos.training.batch import Batch, Completion, TokenRow, one_batch, pack
+from ethos.training.batch import Batch, Completion, TokenRow, pack
 from ethos.training.logprobs import TeacherStates
 from ethos.training.outputs import HiddenOutputs, outputs_of
 
@@ -39,16 +39,19 @@ class FrozenModel:
         ]
 
     @torch.no_grad()
-    def teach(self, batch: Batch) -> Batch:
+    def teach(self, batch: Batch, micro_batch_tokens: int) -> Batch:
         """The batch with this model's hidden states, as a teacher that sees its own prompt in the row's place.
+
+        Such a prompt may be much longer, so that it takes several micro-batches to teach one.
 
         Raises EthosError for a model of unknown shape.
         """
         rows = [row if row.teacher_prompt is None else replace(row, prompt=row.teacher_prompt) for row in batch.rows]
-        outputs = outputs_of(self.model, self.forward, one_batch(rows))
-        if not isinstance(outputs, HiddenOutputs) or self.forward is None:
+        if self.forward is None:
             raise EthosError("a teacher of distillation is read by its hidden states; name a Llama- or Qwen-shaped one")
-        return replace(batch, teacher=TeacherStates(outputs.hidden_ME, self.forward.head.weight_OE))
+        found = [outputs_of(self.model, self.forward, part) for part in pack(rows, micro_batch_tokens)]
+        hidden_MA = torch.cat([outputs.hidden_ME for outputs in found if isinstance(outputs, HiddenOutputs)])
+        return replace(batch, teacher=TeacherStates(hidden_MA, self.forward.head.weight_OE))
 
 
 def with_signal(row: TokenRow, name: str, values: Sequence[float | tuple[float, ...]]) -> TokenRow:

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from ethos.errors import EthosError
+from ethos.models.causal_attention import SHORT_TOKENS
 from ethos.store.config.training import TrainingConfig
-from ethos.training.batch import pack, single
+from ethos.training.batch import Completion, TokenRow, one_batch, single
 from ethos.training.logprobs import CHUNK
 from ethos.training.policy import Policy
 
-_PROBE_TOKENS = 128
+_SHORT_PROBE, _LONG_PROBE = 128, 384  # attention keeps other things of rows past SHORT_TOKENS
+_SHARING = 4  # completions of the probe with a shared prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class MemoryPlan:
 
     micro_batch_tokens: int
     checkpointing: bool
+    repeat_cost: float = 0.0  # as in `pack`
 
 
 def plan_memory(policy: Policy, config: TrainingConfig, largest_row_tokens: int) -> MemoryPlan:
@@ -40,38 +43,53 @@ def plan_memory(policy: Policy, config: TrainingConfig, largest_row_tokens: int)
     if config.memory_gib is None:
         return MemoryPlan(config.micro_batch_tokens, checkpointing=False)
     budget = config.memory_gib * 2**30 - _head_bytes(policy)
-    plain = bytes_per_token(policy)
-    if budget >= plain * largest_row_tokens:
-        return MemoryPlan(min(config.micro_batch_tokens, int(budget / plain)), checkpointing=False)
-    checkpointed = plain if policy.forward is None else _checkpointed(policy, plain)
-    if budget >= checkpointed * largest_row_tokens:
-        return MemoryPlan(min(config.micro_batch_tokens, int(budget / checkpointed)), checkpointing=True)
-    needed = (checkpointed * largest_row_tokens + _head_bytes(policy)) / 2**30
+    length = _SHORT_PROBE if largest_row_tokens <= SHORT_TOKENS else _LONG_PROBE
+    needed = 0.0
+    for checkpointing in (False, True) if policy.forward is not None else (False,):
+        alone, repeated = costs(policy, length, checkpointing=checkpointing)
+        needed = alone * largest_row_tokens
+        if budget >= needed:
+            tokens = min(config.micro_batch_tokens, int(budget / alone))
+            return MemoryPlan(tokens, checkpointing, round(repeated / alone, 3))
     raise EthosError(
         f"training.memory_gib: {config.memory_gib:g} GiB don't hold the activations of one row of "
-        f"{largest_row_tokens} tokens, which take {needed:.2f} GiB even if they are computed twice; "
-        "raise it, or lower training.context_tokens"
+        f"{largest_row_tokens} tokens, which take {(needed + _head_bytes(policy)) / 2**30:.2f} GiB even if they are "
+        "computed twice; raise it, or lower training.context_tokens"
     )
 
 
-def bytes_per_token(policy: Policy, *, checkpointing: bool = False) -> float:
-    """What a token of one row leaves behind until the backward pass, up to the output matrix."""
-    [batch] = pack([single("probe", [0] * _PROBE_TOKENS, _PROBE_TOKENS - 1)], _PROBE_TOKENS)
+def costs(policy: Policy, length: int, *, checkpointing: bool) -> tuple[float, float]:
+    """Bytes that a token leaves behind until the backward pass, up to the output matrix: one that is computed, and one
+    of a shared prompt for each time that attention lays it out again.
+    """
+    prompt, reply = 3 * length // 4, length // 4 // _SHARING
+    alone = single("probe", [0] * length, length - 1)
+    shared = TokenRow("probe", (0,) * prompt, tuple(Completion((0,) * reply) for _ in range(_SHARING)))
+    each = _kept_bytes(policy, alone, checkpointing=checkpointing) / alone.tokens
+    if policy.forward is None:  # it computes what is shared in each sequence
+        return each, each
+    more = _kept_bytes(policy, shared, checkpointing=checkpointing) - each * shared.tokens
+    return each, max(0.0, more / (shared.laid_out - shared.tokens))
+
+
+def _kept_bytes(policy: Policy, row: TokenRow, *, checkpointing: bool) -> float:
+    kept = _saved_bytes(policy, row, checkpointing=checkpointing)
+    if checkpointing:  # and all of the block that is being computed again
+        assert policy.forward is not None
+        kept += _saved_bytes(policy, row, checkpointing=False) / len(policy.forward.layers)
+    return kept
+
+
+def _saved_bytes(policy: Policy, row: TokenRow, *, checkpointing: bool) -> float:
     before, policy.checkpointing = policy.checkpointing, checkpointing
     try:
         with _counted() as kept:
-            whole = policy.outputs(batch).logprobs_M
+            whole = policy.outputs(one_batch([row])).logprobs_M
     finally:
         policy.checkpointing = before
     assert whole.requires_grad, "what is measured is what a backward pass needs"
     parameters = {tensor.untyped_storage().data_ptr() for tensor in policy.model.state_dict().values()}
-    return sum(size for pointer, size in kept.items() if pointer not in parameters) / _PROBE_TOKENS
-
-
-def _checkpointed(policy: Policy, plain: float) -> float:
-    """What enters the blocks, and all of the block that is being computed again."""
-    assert policy.forward is not None
-    return bytes_per_token(policy, checkpointing=True) + plain / len(policy.forward.layers)
+    return float(sum(size for pointer, size in kept.items() if pointer not in parameters))
 
 
 @contextmanager
@@ -91,8 +109,8 @@ def _counted() -> Iterator[dict[int, int]]:
 
 
 def _head_bytes(policy: Policy) -> float:
-    """A chunk of logits and their gradient in fp32, and the output matrix's own gradient."""
+    """A chunk of logits and their gradient in fp32, and the output matrix's own gradient where it is trained."""
     if policy.forward is None:
         return 0.0
     vocabulary, width = policy.forward.head.weight_OE.shape
-    return 8.0 * CHUNK * vocabulary + 4.0 * vocabulary * width
+    return 8.0 * CHUNK * vocabulary + (4.0 * vocabulary * width if policy.config.method == "full" else 0.0)

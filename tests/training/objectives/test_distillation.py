@@ -33,7 +33,7 @@ def frozen(shape: str = "llama", seed: int = 0) -> FrozenModel:
 def test_the_loss_is_the_divergence_over_the_whole_vocabulary(direction: Direction) -> None:
     made, teacher = policy(), frozen("qwen2", 1)
     [batch] = pack(ROWS, 100)
-    found = made.forward_backward([teacher.teach(batch)], Distillation(direction), 1.0)
+    found = made.forward_backward([teacher.teach(batch, 1000)], Distillation(direction), 1.0)
     assert found.units == 9
 
     def distribution(model: torch.nn.Module) -> torch.Tensor:
@@ -55,7 +55,7 @@ def test_context_distillation_shows_the_teacher_another_prompt_and_teaches_it_wi
     made, teacher = policy(), frozen()
     plain = [replace(row, teacher_prompt=(20, 21, 22, *row.prompt)) for row in ROWS]
     [batch] = pack(plain, 100)
-    taught = teacher.teach(batch)
+    taught = teacher.teach(batch, 1000)
     losses = []
     for _ in range(60):
         losses.append(made.forward_backward([taught], Distillation("reverse"), 1.0).loss)
@@ -63,13 +63,21 @@ def test_context_distillation_shows_the_teacher_another_prompt_and_teaches_it_wi
     assert losses[0] > 0.1
     assert losses[-1] < 0.1 * losses[0]
     [unframed] = pack(ROWS, 100)
-    assert made.forward_backward([frozen().teach(unframed)], Distillation("reverse"), 1.0).loss > losses[-1]
+    assert made.forward_backward([frozen().teach(unframed, 1000)], Distillation("reverse"), 1.0).loss > losses[-1]
+
+
+def test_a_teacher_may_take_several_micro_batches_for_one() -> None:
+    [batch] = pack([replace(row, teacher_prompt=(20, 21, 22, *row.prompt)) for row in ROWS], 100)
+    whole, parts = frozen().teach(batch, 1000).teacher, frozen().teach(batch, 1).teacher
+    assert whole is not None
+    assert parts is not None
+    torch.testing.assert_close(parts.hidden_MA, whole.hidden_MA, atol=1e-5, rtol=1e-5)
 
 
 def test_a_policy_that_has_not_moved_does_not_diverge_from_itself() -> None:
     made = policy()
     [batch] = pack(ROWS, 100)
-    assert made.forward_backward([frozen().teach(batch)], Distillation(), 1.0).loss == 0.0
+    assert made.forward_backward([frozen().teach(batch, 1000)], Distillation(), 1.0).loss == 0.0
 
 
 def test_the_teacher_sees_the_frame_and_the_policy_does_not() -> None:
@@ -93,4 +101,4 @@ def test_a_model_of_unknown_shape_neither_teaches_nor_learns(unknown: str) -> No
     teacher = FrozenModel(model, None) if unknown == "teacher" else frozen()
     student = policy("llama" if unknown == "teacher" else "gpt-neox")
     with pytest.raises(EthosError, match="Llama- or Qwen-shaped"):
-        student.forward_backward([teacher.teach(batch)], Distillation(), 1.0)
+        student.forward_backward([teacher.teach(batch, 1000)], Distillation(), 1.0)
