@@ -244,7 +244,7 @@ def test_an_export_that_is_interrupted_leaves_the_one_before(tmp_path: Path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ethos.training.policy.flush", interrupted)
+        patched.setattr("ethos.training.export.flush", interrupted)
         with pytest.raises(KeyboardInterrupt):
             made.export(student)
     assert (student / "model.safetensors").read_bytes() == before

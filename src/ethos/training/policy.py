@@ -6,11 +6,9 @@ compute thread; an engine over the same `forward` samples from the very weights 
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,9 @@ from ethos.models.architecture import ADAPTER, KNOWN_TYPES, CausalForward, is_kn
 from ethos.models.loading import Loaded, load
 from ethos.models.templates import ChatTemplate
 from ethos.process import give_back_freed_memory
-from ethos.spec.conversation import Conversation
 from ethos.store.config.training import TrainingConfig
-from ethos.store.files import disk_errors_told, flush
 from ethos.training.batch import Batch
+from ethos.training.export import base_of, export_adapter, export_model, export_reward_model
 from ethos.training.guard import START_ANEW, Diverged
 from ethos.training.objectives.types import Mean, Objective
 from ethos.training.optimizer import MasterOptimizer, OptimParams
@@ -59,7 +56,7 @@ class Policy:
         self.template, self.config = template, config
         model = with_adapters(loaded.model, config) if config.method == "lora" else loaded.model
         self.loaded = Loaded(model, loaded.tokenizer, loaded.end_tokens)
-        self.forward = CausalForward(model) if is_known(_base(model)) else None
+        self.forward = CausalForward(model) if is_known(base_of(model)) else None
         self.scalar_head_E = new_scalar_head(self.forward) if scalar_head else None
         self.optimizer = MasterOptimizer(self._trainable())
         self.checkpointing = False  # whether blocks are computed again in the backward pass, to save memory
@@ -87,7 +84,9 @@ class Policy:
 
     def outputs(self, batch: Batch) -> Outputs:
         """What a loss may ask for, differentiable in the trainable weights."""
-        return outputs_of(_base(self.model), self.forward, batch, self.scalar_head_E, checkpointing=self.checkpointing)
+        return outputs_of(
+            base_of(self.model), self.forward, batch, self.scalar_head_E, checkpointing=self.checkpointing
+        )
 
     def forward_backward(self, batches: Sequence[Batch], objective: Objective, weight: float) -> StepMetrics:
         """Adds weight × the gradient of the objective's mean over its units, over all micro-batches.
@@ -160,74 +159,18 @@ class Policy:
         }
 
     def export(self, directory: Path) -> None:
-        """Writes a Hugging Face directory that `transformers` and vLLM load as it is, template as trained.
-
-        Adapters are merged into a copy of the weights; `adapter/` in it holds them as `peft` saves them. It is whole or
-        absent, whenever the process is killed. Raises EthosError if the disk can't hold it.
-        """
-        _write_whole(directory, self._write)
+        """Writes the model as a Hugging Face directory; see `training/export.py`."""
+        export_model(self.model, self.loaded.tokenizer, directory)
 
     def save_adapter(self, directory: Path) -> None:
-        """Writes the adapters alone, as `peft` and vLLM load them; whole or absent. For LoRA only."""
+        """Writes the adapters alone; for LoRA only."""
         assert self.config.method == "lora", "a policy that trains all weights has no adapter"
-        _write_whole(directory, self.model.save_pretrained)
+        export_adapter(self.model, directory)
 
     def export_reward_model(self, directory: Path) -> None:
-        """Writes trunk and scalar head as a Hugging Face directory for sequence classification with one label.
-
-        Whole or absent, as `export`. Raises EthosError if the disk can't hold it.
-        """
-        _write_whole(directory, self._write_reward_model)
-
-    def _write(self, directory: Path) -> None:
-        base, weights = _base(self.model), self._merged_weights()
-        if self.config.method == "lora":
-            self.model.save_pretrained(directory / "adapter")
-        if base.config.tie_word_embeddings:
-            weights.pop("lm_head.weight", None)
-        base.save_pretrained(directory, state_dict=weights)
-        self.loaded.tokenizer.save_pretrained(directory)
-
-    def _write_reward_model(self, directory: Path) -> None:
-        from transformers import AutoModelForSequenceClassification
-
+        """Writes trunk and scalar head as a Hugging Face directory for sequence classification."""
         assert self.scalar_head_E is not None, "this policy has no scalar head"
-        config = copy.deepcopy(_base(self.model).config)
-        tokenizer = copy.deepcopy(self.loaded.tokenizer)
-        tokenizer.pad_token_id = config.pad_token_id = self._pad_token
-        config.num_labels = 1
-        with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(config)
-        weights = {name: tensor for name, tensor in self._merged_weights().items() if not name.startswith("lm_head.")}
-        weights["score.weight"] = self.optimizer.masters["scalar_head"].detach().clone()[None]
-        model.load_state_dict(weights, assign=True)
-        model.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
-
-    @property
-    def _pad_token(self) -> int | None:
-        """What a classifier skips at the end of a row; never the token that ends a turn, where the value is read."""
-        tokenizer = self.loaded.tokenizer
-        turn = self.template.row(Conversation.user("?").then("assistant", "!")).tokens
-        usable = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id)
-        return next((token for token in usable if token is not None and token != turn[-1]), None)
-
-    def _merged_weights(self) -> dict[str, Tensor]:
-        if self.config.method == "lora":
-            return _merged(self.model)
-        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-
-
-def _write_whole(directory: Path, write: Callable[[Path], None]) -> None:
-    unfinished = directory.with_name(f".{directory.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    with disk_errors_told(directory):
-        write(unfinished)
-        for path in unfinished.rglob("*"):
-            flush(path)
-        shutil.rmtree(directory, ignore_errors=True)
-        unfinished.rename(directory)
-        flush(directory.parent)
+        export_reward_model(self.model, self.template, self.optimizer.masters["scalar_head"], directory)
 
 
 def trainable(forward: CausalForward, method: str) -> dict[str, Tensor]:
@@ -246,10 +189,6 @@ def new_scalar_head(forward: CausalForward | None) -> Tensor:
     return torch.randn(width, device=forward.device) / math.sqrt(width + 1)
 
 
-def _base(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def with_adapters(model: Any, config: TrainingConfig) -> Any:
     from peft import LoraConfig, get_peft_model
 
@@ -257,22 +196,6 @@ def with_adapters(model: Any, config: TrainingConfig) -> Any:
         r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
     )
     return get_peft_model(model, lora, autocast_adapter_dtype=False)
-
-
-def _merged(model: Any) -> dict[str, Tensor]:
-    """The base's weights with each adapter's update added in fp32."""
-    weights: dict[str, Tensor] = {}
-    for name, module in _base(model).named_modules():
-        if hasattr(module, "base_layer"):
-            update = sum(module.get_delta_weight(adapter).float() for adapter in module.active_adapters)
-            weight = module.base_layer.weight
-            weights[f"{name}.weight"] = (weight.float() + update).to(weight.dtype)
-            if module.base_layer.bias is not None:
-                weights[f"{name}.bias"] = module.base_layer.bias.detach().clone()
-    for name, tensor in _base(model).state_dict().items():
-        if ".base_layer." not in name and ".lora_" not in name and name not in weights:
-            weights[name] = tensor.detach().clone()
-    return weights
 
 
 def load_policy(

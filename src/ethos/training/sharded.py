@@ -35,11 +35,12 @@ from ethos.models.loading import load as load_model
 from ethos.models.templates import ChatTemplate
 from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import Batch
+from ethos.training.export import export_model
 from ethos.training.guard import START_ANEW, Diverged
 from ethos.training.objectives.types import Mean, Objective
 from ethos.training.optimizer import OptimParams
 from ethos.training.outputs import HiddenOutputs
-from ethos.training.policy import Policy, StepMetrics, new_scalar_head, trainable, with_adapters
+from ethos.training.policy import StepMetrics, new_scalar_head, trainable, with_adapters
 
 EXTRA = "extra.json"
 
@@ -251,9 +252,19 @@ class ShardedPolicy:
         return state
 
     def whole_masters(self) -> dict[str, Tensor]:
-        """All trained tensors, gathered, on the CPU: what `Policy.optimizer` holds under the same names."""
-        return {name: _whole(parameter.detach()).cpu() for name, parameter in self.parameters.items()}
+        """All trained tensors, gathered one by one, on the CPU of rank 0; nothing on the others.
 
+        Under the names that `Policy.optimizer` has them by.
+        """
+        is_first = dist.get_rank(self._group) == 0
+        masters = {}
+        for name, parameter in self.parameters.items():
+            gathered = _whole(parameter.detach())
+            if is_first:
+                masters[name] = gathered.cpu()
+        return masters
+
+    @torch.no_grad()
     def export(self, source: Path, directory: Path) -> None:
         """Writes a Hugging Face directory as `Policy.export` does, from rank 0, which holds the whole model for it.
 
@@ -261,11 +272,13 @@ class ShardedPolicy:
         """
         masters = self.whole_masters()
         if dist.get_rank(self._group) == 0:
-            loaded = load_model(source, self.config.precision)
-            whole = Loaded(loaded.model.cpu(), self.template.tokenizer, loaded.end_tokens)
-            policy = Policy(whole, self.template, self.config, seed=0, scalar_head="scalar_head" in masters)
-            policy.optimizer.load_state({f"master.{name}": master for name, master in masters.items()})
-            policy.export(directory)
+            model = load_model(source, self.config.precision).model.cpu()
+            if self.config.method == "lora":
+                model = with_adapters(model, self.config)
+            for name, slot in CausalForward(model).slots().items():
+                if name in masters:
+                    slot.tensor.copy_(masters[name])
+            export_model(model, self.template.tokenizer, directory)
         dist.barrier(self._group)
 
     def _sum(self, value: float) -> float:
@@ -288,20 +301,23 @@ def _sharded(
     mesh: DeviceMesh,
 ) -> nn.Module:
     names, slots = frozenset(trained), forward.slots()
+    chosen = [compute_dtype(config.precision)]
+    dist.broadcast_object_list(
+        chosen, group=mesh.get_group(), group_src=0
+    )  # `auto` is a matter of each machine's speed
+    policy = MixedPrecisionPolicy(param_dtype=chosen[0], reduce_dtype=torch.float32, cast_forward_inputs=False)
     blocks = []
-    for index in range(len(forward.layers)):
+    for index, layer in enumerate(forward.layers):  # one after another: only one block is whole in fp32 at a time
         own = {name: slot for name, slot in slots.items() if name.startswith(f"layers.{index}.")}
         blocks.append(_Block(own, names, forward, index))
+        fully_shard(blocks[-1], mesh=mesh, mp_policy=policy)
+        for projection in layer.projections():
+            projection.let_go()
     rest = {name: slot for name, slot in slots.items() if not name.startswith("layers.")}
     whole = _Whole(rest, names, forward, blocks, scalar_head_E)
-    dtype = compute_dtype(config.precision)
-    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    for block in blocks:
-        fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(whole, mesh=mesh, mp_policy=policy)
+    forward.head.let_go()
     forward.blocks = list(blocks)
-    for projection in forward.projections():
-        projection.let_go()
     return whole
 
 
