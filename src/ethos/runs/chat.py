@@ -16,8 +16,8 @@ from ethos.models.templates import ChatTemplate
 from ethos.models.types import RequestRefused, Sampler, SamplingParams
 from ethos.models.worker import compute_worker
 from ethos.progress import Progress
-from ethos.runs.launch import STUDENT_FOLDER
 from ethos.spec.conversation import Conversation
+from ethos.store.run_directory import RunDirectory
 
 
 @dataclass(slots=True)
@@ -48,9 +48,9 @@ def open_chat(who: str, ui: Progress) -> Chat:
     """The student of a run's folder, with the template it was trained with, or a model by its name."""
     path = Path(who)
     if os.path.isfile(path / "config.yaml"):  # False where nobody can look, of which `resolve` tells
-        if not (path / STUDENT_FOLDER / "config.json").is_file():
+        if not (RunDirectory(path).student / "config.json").is_file():
             raise EthosError(f"{path}: has no trained student yet; run `ethos run` to its end first")
-        who = str(path / STUDENT_FOLDER)
+        who = str(RunDirectory(path).student)
     entry = resolve(who, Path.cwd())
     if entry.kind != "local":
         endpoint = open_endpoint(entry)

@@ -16,11 +16,11 @@ from ethos.errors import EthosError
 from ethos.judging.checks import require_checks
 from ethos.judging.labelled import load_calibration
 from ethos.judging.recitation import recitation_of
-from ethos.models.vllm_server import VllmServer
+from ethos.models.engine import Engine
 from ethos.progress import Progress
 from ethos.report.report import build_report
 from ethos.report.writing import html_of, read_report, write_report
-from ethos.runs.controls import Controls, next_step
+from ethos.runs.controls import Controls
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.placebo import PLACEBO, train_placebo
 from ethos.runs.preparation import (
@@ -38,7 +38,6 @@ from ethos.runs.preparation import (
     sources_of,
     warn_of_unreadable,
 )
-from ethos.runs.prepared import PreparedRows, prepare_rows, require_rows
 from ethos.runs.reading import (
     SEALED,
     TASTE,
@@ -52,16 +51,14 @@ from ethos.runs.reading import (
 )
 from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session, open_session
-from ethos.runs.step_records import Helpers
-from ethos.runs.training import Trainer
-from ethos.runs.vllm_rollouts import VllmRollouts
+from ethos.runs.student import StudentRows, train_student
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Pool, Scenario
 from ethos.spec.types import Clause, Json
 from ethos.store.canonical import digest
 from ethos.store.config.run import load_config
 from ethos.store.journal import MAIN
-from ethos.store.rows import PreferenceRow, Row
+from ethos.store.rows import Row
 from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import State
 from ethos.store.written_rows import load_written_rows
@@ -73,8 +70,6 @@ from ethos.tasting.questions import Question
 from ethos.training.guard import Diverged
 from ethos.training.policy import Policy
 from ethos.training.reward_functions import RewardFunction, find_reward
-
-STUDENT_FOLDER, REWARD_MODEL_FOLDER, ROLLOUT_ADAPTER = "student", "reward_model", "rollout_adapter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,71 +278,14 @@ class _Job:
 
     async def _train(self, given: _Given, questions: Sequence[Question]) -> Policy:
         """Rows into weights, tasted on the way, and the weights exported."""
-        session, config, taster = given.session, given.session.config, given.taster(given.judge)
-        has_head = given.base.frozen.forward is not None and any(isinstance(row, PreferenceRow) for row in given.rows)
-        policy = await self.shelf.policy(config.training, config.system_message, config.seed, scalar_head=has_head)
-        engine = self.shelf.policy_engine(policy)
-        found = prepare_rows(policy, given.version, given.rows)
-        prepared = found.objectives
-        weights = session.journal.knobs(MAIN, next_step(session.records, config.training.steps)).mixture.model_dump()
-        if left_out := found.left_out_of(weights):
-            session.stages.set_counts("training", left_out)
-            for reason, count in left_out.items():
-                session.warn(f"{count} rows are left out of {reason}")
-        require_rows(config.training, weights, prepared, session.stages.counts())
+        session, taster = given.session, given.taster(given.judge)
 
-        async def look(step: int) -> None:
+        async def look(engine: Engine, step: int) -> None:
             student = RecordedPolicy(engine, session, MAIN, step, TASTE)
             await taste(taster, student, given.pool("taste"), questions, "trained", step)
 
-        server = self._rollout_server(policy)
-        helpers = Helpers(
-            sampler=engine if server is None else server,
-            reference=given.base.frozen,
-            teacher=await self.shelf.distillation_teacher(given.base),
-            rewards=self.rewards,
-        )
-        trainer = Trainer(session, policy, prepared, MAIN, config.training.steps, self.controls, helpers)
-
-        def changed(weights: str) -> None:
-            engine.weights_changed(weights)
-            if server is not None:
-                server.weights_changed(weights)
-
-        try:
-            await trainer.train(self.shelf.worker.run, look, changed)
-        finally:
-            if server is not None:
-                await server.close()
-        self._count_what_was_left_out(found, session)
-        with session.ui.stage("exporting the student", 1, "models") as bar:
-            await self.shelf.worker.run(policy.export, session.run.path / STUDENT_FOLDER)
-            if session.records.metric(MAIN, "loss.reward_model"):
-                await self.shelf.worker.run(policy.export_reward_model, session.run.path / REWARD_MODEL_FOLDER)
-            bar.advance()
-        await self.shelf.worker.run(policy.end_training)
-        return policy
-
-    @staticmethod
-    def _count_what_was_left_out(found: PreparedRows, session: Session) -> None:
-        """Rows of every objective that had a weight at some step, and replies that taught nothing, by reason."""
-        records = session.records
-        trained = {name: 1.0 for name in found.left_out if records.metric(MAIN, f"units.{name}")}
-        session.stages.set_counts("training", found.left_out_of(trained))
-        reasons = {"groups_skipped": "groups that no reward told apart", "unscored": "replies without a score"}
-        reasons |= {"masked": "replies that were cut off"}
-        sums = {
-            f"rewards: {why}": round(sum(value for _, value in records.metric(MAIN, f"{name}.rewards")))
-            for name, why in reasons.items()
-        }
-        session.stages.set_counts("rollouts", {reason: count for reason, count in sums.items() if count})
-
-    def _rollout_server(self, policy: Policy) -> VllmRollouts | None:
-        """Who draws in the engine's place, if anybody."""
-        address = self.session.config.training.rollouts.server
-        if address is None:
-            return None
-        return VllmRollouts(VllmServer(address), policy, self.shelf.worker, self.session.run.path / ROLLOUT_ADAPTER)
+        rows = StudentRows(given.rows, given.version)
+        return await train_student(session, self.shelf, given.base, rows, look, self.controls, self.rewards)
 
     async def _measure(self, given: _Given, before: _Before, policy: Policy) -> Findings:
         """The canary again, and the sealed scenarios, which every arm answers once."""

@@ -51,6 +51,9 @@ class RunDirectory:
         self.answered = self.requests / "answered"
         self.rows = path / "rows"
         self.checkpoints = path / "checkpoints"
+        self.student = path / "student"
+        self.reward_model = path / "reward_model"
+        self.rollout_adapter = path / "rollout_adapter"  # what a server was last given to draw with
         self.report_json = path / "report.json"
         self._locked = False
 
