@@ -85,6 +85,10 @@ UNKNOWN = r"own\.jsonl:2: there is no clause 'long' in spec\.md; use one of shor
         (PAIR % '"probability": 1.5', r"less than or equal to 1"),
         (PAIR % '"margin": NaN', r"margin: .*finite"),
         ({"kind": "demonstration", "messages": [{"role": "poet", "content": "x"}]}, r"messages\.0\.role"),
+        ({"kind": "task", "prompt": [{"role": "human", "content": "Hi"}]}, r"task\.prompt\.0\.role: Input should be"),
+        ({"kind": "task", "prompt": []}, r"task\.prompt: .*at least 1 item"),
+        ({"kind": "task", "prompt": 7}, r"task\.prompt: Input should be a valid tuple"),
+        ({"kind": "task", "prompt": "Hi", "answer": " "}, r"task\.answer: "),
         ({"kind": "task", "prompt": "Hi", "clauses": ["long"]}, UNKNOWN),
     ],
 )

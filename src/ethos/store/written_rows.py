@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ethos.errors import EthosError
 from ethos.spec.conversation import Conversation, Message
@@ -39,7 +39,12 @@ class _Message(BaseModel):
     content: str
 
 
-_Prompt = Annotated[str, Field(min_length=1)] | Annotated[tuple[_Message, ...], Field(min_length=1)]
+def _as_messages(given: Any) -> Any:
+    """A text alone is what the user says."""
+    return [{"role": "user", "content": given}] if isinstance(given, str) else given
+
+
+_Prompt = Annotated[tuple[_Message, ...], BeforeValidator(_as_messages), Field(min_length=1)]
 
 
 class _Document(_Line):
@@ -125,7 +130,5 @@ def _row(text: str, where: str, path: Path, spec: Spec) -> Row:
     return TaskRow(_conversation(line.prompt), lineage, line.answer)
 
 
-def _conversation(given: str | Sequence[_Message]) -> Conversation:
-    if isinstance(given, str):
-        return Conversation.user(given)
+def _conversation(given: Sequence[_Message]) -> Conversation:
     return Conversation(tuple(Message(message.role, message.content) for message in given))
