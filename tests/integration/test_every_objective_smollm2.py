@@ -62,7 +62,12 @@ ROWS = [
         for question in QUESTIONS
     ),
     *(
-        {"kind": "preference", "prompt": question, "chosen": "In short, yes.", "rejected": "Well, " + "it depends. " * 8}
+        {
+            "kind": "preference",
+            "prompt": question,
+            "chosen": "In short, yes.",
+            "rejected": "Well, " + "it depends. " * 8,
+        }
         for question in QUESTIONS
     ),
     *({"kind": "task", "prompt": question, "clauses": ["brief"]} for question in QUESTIONS),
