@@ -15,6 +15,7 @@ from ethos.models.loading import load
 from ethos.models.types import Sample
 from ethos.models.worker import compute_worker
 from ethos.progress import QuietProgress
+from ethos.runs.preparation import framed
 from ethos.runs.prepared import prepare_rows
 from ethos.runs.session import open_session
 from ethos.runs.step_records import Helpers
@@ -29,7 +30,7 @@ from ethos.training.policy import load_policy
 
 pytestmark = pytest.mark.model
 
-STEPS = 6
+STEPS = 4
 SPEC = "# Wren\n\n## Brief {#brief}\n\nWren answers in one short sentence.\n"
 CONFIG = f"""\
 name: wren
@@ -37,7 +38,7 @@ spec: spec.md
 rows: [own.jsonl]
 training:
   steps: {STEPS}
-  checkpoint_every: 3
+  checkpoint_every: 2
   context_tokens: 256
   micro_batch_tokens: 1024
   stages: [{{name: all, share: 1.0}}]
@@ -94,7 +95,8 @@ def sitting(folder: Path, student: Path, steps: int) -> dict[str, list[tuple[int
             model = (await worker.run(load, student)).model
             frozen = FrozenModel(model, CausalForward(model))
             helpers = Helpers(sampler=engine, reference=frozen, teacher=frozen, rewards={"brief": brief})
-            prepared = prepare_rows(policy, "v1", load_written_rows(config.rows, spec)).objectives
+            rows = framed(load_written_rows(config.rows, spec), spec, 200, lambda text: len(text.split()), None)
+            prepared = prepare_rows(policy, "v1", rows).objectives
 
             async def no_look(step: int) -> None: ...
 
@@ -126,5 +128,5 @@ def test_all_objectives_learn_in_one_run_that_resumes_exactly(
     assert max(gap for _, gap in found["sampling_gap.rewards"]) < 0.1
     assert all(clipped == 0 for _, clipped in found["clipped.rewards"])
 
-    sitting(folders[1], smollm2, 4)  # stops a step after the checkpoint of step 3
+    sitting(folders[1], smollm2, 3)  # stops a step after the checkpoint of step 2
     assert sitting(folders[1], smollm2, STEPS) == found
