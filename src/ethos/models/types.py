@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -91,6 +91,20 @@ class Sampler(Protocol):
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
         """One sample for each index in `draws`, in that order."""
+        ...
+
+
+class BatchSampler(Protocol):
+    """Answers conversations as a closed batch, so that a look or a rollout doesn't depend on what else is computed."""
+
+    async def sample_batch(
+        self,
+        prompts: Sequence[Conversation],
+        params: SamplingParams,
+        draws: Sequence[int] = (0,),
+        advance: Callable[[], None] = lambda: None,
+    ) -> list[list[Sample]]:
+        """For each prompt one sample a draw, in order; `advance` is called as each prompt's samples are there."""
         ...
 
 

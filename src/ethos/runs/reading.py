@@ -8,7 +8,7 @@ from typing import Any
 
 from ethos.judging.adherence import Assessor
 from ethos.judging.recitation import Recitation
-from ethos.models.types import SamplingParams
+from ethos.models.types import BatchSampler, SamplingParams
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
 from ethos.spec.frame import whole
@@ -35,7 +35,7 @@ from ethos.tasting.look import (
     to_records,
 )
 from ethos.tasting.questions import Question, generate, screening_questions
-from ethos.tasting.types import BatchSampler, Student
+from ethos.tasting.types import Student
 
 TASTE, SEALED = "taste", "sealed"
 LOOK_QUESTIONS, LOOK_PROMPTS = 60, 12  # of the canary in a look: some 15 s on two cores, with intervals of 0.12

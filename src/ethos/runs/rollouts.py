@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from ethos.models.types import Sample, SamplingParams
-from ethos.spec.conversation import Conversation
+from ethos.models.types import BatchSampler, Sample, SamplingParams
 from ethos.store.canonical import digest
 from ethos.store.config.knobs import RewardsKnobs
 from ethos.store.config.objectives import RewardsObjective
@@ -23,16 +22,10 @@ from ethos.training.objectives.rewards import ADVANTAGE, REFERENCE, SAMPLING
 from ethos.training.reward_functions import RewardFunction, score
 
 
-class RolloutSampler(Protocol):
+class RolloutSampler(BatchSampler, Protocol):
     """What draws the policy's replies: its own engine, or a server that is given its weights."""
 
     name: str
-
-    async def sample_batch(
-        self, prompts: Sequence[Conversation], params: SamplingParams, draws: Sequence[int]
-    ) -> list[list[Sample]]:
-        """As `Engine.sample_batch`."""
-        ...
 
 
 KL = "kl"  # RLOO's, among the rewards

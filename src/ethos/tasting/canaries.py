@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ethos.models.types import SamplingParams, TokenLogprobs
+from ethos.models.types import BatchSampler, SamplingParams, TokenLogprobs
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import sentences, words
 from ethos.statistics.perplexity import PassageLoss
@@ -28,7 +28,7 @@ from ethos.tasting.questions import (
     is_right,
     screening_questions,
 )
-from ethos.tasting.types import BatchSampler, Student
+from ethos.tasting.types import Student
 
 ANSWER_PARAMS = SamplingParams(max_tokens=16, temperature=0.0)
 REPLY_PARAMS = SamplingParams(max_tokens=96, temperature=0.0)

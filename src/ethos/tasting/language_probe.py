@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.resources import files
 
-from ethos.models.types import SamplingParams
+from ethos.models.types import BatchSampler, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.language import detect_language, language_name
-from ethos.tasting.types import BatchSampler
 
 PROBE_PARAMS = SamplingParams(max_tokens=64, temperature=0.0)
 

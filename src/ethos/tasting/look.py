@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from ethos.judging.adherence import Assessor
 from ethos.judging.recitation import Recitation
 from ethos.judging.types import Verdict
-from ethos.models.types import FinishReason, PromptTooLong, Sample, SamplingParams
+from ethos.models.types import BatchSampler, FinishReason, PromptTooLong, Sample, SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.scenarios import Scenario
 from ethos.store.records import Reply
-from ethos.tasting.types import BatchSampler
 
 RECITATION, NOT_REACHED, CUT_OFF = "recitation", "not reached", "cut off"  # who gave the verdicts that say so
 ANSWERS_A_READING = 2  # the reply, and what is found out about it

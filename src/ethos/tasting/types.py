@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ethos.models.types import Sample, SamplingParams, TokenLogprobs
-from ethos.spec.conversation import Conversation
-
-
-class BatchSampler(Protocol):
-    """Answers conversations as a closed batch, so that a look doesn't depend on what else is computed."""
-
-    async def sample_batch(
-        self,
-        prompts: Sequence[Conversation],
-        params: SamplingParams,
-        draws: Sequence[int] = (0,),
-        advance: Callable[[], None] = lambda: None,
-    ) -> list[list[Sample]]:
-        """For each prompt one sample a draw, in order; `advance` is called as each prompt's samples are there."""
-        ...
+from ethos.models.types import BatchSampler, TokenLogprobs
 
 
 class Student(BatchSampler, Protocol):
