@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ethos.errors import EthosError
-from ethos.models.architecture import KNOWN_TYPES
+from ethos.models.architecture import KNOWN_TYPES, CausalForward
 from ethos.models.cached import (
     CachedModel,
     CachedSampler,
@@ -39,6 +39,8 @@ from ethos.store.config.training import TrainingConfig
 from ethos.store.ledger import POLICY, STUDENT, ModelCall
 from ethos.store.records import PolicySample
 from ethos.training.frozen import FrozenModel
+from ethos.training.objectives import OBJECTIVES
+from ethos.training.objectives.types import Need
 from ethos.training.policy import Policy, load_policy
 
 
@@ -245,10 +247,12 @@ class ModelShelf:
         """Raises EthosError, before anything is paid for, if a weight needs a model that can be looked into."""
         weights, stages = session.config.knobs.mixture, session.config.training.stages
         teacher = await self.distillation_teacher(base)
-        for name, forwards in (
-            ("reward_model", [base.frozen.forward]),
-            ("distillation", [base.frozen.forward, teacher.forward]),
-        ):
+        read: dict[Need, list[CausalForward | None]] = {
+            "scalar_head": [base.frozen.forward],
+            "teacher": [base.frozen.forward, teacher.forward],
+        }
+        for name, objective in OBJECTIVES.items():
+            forwards = [forward for need in objective.needs & read.keys() for forward in read[need]]
             weight: float = getattr(weights, name)
             if weight * max(stage.share_of(name) for stage in stages) > 0 and None in forwards:
                 raise EthosError(

@@ -15,9 +15,6 @@ from ethos.training.mixture import RowSet
 from ethos.training.objectives.in_force import objectives_in_force
 from ethos.training.policy import Policy
 
-ON_POLICY = ("rewards", "distillation")
-"""Objectives whose replies the policy draws itself."""
-
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -55,14 +52,14 @@ def prepare_rows(policy: Policy, version: str, rows: Sequence[Row]) -> PreparedR
     """Rows as tokens. Objectives without a row are not among `objectives`."""
     config, prepared, left_out = policy.config, {}, {}
     tasks = {row.id: row for row in rows if isinstance(row, TaskRow)}
-    room = {"rewards": config.rewards.max_tokens, "distillation": config.distillation.max_tokens}  # for the reply
     for name, objective in objectives_in_force(config, Knobs()).items():
-        found = objective.prepare(rows, policy.template, config.context_tokens - room.get(name, 0))
+        reply = config.rollout_sizes[name].max_tokens if "replies" in objective.needs else 0
+        found = objective.prepare(rows, policy.template, config.context_tokens - reply)
         left_out[name] = found.left_out
         if found.rows:
-            asked = tuple(tasks[row.row_id] for row in found.rows) if name in ON_POLICY else ()
+            asked = tuple(tasks[row.row_id] for row in found.rows) if reply else ()
             row_set = RowSet(name, version, len(found.rows))
-            prepared[name] = Prepared(row_set, tuple(found.rows), asked, room.get(name, 0))
+            prepared[name] = Prepared(row_set, tuple(found.rows), asked, reply)
     return PreparedRows(prepared, left_out)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from ethos.errors import EthosError
 from ethos.models.architecture import KNOWN_TYPES
 from ethos.runs.models import policy_calls
-from ethos.runs.prepared import ON_POLICY, Prepared, without_rows
+from ethos.runs.prepared import Prepared, without_rows
 from ethos.runs.rollouts import (
     Rollout,
     RolloutSampler,
@@ -30,9 +30,9 @@ from ethos.training.batch import TokenRow
 from ethos.training.frozen import FrozenModel, with_signal
 from ethos.training.memory import MemoryPlan
 from ethos.training.mixture import Cursor, share_slots, take_rows
-from ethos.training.objectives.in_force import objectives_in_force, settings_of
-from ethos.training.objectives.preferences import REFERENCE as PAIR_REFERENCE
-from ethos.training.objectives.rewards import ADVANTAGE, REFERENCE, SAMPLING
+from ethos.training.objectives.in_force import objective_with, objectives_in_force, settings_of
+from ethos.training.objectives.preferences import REFERENCE
+from ethos.training.objectives.types import Need, Objective
 from ethos.training.policy import Policy
 from ethos.training.reward_functions import RewardFunction
 from ethos.training.schedule import plan_step
@@ -96,17 +96,18 @@ class StepRecords:
             "repeat_cost": self.plan.repeat_cost,
             "cursors": {name: asdict(self.cursors[name]) for name in taken},
         }
-        drawn = [name for name in taken if name in ON_POLICY]
-        if begun is None and (drawn or "preferences" in taken):
+        drawn = [name for name in taken if "replies" in objectives[name].needs]
+        compared = [name for name in taken if name not in drawn and "reference" in objectives[name].needs]
+        if begun is None and (drawn or compared):
             # others are asked now, and what somebody changes meanwhile is in force from the next step on
             self._session.records.begin_draw(self._branch, step, knobs.model_dump())
         if drawn:
-            groups = {name: await self._drawn(name, step, taken[name], knobs, run_job) for name in drawn}
+            groups = {name: await self._drawn(objectives[name], step, taken[name], knobs, run_job) for name in drawn}
             record["rollouts"] = {
                 name: [[rollout.to_dict() for rollout in group] for group in found] for name, found in groups.items()
             }
-        if "preferences" in taken:
-            await self._refer(self._taken("preferences", taken["preferences"]), run_job)
+        for name in compared:
+            await self._refer(self._taken(name, taken[name]), run_job)
         self._session.records.add_batch(self._branch, step, record)
         return record
 
@@ -118,39 +119,31 @@ class StepRecords:
                 f"step {step}: the rows of {name} are not those that its record names; "
                 "restore the run's rows/ folder, or start a run of another name"
             )
-        if name == "preferences":
-            return self._with_references(taken)
-        if name in ON_POLICY:
-            groups = _groups(record, name)
-            signals = self._signals(record["settings"][name]) if name == "rewards" else ()
-            masked = name == "rewards" and self._config.rewards.truncated == "mask"
-            return trained_rows(taken, groups, signals, mask_truncated=masked)
-        return taken
+        objective = objective_with(name, record["settings"][name])
+        if "replies" in objective.needs:
+            masked = "rewards" in objective.needs and self._config.rewards.truncated == "mask"
+            return trained_rows(taken, _groups(record, name), objective.signals, mask_truncated=masked)
+        return self._with_references(taken) if "reference" in objective.needs else taken
 
     def _taken(self, name: str, indices: Iterable[int]) -> list[TokenRow]:
         tokens = self._prepared[name].tokens if name in self._prepared else ()
         return [tokens[index] for index in indices if index < len(tokens)]
 
-    @staticmethod
-    def _signals(settings: Mapping[str, Any]) -> tuple[str, ...]:
-        needs_reference = settings["estimator"] == "grpo" and settings["kl_coefficient"] > 0
-        return (SAMPLING, ADVANTAGE, REFERENCE) if needs_reference else (SAMPLING, ADVANTAGE)
-
     async def _drawn(
-        self, name: str, step: int, taken: Sequence[int], knobs: Knobs, run_job: RunJob
+        self, objective: Objective, step: int, taken: Sequence[int], knobs: Knobs, run_job: RunJob
     ) -> list[list[Rollout]]:
         """Replies to the prompts of one objective, and what is said of them."""
-        helpers = self._needed()
-        sizes = self._config.rewards if name == "rewards" else self._config.distillation
+        name, needs, helpers = objective.name, objective.needs, self._needed()
+        sizes = self._config.rollout_sizes[name]
         tasks = [self._prepared[name].tasks[index] for index in taken]
         params = sampling_params(self._session.config.seed, step, name, sizes.max_tokens)
         drawn = await draw(helpers.sampler, tasks, sizes.draws, params)
         usage = [sample.usage for samples, _ in drawn for sample in samples]
         self._session.ledger.add(policy_calls(helpers.sampler.name, ROLLOUTS, usage))
-        if name == "distillation":
+        if "rewards" not in needs:
             return [rollouts for _, rollouts in drawn]
         groups = await rewarded(tasks, drawn, helpers.rewards)
-        if knobs.rewards.kl_coefficient > 0:
+        if "reference" in needs:
             groups = await self._referred(self._taken(name, taken), groups, run_job)
         return [with_advantages(group, self._config.rewards, knobs.rewards) for group in groups]
 
@@ -177,7 +170,7 @@ class StepRecords:
 
     def _with_references(self, pairs: Sequence[TokenRow]) -> list[TokenRow]:
         known = self._session.records.references([row.row_id for row in pairs])
-        return [with_signal(row, PAIR_REFERENCE, known[row.row_id]) for row in pairs]
+        return [with_signal(row, REFERENCE, known[row.row_id]) for row in pairs]
 
     def _needed(self) -> Helpers:
         assert self._helpers is not None, "a branch that draws or refers needs helpers"
@@ -194,12 +187,16 @@ def untrainable(
         "rows of your own",
     )
     known = f"a model of a known shape ({', '.join(KNOWN_TYPES)})"
+    whys: dict[Need, str] = {}
     if policy.scalar_head_E is None:
-        found.setdefault("reward_model", f"only {known} has a scalar head; leave it at 0, or name such a student")
+        whys["scalar_head"] = f"only {known} has a scalar head; leave it at 0, or name such a student"
     if policy.forward is None or (helpers is not None and helpers.teacher.forward is None):
-        found.setdefault("distillation", f"student and teacher have to be {known}; leave it at 0, or name such models")
+        whys["teacher"] = f"student and teacher have to be {known}; leave it at 0, or name such models"
     if not config.rewards.functions:
-        found.setdefault("rewards", "training.rewards.functions names no reward; start a run of another name with one")
+        whys["rewards"] = "training.rewards.functions names no reward; start a run of another name with one"
+    for name, objective in objectives_in_force(config, Knobs()).items():
+        for need in objective.needs & whys.keys():
+            found.setdefault(name, whys[need])
     return found
 
 

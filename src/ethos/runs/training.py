@@ -206,9 +206,9 @@ class Trainer:
             before = time.perf_counter()
             rows, limit = self._records.rows(step, record, name), record["micro_batch_tokens"]
             batches = pack(rows, limit, record["repeat_cost"])
-            if name == "distillation" and self._helpers is not None:
-                batches = [self._helpers.teacher.teach(batch, limit) for batch in batches]
             objective = objective_with(name, record["settings"][name])
+            if "teacher" in objective.needs and self._helpers is not None:
+                batches = [self._helpers.teacher.teach(batch, limit) for batch in batches]
             result = self._policy.forward_backward(batches, objective, record["weights"][name])
             metrics |= _metrics_of(name, result, time.perf_counter() - before)
         norm = self._policy.optimizer.gradient_norm()

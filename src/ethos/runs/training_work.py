@@ -1,5 +1,6 @@
 """What training will compute, from the config and the rows of the user's own: which objective gets how many slots, and
-how many tokens go forward, through the student that is trained, its reference and a teacher.
+how many tokens go forward, through the student that is trained, its reference and a teacher. A plan loads no torch, so
+objectives are known by their names here.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def training_work(config: RunConfig, own_rows: Sequence[Row]) -> TrainingWork:
     reference = pair * min(slots["preferences"], len(pairs))
     teacher = 0.0
     rollouts = []
-    for name, sizes in (("rewards", config.training.rewards), ("distillation", config.training.distillation)):
+    for name, sizes in config.training.rollout_sizes.items():
         reply = sizes.max_tokens * _TYPICAL_REPLY
         tokens = slots[name] * (asked + sizes.draws * reply)
         trained += tokens

@@ -96,6 +96,11 @@ class TrainingConfig(Section):
     distillation: DistillationObjective = DistillationObjective()
     rollouts: RolloutsConfig = RolloutsConfig()
 
+    @property
+    def rollout_sizes(self) -> dict[str, RewardsObjective | DistillationObjective]:
+        """Of the objectives that train on replies which the policy draws itself: how many, and how long."""
+        return {"rewards": self.rewards, "distillation": self.distillation}
+
     @model_validator(mode="after")
     def _stages_fill_the_run(self) -> TrainingConfig:
         total = sum(s.share for s in self.stages)

@@ -17,7 +17,7 @@ from ethos.store.rows import DemonstrationRow, Row
 from ethos.training.batch import Batch, TokenRow
 from ethos.training.objectives.likelihood import negative_log_likelihood
 from ethos.training.objectives.tokenised import Tokenised, reply_tokens, tokenise
-from ethos.training.objectives.types import Loss, Unit
+from ethos.training.objectives.types import NO_NEEDS, Loss, Need, Unit
 from ethos.training.outputs import Outputs
 
 
@@ -27,6 +27,8 @@ class Demonstrations:
 
     name: ClassVar[str] = "demonstrations"
     unit: ClassVar[Unit] = "token"
+    needs: ClassVar[frozenset[Need]] = NO_NEEDS
+    signals: ClassVar[tuple[str, ...]] = ()
 
     turns: Turns = "last"
 

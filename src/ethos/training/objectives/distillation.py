@@ -21,7 +21,7 @@ from ethos.training.batch import Batch
 from ethos.training.logprobs import Direction
 from ethos.training.objectives.prompts import prepare_prompts
 from ethos.training.objectives.tokenised import Tokenised
-from ethos.training.objectives.types import Loss, Unit
+from ethos.training.objectives.types import Loss, Need, Unit
 from ethos.training.outputs import Outputs
 
 
@@ -31,6 +31,8 @@ class Distillation:
 
     name: ClassVar[str] = "distillation"
     unit: ClassVar[Unit] = "token"
+    needs: ClassVar[frozenset[Need]] = frozenset({"replies", "teacher"})
+    signals: ClassVar[tuple[str, ...]] = ()
 
     direction: Direction = "reverse"
 

@@ -17,7 +17,7 @@ from ethos.store.rows import DocumentRow, Row
 from ethos.training.batch import Batch, single
 from ethos.training.objectives.likelihood import negative_log_likelihood
 from ethos.training.objectives.tokenised import EMPTY, Tokenised
-from ethos.training.objectives.types import Loss, Unit
+from ethos.training.objectives.types import NO_NEEDS, Loss, Need, Unit
 from ethos.training.outputs import Outputs
 
 
@@ -27,6 +27,8 @@ class Documents:
 
     name: ClassVar[str] = "documents"
     unit: ClassVar[Unit] = "token"
+    needs: ClassVar[frozenset[Need]] = NO_NEEDS
+    signals: ClassVar[tuple[str, ...]] = ()
 
     def prepare(self, rows: Sequence[Row], template: ChatTemplate, limit_tokens: int) -> Tokenised:
         """Tokens of each document; one longer than the context is split into rows of equal size."""

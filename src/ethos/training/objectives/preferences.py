@@ -26,7 +26,7 @@ from ethos.store.rows import PreferenceRow, Row
 from ethos.training.batch import Batch
 from ethos.training.objectives.pairs import LABEL, chosen_and_rejected, prepare_pairs
 from ethos.training.objectives.tokenised import Tokenised
-from ethos.training.objectives.types import Loss, Mean, Unit
+from ethos.training.objectives.types import Loss, Mean, Need, Unit
 from ethos.training.outputs import Outputs
 
 REFERENCE = "reference_logprob"
@@ -35,10 +35,12 @@ REFERENCE = "reference_logprob"
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """Needs the signal `reference_logprob` on each completion."""
+    """A choice between two replies, with its hyperparameters."""
 
     name: ClassVar[str] = "preferences"
     unit: ClassVar[Unit] = "pair"
+    needs: ClassVar[frozenset[Need]] = frozenset({"reference"})
+    signals: ClassVar[tuple[str, ...]] = (REFERENCE,)
 
     loss_type: Literal["sigmoid", "ipo"] = "sigmoid"
     beta: float = 0.1

@@ -22,7 +22,7 @@ from ethos.store.rows import PreferenceRow, Row
 from ethos.training.batch import Batch
 from ethos.training.objectives.pairs import LABEL, MARGIN, chosen_and_rejected, prepare_pairs
 from ethos.training.objectives.tokenised import Tokenised
-from ethos.training.objectives.types import Loss, Mean, Unit
+from ethos.training.objectives.types import Loss, Mean, Need, Unit
 from ethos.training.outputs import Outputs
 
 
@@ -32,6 +32,8 @@ class RewardModel:
 
     name: ClassVar[str] = "reward_model"
     unit: ClassVar[Unit] = "pair"
+    needs: ClassVar[frozenset[Need]] = frozenset({"scalar_head"})
+    signals: ClassVar[tuple[str, ...]] = ()
 
     def prepare(self, rows: Sequence[Row], template: ChatTemplate, limit_tokens: int) -> Tokenised:
         """Each pair as one row, its prompt shared."""

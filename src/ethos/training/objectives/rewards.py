@@ -28,7 +28,7 @@ from ethos.store.rows import Row, TaskRow
 from ethos.training.batch import Batch
 from ethos.training.objectives.prompts import prepare_prompts
 from ethos.training.objectives.tokenised import Tokenised
-from ethos.training.objectives.types import Loss, Mean, Unit
+from ethos.training.objectives.types import Loss, Mean, Need, Unit
 from ethos.training.outputs import Outputs
 
 SAMPLING, REFERENCE, ADVANTAGE = "sampling_logprobs", "reference_logprobs", "advantage"
@@ -37,7 +37,7 @@ SAMPLING, REFERENCE, ADVANTAGE = "sampling_logprobs", "reference_logprobs", "adv
 
 @dataclass(frozen=True, slots=True)
 class Rewards:
-    """Needs `sampling_logprobs` and `advantage`, and with a KL coefficient above 0 `reference_logprobs`.
+    """Replies of the policy's own, with the hyperparameters of their loss.
 
     `ratio_to` says what ρ is measured against: the log-probabilities that replies were drawn with, or the trainer's own
     of the same step, where the policy that drew is known to be the one that is trained. The two differ by rounding
@@ -58,6 +58,18 @@ class Rewards:
     def unit(self) -> Unit:
         """Sequences for RLOO, whose ratio is that of a whole reply."""
         return "token" if self._by_token else "sequence"
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The reference only where a divergence from it counts."""
+        own: frozenset[Need] = frozenset({"replies", "rewards"})
+        return own | {"reference"} if self.kl_coefficient else own
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """RLOO's divergence is a reward, and in the advantage already."""
+        by_the_loss = self.estimator == "grpo" and self.kl_coefficient
+        return (SAMPLING, ADVANTAGE, REFERENCE) if by_the_loss else (SAMPLING, ADVANTAGE)
 
     @property
     def _by_token(self) -> bool:

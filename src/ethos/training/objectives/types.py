@@ -18,6 +18,10 @@ from ethos.training.objectives.tokenised import Tokenised
 from ethos.training.outputs import Outputs
 
 Unit = Literal["token", "sequence", "pair"]
+Need = Literal["replies", "rewards", "reference", "teacher", "scalar_head"]
+"""What a step has to get before it can train on the rows: the policy's own replies to them, what rewards say of those,
+log-probabilities under the reference, a teacher's hidden states; or what the policy has to have."""
+NO_NEEDS: frozenset[Need] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,16 @@ class Objective(Protocol):
     @property
     def unit(self) -> Unit:
         """What the loss is a mean over."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Beside its rows."""
+        ...
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What the loss reads of each completion that its rows didn't bring along."""
         ...
 
     def prepare(self, rows: Sequence[Row], template: ChatTemplate, limit_tokens: int) -> Tokenised:
