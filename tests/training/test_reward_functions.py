@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from ethos.errors import EthosError
 from ethos.models.types import Sample, Usage
 from ethos.spec.conversation import Conversation
 from ethos.store.rows import Lineage, TaskRow
-from ethos.training.reward_functions import RewardFunction, find_reward, right_answer, score
+from ethos.training.reward_functions import RewardFunction, find_reward, right_answer, score, source_digest
 
 HERE = Path(__file__).parent
 
@@ -46,6 +47,18 @@ def test_a_function_of_ones_own_is_found_by_its_name_in_a_folder(tmp_path: Path)
     found = find_reward("ones", "my_rewards:Group.ones", tmp_path)
     assert asyncio.run(score("ones", found, task(), replies("a", "b"))) == [1.0, 1.0]
     assert find_reward("right", "right_answer", tmp_path) is right_answer
+
+
+def test_the_source_of_a_reward_is_known_by_its_module(tmp_path: Path) -> None:
+    digests = []
+    for name, threshold in (("short_a", 3), ("short_b", 3), ("short_c", 4)):
+        source = (
+            f"MOST = {threshold}\ndef short(task, replies):\n    return [float(len(r.text) < MOST) for r in replies]\n"
+        )
+        (tmp_path / f"{name}.py").write_text(source)
+        digests.append(source_digest(find_reward("short", f"{name}:short", tmp_path)))
+    assert digests[0] == digests[1] != digests[2]
+    assert source_digest(math.gcd) != source_digest(right_answer)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ from ethos.tasting.canaries import CanaryReading, canary_texts_asked, replay_pro
 from ethos.tasting.questions import Question
 from ethos.training.guard import Diverged
 from ethos.training.policy import Policy
-from ethos.training.reward_functions import RewardFunction, find_reward
+from ethos.training.reward_functions import RewardFunction, find_reward, source_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,7 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
         if (done := _finished(session)) is not None:
             return done
         shelf = shelf or new_shelf()
+        _tell_of_mended_rewards(session, rewards)
         try:
             return asyncio.run(_Job(session, shelf, clauses, _controls(session), rewards).run())
         except BaseException as error:
@@ -110,6 +111,15 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
             with suppress(EthosError):  # a full disk has no room for the status either
                 session.report_status(state, "", message=str(error).split("\n")[0])
             raise
+
+
+def _tell_of_mended_rewards(session: Session, rewards: Mapping[str, RewardFunction]) -> None:
+    """A reward that failed may be mended and the run go on; steps that are drawn keep what the old one said."""
+    changed = session.changed_since("reward functions", {name: source_digest(f)[:8] for name, f in rewards.items()})
+    if changed:
+        session.warn(
+            f"the source of a reward changed: {', '.join(changed)}; steps from here on are scored by the new one"
+        )
 
 
 def _controls(session: Session) -> Controls:

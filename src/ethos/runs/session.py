@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -77,6 +77,15 @@ class Session:
                 f"{self.run.path}: the {what} changed after this run was launched, and a run keeps to what it was "
                 "launched with; give the run another name in its config"
             )
+
+    def changed_since(self, what: str, now: Mapping[str, str]) -> list[str]:
+        """Keeps what is told of first; what differs from it later, each as `part before → now`."""
+        before: Any = self.stages.payload(what)
+        if before is None:
+            self.stages.begin(what, "")
+            self.stages.finish(what, dict(now))
+            return []
+        return [f"{part} {before.get(part)} → {value}" for part, value in now.items() if before.get(part) != value]
 
     def warn(self, text: str) -> None:
         """Warns whoever watches, and whoever reads the report."""

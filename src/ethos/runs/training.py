@@ -174,14 +174,7 @@ class Trainer:
 
     def _note_build(self, build: dict[str, str]) -> None:
         """Warns where a run goes on under another build: its losses are the same under the same one only."""
-        name = f"build ({self._branch})"
-        before: Any = self._session.stages.payload(name)
-        if before is None:
-            self._session.stages.begin(name, "")
-            self._session.stages.finish(name, dict(build))
-            return
-        changed = [f"{part} {before.get(part)} → {now}" for part, now in build.items() if before.get(part) != now]
-        if changed:
+        if changed := self._session.changed_since(f"build ({self._branch})", build):
             self._session.warn(f"{self._branch} goes on with {', '.join(changed)}: its losses may differ a little")
 
     def _look_is_due(self, step: int) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ethos.errors import EthosError
 from ethos.models.types import Sample
+from ethos.store.canonical import digest
 from ethos.store.rows import TaskRow
 
 Scores = Sequence[float | None]
@@ -71,6 +72,17 @@ def find_reward(name: str, where: str, base: Path) -> RewardFunction:
         raise EthosError(f"{field}: {module} has no function named {attribute}; mend the name")
     function: RewardFunction = found
     return function
+
+
+def source_digest(function: RewardFunction) -> str:
+    """Of the whole module that a reward is written in, since it may lean on what stands beside it.
+
+    Of its type's name alone where there is no source to read.
+    """
+    try:
+        return digest(inspect.getsource(sys.modules[function.__module__]))
+    except (AttributeError, KeyError, OSError, TypeError):
+        return digest(str(type(function)))
 
 
 async def score(name: str, function: RewardFunction, task: TaskRow, replies: Sequence[Sample]) -> list[float | None]:
