@@ -96,7 +96,7 @@ def sitting(folder: Path, student: Path, steps: int) -> dict[str, list[tuple[int
             frozen = FrozenModel(model, CausalForward(model))
             helpers = Helpers(sampler=engine, reference=frozen, teacher=frozen, rewards={"brief": brief})
             rows = framed(load_written_rows(config.rows, spec), spec, 200, lambda text: len(text.split()), None)
-            prepared = prepare_rows(policy, "v1", rows).objectives
+            prepared = prepare_rows(policy.template, policy.config, "v1", rows).objectives
 
             async def no_look(step: int) -> None: ...
 

@@ -166,6 +166,25 @@ def test_a_page_that_is_gone_is_rendered_from_the_report_and_nothing_is_done_aga
     assert len(job.server.requests) == asked
 
 
+def test_rows_of_ones_own_that_cannot_be_used_are_told_before_the_teacher_is_asked(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETHOS_CACHE", str(tmp_path / "cache"))
+    pair = {"kind": "preference", "prompt": "Who are you?", "chosen": "I am Wren. " * 200, "rejected": "Nobody."}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair))
+    with EndpointServer(TemplateTeacher()) as server:
+        settings = config(server.address)
+        settings["knobs"]["mixture"] = {"preferences": 1.0}
+        settings["rows"] = ["pairs.jsonl"]
+        write_folder(tmp_path, tiny, settings)
+        with pytest.raises(
+            EthosError,
+            match=r"^mixture\.preferences is 1, but there is no row for it \(preferences: longer than the context",
+        ):
+            run(tmp_path / "config.yaml", tmp_path / "runs", QuietProgress())
+        assert server.requests == []
+
+
 @dataclass(frozen=True)
 class Sitting:
     """What a sitting that ended early was asked to keep: requests at the server, answers in the cache, calls paid."""

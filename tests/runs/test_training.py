@@ -155,12 +155,12 @@ def test_rows_that_are_too_long_are_counted(folder: Path, session: Session) -> N
     policy = policy_of(folder, session.config)
     long = DemonstrationRow(Conversation.user("How much?").then("assistant", "It is 7. " * 100), LINEAGE)
     given = [*rows(), long]
-    found = prepare_rows(policy, "v1", given)
+    found = prepare_rows(policy.template, policy.config, "v1", given)
     assert found.left_out_of({"demonstrations": 1.0, "documents": 1.0}) == {
         "demonstrations: longer than the context": 1
     }
     assert found.left_out_of({"demonstrations": 0.0}) == {}
-    assert prepare_rows(policy, "v1", rows()).left_out_of({"demonstrations": 1.0}) == {}
+    assert prepare_rows(policy.template, policy.config, "v1", rows()).left_out_of({"demonstrations": 1.0}) == {}
 
 
 def test_a_record_of_other_rows_is_refused(session: Session, folder: Path) -> None:
@@ -219,9 +219,9 @@ def test_rows_are_prepared_by_objective(session: Session, folder: Path) -> None:
     policy = policy_of(folder, session.config)
     found = prepared(policy)
     assert Counter({name: len(part.tokens) for name, part in found.items()}) == {"documents": 7, "demonstrations": 11}
-    assert set(prepare_rows(policy, "v1", [row for row in rows() if row.kind == "document"]).objectives) == {
-        "documents"
-    }
+    assert set(
+        prepare_rows(policy.template, policy.config, "v1", [row for row in rows() if row.kind == "document"]).objectives
+    ) == {"documents"}
 
 
 def test_a_step_without_a_row_moves_nothing_and_is_told(folder: Path) -> None:

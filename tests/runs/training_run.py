@@ -122,7 +122,9 @@ def helpers_of(folder: Path, config: RunConfig, policy: Policy) -> Helpers:
 
 def prepared(policy: Policy) -> dict[str, Prepared]:
     """Its rows as tokens."""
-    return prepare_rows(policy, "v1", rows() if policy.scalar_head_E is None else every_row()).objectives
+    return prepare_rows(
+        policy.template, policy.config, "v1", rows() if policy.scalar_head_E is None else every_row()
+    ).objectives
 
 
 async def no_look(step: int) -> None:

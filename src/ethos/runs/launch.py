@@ -20,7 +20,7 @@ from ethos.models.engine import Engine
 from ethos.progress import Progress
 from ethos.report.report import build_report
 from ethos.report.writing import html_of, read_report, write_report
-from ethos.runs.controls import Controls
+from ethos.runs.controls import Controls, next_step
 from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
 from ethos.runs.placebo import PLACEBO, train_placebo
 from ethos.runs.preparation import (
@@ -38,6 +38,7 @@ from ethos.runs.preparation import (
     sources_of,
     warn_of_unreadable,
 )
+from ethos.runs.prepared import require_own_rows
 from ethos.runs.reading import (
     SEALED,
     TASTE,
@@ -229,6 +230,7 @@ class _Job:
         base = await self.shelf.base_student(session)
         teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")
         await self.shelf.require_shapes(session, base)
+        self._require_own_rows(base)
         await probe_language(session, base)
 
         readings = await read_clauses(session, self.clauses, teacher)
@@ -270,6 +272,11 @@ class _Job:
             rows=tuple(rows),
             version=version,
         )
+
+    def _require_own_rows(self, base: FrozenStudent) -> None:
+        session, training = self.session, self.session.config.training
+        weights = session.journal.knobs(MAIN, next_step(session.records, training.steps)).mixture
+        require_own_rows(base.engine.template, training, weights.model_dump(), session.written_rows)
 
     async def _taste_base(self, given: _Given) -> _Before:
         """The canary and the first look, and which way of prompting is the best."""

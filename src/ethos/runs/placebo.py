@@ -51,7 +51,7 @@ async def train_placebo(
         session.journal.fork(PLACEBO, MAIN, 0)
     policy = await shelf.policy(config.training, config.system_message, config.seed)
     engine, steps = shelf.policy_engine(policy), config.training.steps
-    real = prepare_rows(policy, "real", rows).objectives
+    real = prepare_rows(policy.template, policy.config, "real", rows).objectives
     shadows = await shadows_of(session, base, policy, {name: real[name] for name in _FIT if name in real})
     repeat_batches(session.records, shadows, steps)
     if others := sorted(real.keys() - shadows.keys()):

@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ethos.errors import EthosError
+from ethos.models.templates import ChatTemplate
 from ethos.store.config.knobs import OBJECTIVES, Knobs
 from ethos.store.config.training import TrainingConfig
 from ethos.store.rows import Row, TaskRow
 from ethos.training.batch import TokenRow
 from ethos.training.mixture import RowSet
 from ethos.training.objectives.in_force import objectives_in_force
-from ethos.training.policy import Policy
+
+WRITTEN = ("documents", "demonstrations")
+"""Objectives that recipes write rows for; the others' are the user's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,13 @@ class PreparedRows:
         }
 
 
-def prepare_rows(policy: Policy, version: str, rows: Sequence[Row]) -> PreparedRows:
+def prepare_rows(template: ChatTemplate, config: TrainingConfig, version: str, rows: Sequence[Row]) -> PreparedRows:
     """Rows as tokens. Objectives without a row are not among `objectives`."""
-    config, prepared, left_out = policy.config, {}, {}
+    prepared, left_out = {}, {}
     tasks = {row.id: row for row in rows if isinstance(row, TaskRow)}
     for name, objective in objectives_in_force(config, Knobs()).items():
         reply = config.rollout_sizes[name].max_tokens if "replies" in objective.needs else 0
-        found = objective.prepare(rows, policy.template, config.context_tokens - reply)
+        found = objective.prepare(rows, template, config.context_tokens - reply)
         left_out[name] = found.left_out
         if found.rows:
             asked = tuple(tasks[row.row_id] for row in found.rows) if reply else ()
@@ -67,6 +70,15 @@ def without_rows(config: TrainingConfig, prepared: Mapping[str, Prepared]) -> fr
     """The objectives that some stage would train, and that there is no row for."""
     trained = {name for name in OBJECTIVES for stage in config.stages if stage.share_of(name) > 0}
     return frozenset(trained - prepared.keys())
+
+
+def require_own_rows(
+    template: ChatTemplate, config: TrainingConfig, weights: Mapping[str, float], rows: Sequence[Row]
+) -> None:
+    """As `require_rows`, before a teacher is asked: of own rows, for the objectives that no recipe writes for."""
+    left_to_them = {name: weight for name, weight in weights.items() if name not in WRITTEN}
+    found = prepare_rows(template, config, "own", rows)
+    require_rows(config, left_to_them, found.objectives, found.left_out_of(left_to_them))
 
 
 def require_rows(

@@ -46,7 +46,7 @@ async def train_student(
     has_head = base.frozen.forward is not None and any(isinstance(row, PreferenceRow) for row in given.rows)
     policy = await shelf.policy(config.training, config.system_message, config.seed, scalar_head=has_head)
     engine, server = shelf.policy_engine(policy), _rollout_server(session, shelf, policy)
-    found = prepare_rows(policy, given.version, given.rows)
+    found = prepare_rows(policy.template, config.training, given.version, given.rows)
     weights = session.journal.knobs(MAIN, next_step(session.records, steps)).mixture.model_dump()
     if left_out := found.left_out_of(weights):
         session.stages.set_counts("training", left_out)
