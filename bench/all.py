@@ -1,11 +1,13 @@
 """Runs every bench against its peers, and writes bench/RESULTS.md: `make bench`. About two hours on two cores.
 
 Each bench is a command of its own; figures are kept in RESULTS.json as they come, and one that is there is not measured
-again while nothing in src/ or bench/ has changed since. So a run that was stopped goes on.
+again while the rooms that it measures and bench/ are as they were. So a run that was stopped goes on.
+`python bench/all.py sampling dense` runs those alone.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import subprocess
@@ -17,41 +19,49 @@ from finished_run import keep_figures, kept_figures
 
 HERE = Path(__file__).parent
 FIGURES, PAGE = HERE / "RESULTS.json", HERE / "RESULTS.md"
-COMMANDS = {
-    "startup": ["startup.py"],
-    "parsing": ["parsing.py"],
-    "engine": ["engine.py"],
-    "demonstrations": ["objectives.py", "demonstrations"],
-    "preferences": ["objectives.py", "preferences"],
-    "rewards": ["objectives.py", "rewards"],
-    "memory": ["objectives.py", "memory"],
-    "sampling": ["generation.py", "sampling"],
-    "teacher": ["generation.py", "teacher"],
-    "dense": ["dense.py"],
+ENGINE, CORE = ("models", "process.py"), ("models", "training", "process.py")
+BENCHES: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "startup": (["startup.py"], ("",)),
+    "parsing": (["parsing.py"], ("spec",)),
+    "engine": (["engine.py"], CORE),
+    "demonstrations": (["objectives.py", "demonstrations"], CORE),
+    "preferences": (["objectives.py", "preferences"], CORE),
+    "rewards": (["objectives.py", "rewards"], CORE),
+    "memory": (["objectives.py", "memory"], CORE),
+    "sampling": (["generation.py", "sampling"], ENGINE),
+    "teacher": (["generation.py", "teacher"], ENGINE),
+    "dense": (["dense.py"], CORE),
 }
+"""Of each its command, and the rooms of src/ethos that its figures depend on."""
+SHARED = ("race.py", "work.py", "peers")  # of bench/, beside the command's own file
 
 
 def main() -> None:
     """Measures what is missing, then writes the page."""
-    now = _sources()
-    figures = kept_figures(FIGURES, lambda name: now if name in COMMANDS else None)
-    for name, command in COMMANDS.items():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("benches", nargs="*", choices=(*BENCHES, []), default=[])
+    wanted = parser.parse_args().benches or list(BENCHES)
+    figures = kept_figures(FIGURES, lambda name: _sources(name) if name in BENCHES else None)
+    for name in wanted:
         if name in figures:
             continue
+        command, _ = BENCHES[name]
         print(f"{name}: python bench/{' '.join(command)}", file=sys.stderr, flush=True)
         script = [sys.executable, str(HERE / command[0]), *command[1:]]
         ended = subprocess.run(script, stdout=subprocess.PIPE, text=True, check=True)
-        figures[name] = {"inputs": now, "found": json.loads(ended.stdout)}
+        figures[name] = {"inputs": _sources(name), "found": json.loads(ended.stdout)}
         keep_figures(FIGURES, figures)
         PAGE.write_text(page(figures), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
 
 
-def _sources() -> str:
-    """A digest of all code that a figure may depend on."""
-    seen = hashlib.sha256()
-    for folder in (HERE.parent / "src", HERE):
-        for path in sorted(folder.rglob("*.py")):
+def _sources(name: str) -> str:
+    """A digest of the code that a bench's figures depend on."""
+    command, rooms = BENCHES[name]
+    seen = hashlib.sha256(" ".join(command).encode())
+    for place in [HERE.parent / "src" / "ethos" / room for room in rooms] + [HERE / n for n in (command[0], *SHARED)]:
+        files = [path for path in place.rglob("*") if path.suffix in (".py", ".txt")] if place.is_dir() else [place]
+        for path in sorted(files):
             seen.update(path.read_bytes())
     return seen.hexdigest()
 
@@ -67,7 +77,7 @@ def page(figures: dict[str, Any]) -> str:
         "| bench | peer | unit | ours | peer's | ratio | target | reached |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, figure in figures.items():
+    for name, figure in sorted(figures.items(), key=lambda found: list(BENCHES).index(found[0])):
         for peer, found in _races(figure["found"]):
             cells = [found[key] for key in ("unit", "ours", "peer", "ratio", "target")]
             lines.append(f"| {name} | {peer} | {' | '.join(map(str, cells))} | {'yes' if found['reached'] else 'no'} |")

@@ -29,7 +29,7 @@ rows = st.lists(
 
 def sequences(batches: list[Batch]) -> list[tuple[int, ...]]:
     """What each completion's last token sees."""
-    return [tuple(b.tokens_N[span.tokens(b.tokens_N.device)].tolist()) for b in batches for span in b.spans]
+    return [tuple(b.tokens_N[span.tokens()].tolist()) for b in batches for span in b.spans]
 
 
 @given(rows, st.integers(2, 40))
@@ -76,7 +76,7 @@ def test_a_target_is_the_token_after_its_source(given_rows: list[TokenRow], limi
     ]
     found = []
     for batch in pack(given_rows, limit):
-        seen = [span.tokens(batch.tokens_N.device) for span in batch.spans]
+        seen = [span.tokens() for span in batch.spans]
         columns = (batch.sources_M, batch.targets_M, batch.completions_M)
         for source, target, completion in zip(*(column.tolist() for column in columns), strict=True):
             flat = seen[completion]

@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ethos.models.fused import rms_norm, rotate, swiglu
+
 KNOWN_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -249,8 +251,7 @@ class CausalForward:
         """One transformer block: attention, then the feed-forward, each added to what came in."""
         normed_NE = self._norm(x_NE, layer.norm_before_attention)
         x_NE = x_NE + self._attention(index, layer, normed_NE, cos_ND, sin_ND, attend)
-        gate_NF, up_NF = layer.gate_up(self._norm(x_NE, layer.norm_before_feed_forward)).chunk(2, dim=-1)
-        return x_NE + layer.down(F.silu(gate_NF) * up_NF)
+        return x_NE + layer.down(swiglu(layer.gate_up(self._norm(x_NE, layer.norm_before_feed_forward))))
 
     def logits(self, hidden_NE: Tensor) -> Tensor:
         """Shape [N, V], fp32."""
@@ -273,12 +274,12 @@ class CausalForward:
         query_NHD, key_NKD, value_NKD = mixed.split((heads, kv_heads, kv_heads), dim=1)
         if layer.query_norm is not None and layer.key_norm is not None:
             query_NHD, key_NKD = self._norm(query_NHD, layer.query_norm), self._norm(key_NKD, layer.key_norm)
-        query_NHD, key_NKD = _rotate(query_NHD, cos_ND, sin_ND), _rotate(key_NKD, cos_ND, sin_ND)
+        query_NHD, key_NKD = rotate(query_NHD, cos_ND, sin_ND), rotate(key_NKD, cos_ND, sin_ND)
         out_NHD = attend(index, query_NHD, key_NKD, value_NKD)
         return layer.out(out_NHD.reshape(-1, heads * width))
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), (x.shape[-1],), None, self.epsilon).to(x.dtype) * weight
+        return rms_norm(x, weight, self.epsilon)
 
     def _rotary(self, positions_N: Tensor) -> tuple[Tensor, Tensor]:
         needed = int(positions_N.max()) + 1
@@ -320,9 +321,3 @@ class CausalForward:
         """Forgets packed copies; to be called when the weights have changed."""
         for projection in self.projections():
             projection.unpack()
-
-
-def _rotate(x_NHD: Tensor, cos_ND: Tensor, sin_ND: Tensor) -> Tensor:
-    """Rotary position embedding on half-split channels (Su et al. 2021, as the Llama family lays it out)."""
-    low, high = x_NHD.chunk(2, dim=-1)
-    return x_NHD * cos_ND + torch.cat((-high, low), dim=-1) * sin_ND

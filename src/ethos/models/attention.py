@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,10 +33,10 @@ class Span:
         """Tokens that the last one sees, itself included."""
         return len(self.own) + (0 if self.shared is None else len(self.shared))
 
-    def tokens(self, device: torch.device) -> Tensor:
+    def tokens(self) -> Tensor:
         """Flat indices of the whole sequence."""
         parts = [part for part in (self.shared, self.own) if part is not None]
-        return torch.cat([torch.arange(part.start, part.stop, device=device) for part in parts])
+        return torch.cat([torch.arange(part.start, part.stop) for part in parts])
 
 
 class PackedAttention:
@@ -47,16 +48,20 @@ class PackedAttention:
     """
 
     def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
-        alike = _alike([span.length for span in spans])
-        self._groups = [_Padded([spans[i] for i in group], device) for group in alike]
-        own = [spans[i].own for group in alike for i in group]
-        order_N = torch.cat([torch.arange(part.start, part.stop, device=device) for part in own])
-        self._back_N = order_N.argsort()
+        alike = [[spans[i] for i in group] for group in _alike([span.length for span in spans])]
+        self._shapes = [(len(group), max(span.length for span in group)) for group in alike]
+        self._layout = _Layout(alike, device)
 
     def __call__(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
         """Attention of one layer; `layer` is not needed here."""
-        outs = [group.attend(query_NHD, key_NKD, value_NKD) for group in self._groups]
-        return torch.cat(outs).index_select(0, self._back_N)
+        laid = [self._grouped(self._layout.lay(x)) for x in (query_NHD, key_NKD, value_NKD)]
+        outs = [causal_attention(*group).transpose(1, 2).flatten(0, 1) for group in zip(*laid, strict=True)]
+        return self._layout.take(outs[0] if len(outs) == 1 else torch.cat(outs))
+
+    def _grouped(self, x_PHD: Tensor) -> list[Tensor]:
+        """Each group as [B, H, T, D]."""
+        parts = x_PHD.split([rows * longest for rows, longest in self._shapes]) if len(self._shapes) > 1 else [x_PHD]
+        return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(parts, self._shapes, strict=True)]
 
 
 def whole_spans(lengths: Sequence[int]) -> list[Span]:
@@ -64,32 +69,85 @@ def whole_spans(lengths: Sequence[int]) -> list[Span]:
     return [Span(None, range(stop - length, stop)) for length, stop in zip(lengths, accumulate(lengths), strict=True)]
 
 
-class _Padded:
-    """Sequences side by side: where their tokens lie among all, where among the padded, and where those of their own.
+class _Layout:
+    """Where the tokens of padded sequences lie among flat ones, and the other way round.
 
-    Shapes: `M` tokens of the sequences, shared ones counted in each; `O` their own.
+    Padding repeats its sequence's last token: nothing real sees it, and its gradient is zero. Shapes: `P` padded
+    places, of all groups one after another; `N` flat tokens, each some sequence's own; `R` places of those that a
+    sequence shares with the one that has them as its own.
     """
 
-    def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
-        self._rows, self._longest = len(spans), max(span.length for span in spans)
-        self._tokens_M = torch.cat([span.tokens(device) for span in spans])
-        starts = [row * self._longest for row in range(self._rows)]
-        ends = [start + span.length for start, span in zip(starts, spans, strict=True)]
-        places = [torch.arange(start, end, device=device) for start, end in zip(starts, ends, strict=True)]
-        self._places_M = torch.cat(places)
-        self._own_O = torch.cat([place[-len(span.own) :] for place, span in zip(places, spans, strict=True)])
+    def __init__(self, groups: Sequence[Sequence[Span]], device: torch.device) -> None:
+        laid: list[Tensor] = []
+        own_tokens, own_places, shared_tokens, shared_places = ([torch.empty(0, dtype=torch.long)] for _ in range(4))
+        start = 0
+        for group in groups:
+            longest = max(span.length for span in group)
+            for span in group:
+                tokens = span.tokens()
+                shared = span.length - len(span.own)
+                places = torch.arange(start, start + span.length)
+                own_tokens.append(tokens[shared:])
+                own_places.append(places[shared:])
+                shared_tokens.append(tokens[:shared])
+                shared_places.append(places[:shared])
+                laid.append(F.pad(tokens, (0, longest - span.length), value=int(tokens[-1])))
+                start += longest
+        self._tokens_P = torch.cat(laid).to(device)
+        self._places_N = torch.cat(own_places)[torch.cat(own_tokens).argsort()].to(device)
+        self._shared_tokens_R = torch.cat(shared_tokens).to(device)
+        self._shared_places_R = torch.cat(shared_places).to(device)
+        self._is_flat = torch.equal(self._tokens_P, torch.arange(len(self._places_N), device=device))
 
-    def attend(self, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
-        """Attention within each sequence; of their own tokens alone, flat and in order: shape [O, H, D]."""
-        out_BHTD = causal_attention(*(self._pad(x) for x in (query_NHD, key_NKD, value_NKD)))
-        flat = out_BHTD.transpose(1, 2).reshape(self._rows * self._longest, *query_NHD.shape[1:])
-        return flat.index_select(0, self._own_O)
+    def lay(self, x_NHD: Tensor) -> Tensor:
+        """Flat tokens as padded ones."""
+        return x_NHD if self._is_flat else _Laid.apply(x_NHD, self)  # type: ignore[no-untyped-call]
 
-    def _pad(self, x_NHD: Tensor) -> Tensor:
-        """[N, H, D] to [B, H, T, D]."""
-        padded = x_NHD.new_zeros(self._rows * self._longest, *x_NHD.shape[1:])
-        padded = padded.index_copy(0, self._places_M, x_NHD.index_select(0, self._tokens_M))
-        return padded.view(self._rows, self._longest, *x_NHD.shape[1:]).transpose(1, 2)
+    def take(self, x_PHD: Tensor) -> Tensor:
+        """The flat tokens of padded ones, each where it is its sequence's own."""
+        return x_PHD if self._is_flat else _Taken.apply(x_PHD, self)  # type: ignore[no-untyped-call]
+
+    def select(self, x_NHD: Tensor) -> Tensor:
+        """`lay`, without a gradient."""
+        return x_NHD.index_select(0, self._tokens_P)
+
+    def add_up(self, x_PHD: Tensor) -> Tensor:
+        """What all places of a token hold, added up; padding is left out."""
+        found = x_PHD.index_select(0, self._places_N)
+        if len(self._shared_tokens_R):
+            found.index_add_(0, self._shared_tokens_R, x_PHD.index_select(0, self._shared_places_R))
+        return found
+
+    def select_own(self, x_PHD: Tensor) -> Tensor:
+        """`take`, without a gradient."""
+        return x_PHD.index_select(0, self._places_N)
+
+    def spread(self, x_NHD: Tensor) -> Tensor:
+        """Each token at the place that is its sequence's own, and zero elsewhere."""
+        laid = x_NHD.new_zeros(len(self._tokens_P), *x_NHD.shape[1:])
+        return laid.index_copy_(0, self._places_N, x_NHD)
+
+
+class _Laid(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_NHD: Tensor, layout: _Layout) -> Tensor:
+        ctx.layout = layout
+        return layout.select(x_NHD)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
+        return ctx.layout.add_up(gradients[0]), None
+
+
+class _Taken(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_PHD: Tensor, layout: _Layout) -> Tensor:
+        ctx.layout = layout
+        return layout.select_own(x_PHD)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
+        return ctx.layout.spread(gradients[0]), None
 
 
 def _alike(lengths: list[int]) -> list[list[int]]:

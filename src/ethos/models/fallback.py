@@ -82,7 +82,7 @@ def logprobs_padded(
     The model's own head is asked, since some scale or cap their logits: all of them are held, unlike in training
     through the functional forward. What sequences share is computed in each.
     """
-    rows = [tokens_N[span.tokens(tokens_N.device)] for span in spans]
+    rows = [tokens_N[span.tokens().to(tokens_N.device)] for span in spans]
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     mask, own = torch.zeros_like(padded), torch.zeros_like(padded, dtype=torch.bool)
     for row, span in enumerate(spans):
