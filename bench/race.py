@@ -27,7 +27,10 @@ PEERS = Path(__file__).with_name("peers")
 
 
 def environment(name: str) -> Path:
-    """The Python of a peer's own environment, made if it isn't there: what `peers/<name>.txt` lists, as it lists it."""
+    """The Python of a peer's own environment, made if it isn't there: what `peers/<name>.txt` lists, as it lists it.
+
+    A line `# without: …` there names packages that come along and are taken out again.
+    """
     wanted = PEERS / f"{name}.txt"
     digest = hashlib.sha256(wanted.read_bytes()).hexdigest()[:12]
     folder = cache_directory() / "bench" / f"{name}-{digest}"
@@ -37,6 +40,9 @@ def environment(name: str) -> Path:
         print(f"installing {name} into {folder}", file=sys.stderr, flush=True)
         venv.create(folder, clear=True, with_pip=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r", str(wanted)], check=True)
+        lines = wanted.read_text(encoding="utf-8").splitlines()
+        if without := [name for line in lines if line.startswith("# without:") for name in line.split()[2:]]:
+            subprocess.run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *without], check=True)
         done.touch()
     return python
 
