@@ -86,19 +86,21 @@ def page(figures: dict[str, Any]) -> str:
     for name, figure in sorted(figures.items(), key=lambda found: list(BENCHES).index(found[0])):
         for peer, found in _races(figure["found"]):
             cells = [found[key] for key in ("unit", "ours", "peer", "ratio", "target")]
+            if "peak_share" in found:
+                cells[0] += f", at {found['peak_share']} of the peer's peak memory"
             lines.append(f"| {name} | {peer} | {' | '.join(map(str, cells))} | {'yes' if found['reached'] else 'no'} |")
     lines += ["", "Machine and all figures:", "", "```json", json.dumps(figures, indent=1), "```"]
     return "\n".join(lines) + "\n"
 
 
-def _races(found: Any, peer: str = "") -> list[tuple[str, dict[str, Any]]]:
-    """Every race in what a bench printed, with the name of its peer."""
+def _races(found: Any, name: str = "", peer: str | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """Every race in what a bench printed, with its peer: the one that is named above it, else its own name."""
     if not isinstance(found, dict):
         return []
-    if "ratios" in found:
-        return [(peer, found)]
-    peer = found.get("peer", peer) if isinstance(found.get("peer"), str) else peer
-    inner = [_races(value, peer or str(name)) for name, value in found.items() if name != "machine"]
+    if "reached" in found:
+        return [(peer or name, found)]
+    peer = found.get("peer", peer)
+    inner = [_races(value, str(key), peer) for key, value in found.items() if key != "machine"]
     return [race for races in inner for race in races]
 
 
