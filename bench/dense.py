@@ -66,14 +66,14 @@ def main() -> None:
             for name, share in found.items():
                 shares[name].append(share)
     medians = {name: round(statistics.median(values), 3) for name, values in shares.items()}
-    found = {
+    told: dict[str, Any] = {
         "unit": "share of the bf16 matrix rate",
         **medians,
         "ratio": round(medians["ours"] / medians["peer"], 2),
         "target": f"a share of {TARGET}",
         "reached": medians["ours"] >= TARGET,
     }
-    print(json.dumps({"machine": machine(), "peer": "transformers", "dense": found}, indent=1))
+    print(json.dumps({"machine": machine(), "peer": "transformers", "dense": told}, indent=1))
 
 
 def matrix_rate() -> float:
