@@ -68,9 +68,13 @@ def measure(bench: dict[str, Any], peers: list[str]) -> dict[str, Any]:
     """New tokens a second of one bench, against each peer in turn."""
     directory = local_directory(resolve(bench["model"], Path.cwd()))
     worker = compute_worker()
-    loaded = load(directory)
-    endless = Loaded(loaded.model, loaded.tokenizer, frozenset())
-    engine = Engine(bench["model"], "bench", endless, ChatTemplate(loaded.tokenizer, None), worker)
+
+    def load_engine() -> Engine:
+        loaded = load(directory)
+        endless = Loaded(loaded.model, loaded.tokenizer, frozenset())
+        return Engine(bench["model"], "bench", endless, ChatTemplate(loaded.tokenizer, None), worker)
+
+    engine = asyncio.run(worker.run(load_engine))
     found: dict[str, Any] = {"model": bench["model"]}
     for name in peers:
         with Peer(name, **PEERS[name]) as peer:

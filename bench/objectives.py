@@ -19,9 +19,9 @@ import json
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 sys.path.insert(0, str(Path(__file__).with_name("peers")))
 
@@ -53,6 +53,9 @@ from ethos.training.objectives.rewards import ADVANTAGE, SAMPLING
 from ethos.training.optimizer import OptimParams
 from ethos.training.policy import Policy, load_policy
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 MODEL = "embedded:smollm2-135m"
 LINEAGE = Lineage("bench", capability_source="bench/work.py")
 STEP_ROWS = 8  # rows in an optimizer step, on both sides
@@ -68,9 +71,17 @@ class Bench:
         self.directory = local_directory(resolve(MODEL, Path.cwd()))
         self.worker: Worker = compute_worker()
 
+    def compute(self, job: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs a job on the thread that a run's training has."""
+        return asyncio.run(self.worker.run(job, *args, **kwargs))
+
     def policy(self) -> Policy:
         """From the weights as they are."""
-        return load_policy(self.directory, TrainingConfig(), None, 0)
+        return self.compute(load_policy, self.directory, TrainingConfig(), None, 0)
+
+    def _reference(self) -> FrozenModel:
+        model = load(self.directory).model
+        return FrozenModel(model, CausalForward(model))
 
     def demonstrations(self) -> dict[str, Any]:
         """Useful tokens a second."""
@@ -100,13 +111,12 @@ class Bench:
             print(answer["settings"], file=sys.stderr)
             return sum(row.tokens for row in tokens(chats)) / float(answer["seconds"])
 
-        return race(ours, theirs, len(rounds)).to_dict("useful tokens/s", 2.5)
+        return race(lambda number: self.compute(ours, number), theirs, len(rounds)).to_dict("useful tokens/s", 2.5)
 
     def preferences(self) -> dict[str, Any]:
         """Pairs a second."""
         policy, objective = self.policy(), OBJECTIVES["preferences"]
-        model = load(self.directory).model
-        reference = FrozenModel(model, CausalForward(model))
+        reference = self.compute(self._reference)
         rounds = [Words(policy.template.tokenizer, seed).pairs(16, 256, 128) for seed in range(8)]
 
         def ours(number: int) -> float:
@@ -130,13 +140,13 @@ class Bench:
             print(answer["settings"], file=sys.stderr)
             return len(pairs) / float(answer["seconds"])
 
-        return race(ours, theirs, len(rounds)).to_dict("pairs/s", 2.5)
+        return race(lambda number: self.compute(ours, number), theirs, len(rounds)).to_dict("pairs/s", 2.5)
 
     def rewards(self, prompts: int = 8, draws: int = 8, max_tokens: int = 64) -> dict[str, Any]:
         """Steps a second."""
         policy, noise = self.policy(), random.Random(0)
         endless = Loaded(policy.loaded.model, policy.loaded.tokenizer, frozenset())  # every reply runs to its limit
-        engine = Engine(MODEL, "bench", endless, policy.template, self.worker, forward=policy.forward)
+        engine = self.compute(Engine, MODEL, "bench", endless, policy.template, self.worker, forward=policy.forward)
         rounds = [Words(policy.template.tokenizer, seed).prompts(prompts, 128) for seed in range(3)]
 
         async def step(asked: Sequence[Conversation], number: int) -> None:
@@ -179,11 +189,11 @@ class Bench:
             policy.forward_backward(pack([row], tokens), OBJECTIVES["documents"], 1.0)
             policy.optim_step(PARAMS)
 
-        step()  # makes the moments
+        self.compute(step)  # makes the moments
         found, peaks = Race(), []
         for _ in range(3):
             before, began = reset_peak(), time.perf_counter()
-            step()
+            self.compute(step)
             found.ours.append(1 / (time.perf_counter() - began))
             peaks.append(peak() - before)
             answer = self.peer.ask(job="memory", directory=str(self.directory), tokens=tokens, rows=3)

@@ -271,10 +271,11 @@ class CausalForward:
     ) -> Tensor:
         heads, kv_heads, width = self.heads, self.kv_heads, self.head_width
         mixed = layer.qkv(x_NE).view(-1, heads + 2 * kv_heads, width)
-        query_NHD, key_NKD, value_NKD = mixed.split((heads, kv_heads, kv_heads), dim=1)
+        turned, value_NKD = mixed.split((heads + kv_heads, kv_heads), dim=1)
         if layer.query_norm is not None and layer.key_norm is not None:
-            query_NHD, key_NKD = self._norm(query_NHD, layer.query_norm), self._norm(key_NKD, layer.key_norm)
-        query_NHD, key_NKD = rotate(query_NHD, cos_ND, sin_ND), rotate(key_NKD, cos_ND, sin_ND)
+            query_NHD, key_NKD = turned.split((heads, kv_heads), dim=1)
+            turned = torch.cat([self._norm(query_NHD, layer.query_norm), self._norm(key_NKD, layer.key_norm)], dim=1)
+        query_NHD, key_NKD = rotate(turned, cos_ND, sin_ND).split((heads, kv_heads), dim=1)
         out_NHD = attend(index, query_NHD, key_NKD, value_NKD)
         return layer.out(out_NHD.reshape(-1, heads * width))
 

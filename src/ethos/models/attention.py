@@ -6,7 +6,7 @@ heads that share a key-value head.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ethos.models.causal_attention import causal_attention
+
+_Move = Callable[[Tensor], Tensor]
 
 _CAPACITY_STEP = 128  # tokens
 _MOST_PADDING = 1.5  # times a sequence's own length
@@ -101,53 +103,42 @@ class _Layout:
 
     def lay(self, x_NHD: Tensor) -> Tensor:
         """Flat tokens as padded ones."""
-        return x_NHD if self._is_flat else _Laid.apply(x_NHD, self)  # type: ignore[no-untyped-call]
+        return x_NHD if self._is_flat else _Moved.apply(x_NHD, self._select, self._add_up)  # type: ignore[no-untyped-call]
 
     def take(self, x_PHD: Tensor) -> Tensor:
         """The flat tokens of padded ones, each where it is its sequence's own."""
-        return x_PHD if self._is_flat else _Taken.apply(x_PHD, self)  # type: ignore[no-untyped-call]
+        return x_PHD if self._is_flat else _Moved.apply(x_PHD, self._select_own, self._spread)  # type: ignore[no-untyped-call]
 
-    def select(self, x_NHD: Tensor) -> Tensor:
-        """`lay`, without a gradient."""
+    def _select(self, x_NHD: Tensor) -> Tensor:
         return x_NHD.index_select(0, self._tokens_P)
 
-    def add_up(self, x_PHD: Tensor) -> Tensor:
+    def _add_up(self, x_PHD: Tensor) -> Tensor:
         """What all places of a token hold, added up; padding is left out."""
         found = x_PHD.index_select(0, self._places_N)
         if len(self._shared_tokens_R):
             found.index_add_(0, self._shared_tokens_R, x_PHD.index_select(0, self._shared_places_R))
         return found
 
-    def select_own(self, x_PHD: Tensor) -> Tensor:
-        """`take`, without a gradient."""
+    def _select_own(self, x_PHD: Tensor) -> Tensor:
         return x_PHD.index_select(0, self._places_N)
 
-    def spread(self, x_NHD: Tensor) -> Tensor:
+    def _spread(self, x_NHD: Tensor) -> Tensor:
         """Each token at the place that is its sequence's own, and zero elsewhere."""
         laid = x_NHD.new_zeros(len(self._tokens_P), *x_NHD.shape[1:])
         return laid.index_copy_(0, self._places_N, x_NHD)
 
 
-class _Laid(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x_NHD: Tensor, layout: _Layout) -> Tensor:
-        ctx.layout = layout
-        return layout.select(x_NHD)
+class _Moved(torch.autograd.Function):
+    """Tokens laid out by one linear map; gradients go back by its transpose."""
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
-        return ctx.layout.add_up(gradients[0]), None
-
-
-class _Taken(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x_PHD: Tensor, layout: _Layout) -> Tensor:
-        ctx.layout = layout
-        return layout.select_own(x_PHD)
+    def forward(ctx: Any, x: Tensor, there: _Move, back: _Move) -> Tensor:
+        ctx.back = back
+        return there(x)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
-        return ctx.layout.spread(gradients[0]), None
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
+        return ctx.back(gradients[0]), None, None
 
 
 def _alike(lengths: list[int]) -> list[list[int]]:
@@ -286,7 +277,10 @@ class ExtendAttention:
 
 
 class StepAttention:
-    """One new token for each of the sequences in slots 0 to n-1."""
+    """One new token for each of the sequences in slots 0 to n-1.
+
+    Keys come first in the product of keys and queries: the side that is laid out anew for it is then the small one.
+    """
 
     def __init__(self, cache: KeyValueSlots, lengths: list[int]) -> None:
         self._cache, self._rows = cache, len(lengths)
@@ -294,21 +288,17 @@ class StepAttention:
         self._lengths_B = torch.tensor(lengths, device=device)
         self._rows_B = torch.arange(self._rows, device=device)
         self._whole = max(lengths) + 1
-        hidden = torch.arange(self._whole, device=device) > self._lengths_B[:, None]
-        self._mask_B11S = torch.zeros(hidden.shape, dtype=cache.keys[0].dtype, device=device).masked_fill_(
-            hidden, -torch.inf
-        )[:, None, None]
+        hidden_BS = torch.arange(self._whole, device=device) > self._lengths_B[:, None]
+        self._mask_B1S1 = torch.where(hidden_BS, -torch.inf, 0.0)[:, None, :, None]
 
     def __call__(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
-        """Query heads that share a key-value head are laid along the query axis, so that each key is read once."""
+        """Query heads that share a key-value head are laid side by side, so that each key is read once."""
         keys, values = self._cache.keys[layer], self._cache.values[layer]
         keys[self._rows_B, :, self._lengths_B] = key_NKD
         values[self._rows_B, :, self._lengths_B] = value_NKD
         kv_heads, width = key_NKD.shape[1:]
-        out_BKGD = F.scaled_dot_product_attention(
-            query_NHD.view(self._rows, kv_heads, -1, width),
-            keys[: self._rows, :, : self._whole],
-            values[: self._rows, :, : self._whole],
-            attn_mask=self._mask_B11S,
-        )
+        query_BKGD = query_NHD.view(self._rows, kv_heads, -1, width)
+        scores_BKSG = keys[: self._rows, :, : self._whole] @ query_BKGD.mT
+        weights_BKGS = (scores_BKSG.float() * width**-0.5 + self._mask_B1S1).mT.softmax(dim=-1).to(values.dtype)
+        out_BKGD: Tensor = weights_BKGS @ values[: self._rows, :, : self._whole]
         return out_BKGD.reshape(self._rows, -1, width)

@@ -79,7 +79,7 @@ class Decoding:
             forward.dtype,
             forward.device,
         )
-        self._prefixes = PrefixCache(prefix_bytes)
+        self._prefixes = PrefixCache(prefix_bytes, _WORTH_SHARING)
         self._packed = False
 
     def has_room(self, more: int, tokens: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,38 +25,59 @@ class Prefix:
 
 
 class PrefixCache:
-    """The least recently used go first once `limit_bytes` are held."""
+    """The least recently used go first once `limit_bytes` are held.
 
-    def __init__(self, limit_bytes: int) -> None:
+    Beginnings are shared from `block` tokens on. An entry is found under its first block, its first two and so on, so
+    that a search takes as long with thousands of entries as with one.
+    """
+
+    def __init__(self, limit_bytes: int, block: int) -> None:
+        self.block = block
         self._limit_bytes, self._held_bytes = limit_bytes, 0
         self._entries: OrderedDict[bytes, Prefix] = OrderedDict()
+        self._latest: dict[bytes, bytes] = {}  # from a beginning of whole blocks to the entry with it used last
 
     def longest(self, tokens: np.ndarray) -> tuple[Prefix | None, int]:
-        """The entry that shares the longest beginning with `tokens`, and how many tokens that is."""
-        best, best_key, best_length = None, None, 0
-        for key, entry in self._entries.items():
-            length = shared_length(entry.tokens, tokens)
-            if length > best_length:
-                best, best_key, best_length = entry, key, length
-        if best_key is not None:
-            self._entries.move_to_end(best_key)
-        return best, best_length
+        """The entry of just these tokens, or the one used last of those that share the most whole blocks with them.
+
+        And how many tokens it shares; None, and 0, if none shares a block.
+        """
+        for beginning in (tokens.tobytes(), *reversed(list(self._beginnings(tokens)))):
+            key = beginning if beginning in self._entries else self._latest.get(beginning)
+            if key is not None:
+                entry = self._entries[key]
+                self._use(key)
+                return entry, shared_length(entry.tokens, tokens)
+        return None, 0
 
     def add(self, entry: Prefix) -> None:
-        """Keeps an entry, and drops the oldest while there are too many bytes."""
+        """Keeps an entry of a block or more, and drops the oldest while there are too many bytes."""
         key = entry.tokens.tobytes()
-        if key in self._entries or entry.size_bytes > self._limit_bytes:
+        if key in self._entries or len(entry.tokens) < self.block or entry.size_bytes > self._limit_bytes:
             return
         self._entries[key] = entry
+        self._use(key)
         self._held_bytes += entry.size_bytes
         while self._held_bytes > self._limit_bytes:
-            _, dropped = self._entries.popitem(last=False)
+            oldest, dropped = self._entries.popitem(last=False)
             self._held_bytes -= dropped.size_bytes
+            for beginning in self._beginnings(dropped.tokens):
+                if self._latest[beginning] == oldest:  # then no entry that is left has it
+                    del self._latest[beginning]
 
     def clear(self) -> None:
         """Forgets everything: the weights have changed."""
         self._entries.clear()
+        self._latest.clear()
         self._held_bytes = 0
+
+    def _use(self, key: bytes) -> None:
+        self._entries.move_to_end(key)
+        self._latest.update(dict.fromkeys(self._beginnings(self._entries[key].tokens), key))
+
+    def _beginnings(self, tokens: np.ndarray) -> Iterator[bytes]:
+        """Of whole blocks, the shortest first."""
+        return (tokens[:stop].tobytes() for stop in range(self.block, len(tokens) + 1, self.block))
 
 
 def shared_length(a: np.ndarray, b: np.ndarray) -> int:

@@ -1,7 +1,9 @@
 """One thread for all local compute.
 
 All PyTorch work is jobs on this thread: a decode step, a batch of scores, or one whole optimizer step. The event loop
-never calls torch, and jobs never overlap, so nothing ever decodes half-updated weights.
+never calls torch, and jobs never overlap, so nothing ever decodes half-updated weights. Nor is anything loaded on
+another thread: a second thread that computes has OpenMP threads of its own, and where there are more of them than
+cores, libgomp lets none of them spin before it sleeps. A decode step took 123 ms then, and 88 ms without.
 """
 
 from __future__ import annotations

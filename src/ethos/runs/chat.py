@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,10 @@ def open_chat(who: str, ui: Progress) -> Chat:
         endpoint.warn = ui.warn
         return Chat(endpoint)
     directory = local_directory(entry, ui)
-    loaded = load(directory)
     worker = compute_worker()
-    return Chat(Engine(who, fingerprint(entry, directory), loaded, ChatTemplate(loaded.tokenizer), worker))
+
+    def load_engine() -> Engine:
+        loaded = load(directory)
+        return Engine(who, fingerprint(entry, directory), loaded, ChatTemplate(loaded.tokenizer), worker)
+
+    return Chat(asyncio.run(worker.run(load_engine)))
