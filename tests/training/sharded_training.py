@@ -1,4 +1,4 @@
-"""What each rank of `test_sharded.py` runs: three mixed steps, a checkpoint, three more; rank 0 writes what came out.
+"""What each rank of `integration/test_sharded.py` runs: mixed steps, a checkpoint, more; rank 0 writes what came out.
 
 torchrun --nproc-per-node 2 sharded_training.py OUT METHOD [LOAD]
 """
@@ -59,6 +59,7 @@ def main(out: Path, method: str, load: Path | None) -> None:
     if dist.get_rank() == 0:
         (out / "steps.json").write_text(json.dumps(steps))
         torch.save(masters, out / "masters.pt")
+    dist.barrier()  # a rank that leaves early takes the connection with it
 
 
 if __name__ == "__main__":

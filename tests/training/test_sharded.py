@@ -1,82 +1,53 @@
-"""Two processes take the step that one would take; what two have saved one can load, and the other way round."""
+"""How micro-batches are shared out, and what is kept in fp32; `integration/test_sharded.py` runs two processes."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from ethos.training.batch import pack
-from ethos.training.objectives import OBJECTIVES
-from ethos.training.optimizer import OptimParams
-from ethos.training.sharded import share
-from training.character import batches, policy
-from training.sharded_training import SHAPE
-from training.steps import WEIGHTS, every_row_of, metrics_of
-
-RANKS = Path(__file__).with_name("sharded_training.py")
-TOLERANCE = 2e-5  # relative: gradients are summed in another order
-
-
-def run(ranks: int, out: Path, method: str, load: Path | None = None) -> list[list[dict[str, Any]]]:
-    out.mkdir()
-    path = os.pathsep.join(filter(None, [str(RANKS.parents[1]), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    command += [str(RANKS), str(out), method, *([] if load is None else [str(load)])]
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert ended.returncode == 0, ended.stderr
-    steps: list[list[dict[str, Any]]] = json.loads((out / "steps.json").read_text())
-    return steps
+from ethos.models.templates import ChatTemplate
+from ethos.training.batch import Batch, pack
+from ethos.training.objectives.reward_model import RewardModel
+from ethos.training.objectives.types import Loss
+from ethos.training.outputs import HiddenOutputs, Outputs
+from ethos.training.sharded import ShardedPolicy, share
+from models import tiny
+from training.character import batches, config
+from training.steps import every_row_of
 
 
-def same(found: list[list[dict[str, Any]]], expected: list[list[dict[str, Any]]]) -> None:
-    assert len(found) == len(expected)
-    for mine, theirs in zip(found, expected, strict=True):
-        for one, other in zip(mine, theirs, strict=True):
-            assert one.keys() == other.keys()
-            for name, value in other.items():
-                assert one[name] == (value if isinstance(value, str) else pytest.approx(value, rel=TOLERANCE, abs=1e-6))
+@pytest.fixture
+def one_rank() -> Iterator[DeviceMesh]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_two_processes_train_as_one_and_share_checkpoints(method: str, tmp_path: Path) -> None:
-    made = policy(SHAPE[method], method, scalar_head=True)
-    expected = []
-    for number in range(6):
-        step = [
-            metrics_of(name, made.forward_backward(pack(rows, 1), OBJECTIVES[name], WEIGHTS[name]))
-            for name, rows in every_row_of(number).items()
-        ]
-        expected.append([*step, {"norm": made.optim_step(OptimParams(lr=1e-3, weight_decay=0.01))}])
+def test_the_scalar_head_is_not_rounded_to_the_dtype_of_compute(one_rank: DeviceMesh) -> None:
+    loaded = tiny.loaded("llama")
+    made = ShardedPolicy(
+        loaded, ChatTemplate(loaded.tokenizer, None), config(precision="bf16"), 0, one_rank, scalar_head=True
+    )
+    heads: list[Tensor] = []
 
-    two = run(2, tmp_path / "two", method)
-    same(two, expected)
-    masters = torch.load(tmp_path / "two" / "masters.pt")
-    assert masters.keys() == made.optimizer.masters.keys()
-    for name, master in made.optimizer.masters.items():
-        torch.testing.assert_close(masters[name], master, rtol=1e-3, atol=1e-4)
+    class Watched(RewardModel):
+        def loss(self, outputs: Outputs, batch: Batch) -> Loss:
+            assert isinstance(outputs, HiddenOutputs)
+            assert outputs._scalar_head_E is not None
+            heads.append(outputs._scalar_head_E.detach())
+            return RewardModel.loss(self, outputs, batch)
 
-    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "two" / "exported", dtype=torch.float32)
-    made.export(tmp_path / "own")
-    own = AutoModelForCausalLM.from_pretrained(tmp_path / "own", dtype=torch.float32)
-    tokens = torch.arange(5, 40)[None]
-    torch.testing.assert_close(exported(input_ids=tokens).logits, own(input_ids=tokens).logits, atol=1e-2, rtol=1e-2)
-    if method == "lora":
-        return
-
-    one_of_two = run(1, tmp_path / "one_of_two", method, tmp_path / "two" / "checkpoint")
-    same(one_of_two, two[3:])
-    one = run(1, tmp_path / "one", method)
-    same(one, expected)
-    same(run(2, tmp_path / "two_of_one", method, tmp_path / "one" / "checkpoint"), one[3:])
+    rows = every_row_of(0)["reward_model"]
+    made.forward_backward(share(pack(rows, 1000), 0, 1), Watched(), 1.0)
+    [used] = heads
+    assert torch.equal(used, made.whole_masters()["scalar_head"])
+    assert not torch.equal(used, used.bfloat16().float())
+    assert made.gradient("scalar_head").norm() > 0
 
 
 def test_micro_batches_go_round_and_a_rank_without_one_has_a_spare() -> None:

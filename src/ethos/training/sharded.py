@@ -96,6 +96,18 @@ class _Block(_Shard):
         return self._functional.block(self._index, self._functional.layers[self._index], x_NE, cos_ND, sin_ND, attend)
 
 
+class _ScalarHead(nn.Module):
+    """Gathered in fp32 whatever the blocks compute in, as in one process: bf16 would round a reward to 8 bits."""
+
+    def __init__(self, scalar_head_E: Tensor) -> None:
+        super().__init__()
+        self.scalar_head = nn.Parameter(scalar_head_E.float())
+
+    def forward(self) -> Tensor:
+        """A copy, which stays when the gathered one is let go of."""
+        return self.scalar_head.clone()
+
+
 class _Whole(_Shard):
     """Embedding, final norm, heads, and the blocks: from a batch to an objective's loss."""
 
@@ -105,12 +117,12 @@ class _Whole(_Shard):
         trained: frozenset[str],
         forward: CausalForward,
         blocks: Sequence[_Block],
-        scalar_head_E: Tensor | None,
+        scalar_head: _ScalarHead | None,
     ) -> None:
         super().__init__(slots, trained)
         self._functional = forward
         self.blocks = nn.ModuleList(blocks)
-        self.scalar_head = None if scalar_head_E is None else nn.Parameter(scalar_head_E.float())
+        self.scalar_head = scalar_head
         self._is_tied = "head" not in slots
 
     def forward(self, batch: Batch, objective: Objective, checkpointing: bool) -> tuple[Tensor, Mapping[str, Mean]]:
@@ -121,7 +133,8 @@ class _Whole(_Shard):
             functional.head.weight_OE = functional.embedding_VE
         attend = PackedAttention(batch.spans, batch.tokens_N.device)
         hidden_NE = functional.hidden(batch.tokens_N, batch.positions_N, attend, checkpointing=checkpointing)
-        loss = objective.loss(HiddenOutputs(batch, hidden_NE, functional.head.weight_OE, self.scalar_head), batch)
+        scalar_head_E = None if self.scalar_head is None else self.scalar_head()
+        loss = objective.loss(HiddenOutputs(batch, hidden_NE, functional.head.weight_OE, scalar_head_E), batch)
         return loss.total, loss.metrics
 
 
@@ -306,6 +319,9 @@ def _sharded(
         chosen, group=mesh.get_group(), group_src=0
     )  # `auto` is a matter of each machine's speed
     policy = MixedPrecisionPolicy(param_dtype=chosen[0], reduce_dtype=torch.float32, cast_forward_inputs=False)
+    scalar_head = None if scalar_head_E is None else _ScalarHead(scalar_head_E)
+    if scalar_head is not None:
+        fully_shard(scalar_head, mesh=mesh)
     blocks = []
     for index, layer in enumerate(forward.layers):  # one after another: only one block is whole in fp32 at a time
         own = {name: slot for name, slot in slots.items() if name.startswith(f"layers.{index}.")}
@@ -314,7 +330,7 @@ def _sharded(
         for projection in layer.projections():
             projection.let_go()
     rest = {name: slot for name, slot in slots.items() if not name.startswith("layers.")}
-    whole = _Whole(rest, names, forward, blocks, scalar_head_E)
+    whole = _Whole(rest, names, forward, blocks, scalar_head)
     fully_shard(whole, mesh=mesh, mp_policy=policy)
     forward.head.let_go()
     forward.blocks = list(blocks)
