@@ -6,6 +6,7 @@ torchrun --nproc-per-node 2 sharded_training.py OUT METHOD [LOAD]
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,11 @@ def main(out: Path, method: str, load: Path | None) -> None:
     if dist.get_rank() == 0:
         (out / "steps.json").write_text(json.dumps(steps))
         torch.save(masters, out / "masters.pt")
-    dist.barrier()  # a rank that leaves early takes the connection with it
 
 
 if __name__ == "__main__":
     dist.init_process_group("gloo")
     main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # what still refers to the process group can abort the interpreter's own exit (PyTorch issue 190489)
