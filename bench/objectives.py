@@ -201,7 +201,8 @@ class Bench:
             peer_bytes = int(answer["peak_bytes"])
         share = round(max(peaks) / peer_bytes, 2)
         memory = {"peak_bytes": max(peaks), "peer_peak_bytes": peer_bytes, "peak_share": share}
-        return {**found.to_dict("steps/s", 1.5), **memory}
+        told = {**found.to_dict("steps/s", 1.5), **memory}
+        return {**told, "reached": told["reached"] and share <= 1}
 
 
 def main() -> None:

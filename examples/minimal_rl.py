@@ -47,7 +47,7 @@ async def main(steps: int) -> None:
     engine = Engine(
         entry.name, fingerprint(entry, directory), policy.loaded, policy.template, worker, forward=policy.forward
     )
-    objective, noise = Rewards(), random.Random(0)
+    objective, noise = Rewards(ratio_to="trainer"), random.Random(0)
     print(f"right before: {await share_right(engine):.2f}", flush=True)
     for step in range(steps):
         asked = [task(*pair) for pair in noise.sample([pair for pair in SUMS if pair not in HELD_OUT], PROMPTS)]

@@ -65,6 +65,8 @@ class VllmProtocolServer:
         self.requests.append((request.url.path, body))
         if self.fault is not None:
             return self.fault
+        assert (body["repetition_penalty"], body["presence_penalty"], body["frequency_penalty"]) == (1.0, 0.0, 0.0)
+        assert body["min_p"] == 0.0
         generator = torch.Generator().manual_seed(body["seed"])
         tokens, logprobs, prompt = [], [], list(body["prompt"])
         while len(tokens) < body["max_tokens"] and tokens[-1:] != [self._end_token]:

@@ -94,7 +94,13 @@ def sitting(folder: Path, student: Path, steps: int) -> dict[str, list[tuple[int
             engine = Engine("smollm2", "policy", policy.loaded, policy.template, worker, forward=policy.forward)
             model = (await worker.run(load, student)).model
             frozen = FrozenModel(model, CausalForward(model))
-            helpers = Helpers(sampler=engine, reference=frozen, teacher=frozen, rewards={"brief": brief})
+            helpers = Helpers(
+                sampler=engine,
+                policy=FrozenModel(policy.model, policy.forward),
+                reference=frozen,
+                teacher=frozen,
+                rewards={"brief": brief},
+            )
             rows = framed(load_written_rows(config.rows, spec), spec, 200, lambda text: len(text.split()), None)
             prepared = prepare_rows(policy.template, policy.config, "v1", rows).objectives
 

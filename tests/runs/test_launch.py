@@ -185,6 +185,21 @@ def test_rows_of_ones_own_that_cannot_be_used_are_told_before_the_teacher_is_ask
         assert server.requests == []
 
 
+def test_rows_that_may_be_longer_than_the_student_holds_are_told_before_the_teacher_is_asked(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETHOS_CACHE", str(tmp_path / "cache"))
+    with EndpointServer(TemplateTeacher()) as server:
+        settings = config(server.address)
+        settings["training"]["context_tokens"] = 100_000
+        write_folder(tmp_path, tiny, settings)
+        with pytest.raises(
+            EthosError, match=r"^training\.context_tokens is 100000, but .* holds \d+ tokens; lower it$"
+        ):
+            run(tmp_path / "config.yaml", tmp_path / "runs", QuietProgress())
+        assert server.requests == []
+
+
 @dataclass(frozen=True)
 class Sitting:
     """What a sitting that ended early was asked to keep: requests at the server, answers in the cache, calls paid."""

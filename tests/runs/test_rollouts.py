@@ -67,9 +67,9 @@ def test_a_reply_that_was_not_scored_is_not_trained_on() -> None:
 
 
 def test_rloos_kl_is_a_part_of_the_reward() -> None:
-    """-3 against -3.5 and against -4.5 under the reference: 0.5 and 1.5 nats away."""
     knobs = RewardsKnobs(weights={"r": 1.0}, kl_coefficient=0.2)
-    rollouts = with_advantages(group(1.0, 1.0), config(estimator="rloo"), knobs)
+    drawn = [replace(rollout, divergence=nats) for rollout, nats in zip(group(1.0, 1.0), (0.5, 1.5), strict=True)]
+    rollouts = with_advantages(drawn, config(estimator="rloo"), knobs)
     assert [rollout.advantage for rollout in rollouts] == pytest.approx([0.2, -0.2])
 
 

@@ -39,12 +39,12 @@ def test_the_config_on_disk_is_the_config_as_launched(folder: Path) -> None:
         assert load_config(session.run.config_path).training == session.config.training
 
 
-def test_what_has_changed_since_the_first_sitting_is_known(folder: Path) -> None:
-    with session_in(folder) as session:
-        assert session.changed_since("rewards", {"short": "a1", "kind": "b1"}) == []
-    with session_in(folder) as session:
-        assert session.changed_since("rewards", {"short": "a1", "kind": "b1"}) == []
-        assert session.changed_since("rewards", {"short": "a1", "kind": "b2"}) == ["kind b1 → b2"]
+def test_what_has_changed_since_the_last_sitting_is_known(folder: Path) -> None:
+    told = []
+    for kind in ("b1", "b1", "b2", "b2", "b1"):
+        with session_in(folder) as session:
+            told.append(session.changed_since_last_sitting("rewards", {"short": "a1", "kind": kind}))
+    assert told == [[], [], ["kind b1 → b2"], [], ["kind b2 → b1"]]
 
 
 def test_another_config_is_refused(folder: Path) -> None:

@@ -9,12 +9,15 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from ethos.errors import EthosError
+from ethos.models.engine import Engine
 from ethos.models.types import Sample
 from ethos.runs.controls import Controls
 from ethos.runs.prepared import prepare_rows, require_rows, without_rows
@@ -264,6 +267,8 @@ def test_once_rows_are_prepared_weight_where_there_are_none_is_refused_live_too(
     """Accepted, it would train nothing, and keep the next sitting from starting."""
     policy, controls = policy_of(folder, session.config), controls_of(session)
     only_documents = {"documents": prepared(policy)["documents"]}
+    file_request(session.run, "adjust", {"changes": {"mixture.demonstrations": 0}}, "ada", "there are none")
+    controls.take_pending()
     Trainer(session, policy, only_documents, MAIN, STEPS, controls)
     request = file_request(session.run, "adjust", {"changes": {"mixture.demonstrations": 0.5}}, "ada", "more of it")
     controls.take_pending()
@@ -271,6 +276,19 @@ def test_once_rows_are_prepared_weight_where_there_are_none_is_refused_live_too(
     assert given is not None
     assert given.outcome == "refused"
     assert given.message.startswith("mixture.demonstrations can't be 0.5: the run has no row for it; leave it at 0")
+
+
+def test_weight_that_was_given_before_it_was_known_what_the_run_can_train_is_an_error(folder: Path) -> None:
+    every_objective(folder)
+    path = folder / "config.yaml"
+    text = path.read_text().replace("functions: {brief: 'runs.training_run:brief', right: right_answer},", "")
+    path.write_text(text.replace("rewards: 1,", "rewards: 0,"))
+    with session_in(folder) as session:
+        policy, controls = policy_of(folder, session.config), controls_of(session)
+        file_request(session.run, "adjust", {"changes": {"mixture.rewards": 1}}, "ada", "to try it")
+        controls.take_pending()
+        with pytest.raises(EthosError, match=r"^mixture\.rewards is 1: .*names no reward.*mixture\.rewards=0 --why"):
+            asyncio.run(train(session, policy, controls=controls))
 
 
 def test_an_objective_that_no_stage_trains_needs_no_rows(session: Session) -> None:
@@ -296,9 +314,41 @@ def test_all_objectives_share_a_run(folder: Path) -> None:
         assert found["kl.rewards"]
         assert found["reward.brief"]
         assert found["reward.right"]
+        assert session.records.metric(MAIN, "seconds_drawing.rewards")
+        assert session.records.metric(MAIN, "seconds_drawing.preferences")
         assert max(gap for _, gap in found["sampling_gap.rewards"]) < 1e-4  # the sampler's are the trainer's
         ledger = session.ledger.totals()
     assert ledger["policy"].calls > 0
+
+
+def test_rloo_finds_no_divergence_until_the_policy_has_moved(folder: Path) -> None:
+    every_objective(folder)
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("draws: 3", "estimator: rloo, draws: 3"))
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config), steps=4))
+        found = [
+            [abs(rollout["divergence"]) for group in record["rollouts"]["rewards"] for rollout in group]
+            for step in range(1, 5)
+            if "rewards" in (record := session.records.batch(MAIN, step) or {}).get("rollouts", {})
+        ]
+    assert max(found[0]) == 0.0  # to the bit: both are computed by the same code
+    assert min(found[-1]) > 0.0
+
+
+def test_replies_drawn_by_another_policy_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every_objective(folder)
+    made = Engine.sample_batch
+
+    async def of_another(*args: Any) -> list[list[Sample]]:
+        groups = await made(*args)
+        return [[replace(s, logprobs=tuple(p - 0.5 for p in s.logprobs or ())) for s in group] for group in groups]
+
+    monkeypatch.setattr(Engine, "sample_batch", of_another)
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config), steps=4))
+        [warning] = [text for text in session.stages.notices("warning") if "drawn with log-probabilities" in text]
+    assert "rewards were drawn with log-probabilities that are 0.5 from the trainer's" in warning
 
 
 def test_a_repeated_step_draws_refers_and_asks_for_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,13 @@ def helpers_of(folder: Path, config: RunConfig, policy: Policy) -> Helpers:
     frozen = FrozenModel(model, CausalForward(model))
     functions = config.training.rewards.functions.items()
     rewards = {name: find_reward(name, where, folder) for name, where in functions}
-    return Helpers(sampler=engine, reference=frozen, teacher=frozen, rewards=rewards)
+    return Helpers(
+        sampler=engine,
+        policy=FrozenModel(policy.model, policy.forward),
+        reference=frozen,
+        teacher=frozen,
+        rewards=rewards,
+    )
 
 
 def prepared(policy: Policy) -> dict[str, Prepared]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ethos.errors import EthosError
+from ethos.models.causal_attention import SHORT_TOKENS
 from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import Completion, TokenRow
 from ethos.training.memory import MemoryPlan, _head_bytes, _kept_bytes, costs, plan_memory
@@ -56,6 +57,20 @@ def test_a_prompt_that_is_laid_out_again_costs_a_part_of_a_token(checkpointing: 
     row = TokenRow("a", (0,) * 40, tuple(Completion((0,) * 20) for _ in range(6)))
     kept = _kept_bytes(made, row, checkpointing=checkpointing)
     assert row.cost(repeated / each) * each == pytest.approx(kept, rel=0.1)
+
+
+@pytest.mark.parametrize("tokens", [SHORT_TOKENS, SHORT_TOKENS + 1])
+def test_a_long_row_is_probed_by_a_long_one(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention keeps other things of it."""
+    probes: list[int] = []
+
+    def counted(made: Policy, length: int, *, checkpointing: bool) -> tuple[float, float]:
+        probes.append(length)
+        return costs(made, length, checkpointing=checkpointing)
+
+    monkeypatch.setattr("ethos.training.memory.costs", counted)
+    plan_memory(policy(), config(memory_gib=1), tokens)
+    assert [length > SHORT_TOKENS for length in probes] == [tokens > SHORT_TOKENS]
 
 
 def test_adapters_leave_no_gradient_of_the_output_matrix() -> None:

@@ -33,6 +33,18 @@ def test_steps_are_those_of_torchs_adamw() -> None:
         torch.testing.assert_close(tensor, own[name], atol=1e-6, rtol=1e-6)
 
 
+def test_a_tensor_that_no_gradient_has_reached_stays_as_it_is() -> None:
+    """No weight decay, and no moments of earlier steps."""
+    compute, optimizer = pair()
+    pull(compute)
+    optimizer.step(PARAMS)
+    before, moved = compute["b"].clone(), compute["a"].clone()
+    compute["a"].square().sum().backward()
+    optimizer.step(PARAMS)
+    assert torch.equal(compute["b"], before)
+    assert not torch.equal(compute["a"], moved)
+
+
 def test_gradients_of_several_passes_add_up_in_fp32() -> None:
     compute, optimizer = pair(torch.bfloat16)
     pull(compute)

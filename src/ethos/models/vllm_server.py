@@ -21,6 +21,8 @@ from ethos.models.types import SamplingParams
 ADAPTER = "ethos-policy"
 """The name under which the server knows the adapter."""
 _TIMEOUT_S = 600.0
+_NO_PENALTIES = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "min_p": 0.0}
+"""What is left out vLLM takes from the model's `generation_config.json`, and its log-probabilities don't show it."""
 
 
 class _Logprobs(BaseModel):
@@ -76,6 +78,7 @@ class VllmServer:
             "temperature": params.temperature,
             "top_p": params.top_p,
             "top_k": params.top_k or -1,
+            **_NO_PENALTIES,
             "seed": seed,
             "logprobs": 0,
             "return_token_ids": True,

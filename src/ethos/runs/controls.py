@@ -117,6 +117,16 @@ class Controls:
         kind: Kind = "note" if request.kind == "note" else "control"
         return [_draft(request, self.branch, step, kind, request.kind)]
 
+    def require_trainable_now(self) -> None:
+        """Raises EthosError for a weight that was given while nobody knew yet what the run can't train."""
+        weights = self.journal.knobs(self.branch, next_step(self.records, self.steps)).mixture.model_dump()
+        for name, why in self.untrainable.items():
+            if weights[name] > 0:
+                raise EthosError(
+                    f"mixture.{name} is {weights[name]:g}: {why}; "
+                    f'`ethos adjust {self.run.path} mixture.{name}=0 --why "…"` takes it back'
+                )
+
     def _require_trainable(self, changes: list[Draft]) -> None:
         for change in changes:
             why = self.untrainable.get(change.name.removeprefix("mixture."))

@@ -116,7 +116,9 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
 
 def _tell_of_mended_rewards(session: Session, rewards: Mapping[str, RewardFunction]) -> None:
     """A reward that failed may be mended and the run go on; steps that are drawn keep what the old one said."""
-    changed = session.changed_since("reward functions", {name: source_digest(f)[:8] for name, f in rewards.items()})
+    changed = session.changed_since_last_sitting(
+        "reward functions", {name: source_digest(f)[:8] for name, f in rewards.items()}
+    )
     if changed:
         session.warn(
             f"the source of a reward changed: {', '.join(changed)}; steps from here on are scored by the new one"
@@ -188,7 +190,7 @@ class _Job:
         """All stages, while requests are attended to."""
         self.controls.restore()
         if not self.controls.gate.is_set():
-            self.session.ui.warn(f"the run is paused; `ethos resume {self.session.run.path}` lets it go on")
+            self.session.ui.warn(f"the run is paused; `ethos resume {self.session.run.path} --why …` lets it go on")
         self.shelf.worker.gate = self.controls.gate
         return await self.controls.attend_during(self._sitting())
 
@@ -229,7 +231,7 @@ class _Job:
         await self.shelf.load(config.system_message)
         base = await self.shelf.base_student(session)
         teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")
-        await self.shelf.require_shapes(session, base)
+        await self.shelf.require_fit(session, base)
         self._require_own_rows(base)
         await probe_language(session, base)
 

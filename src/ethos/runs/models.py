@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ethos.errors import EthosError
-from ethos.models.architecture import KNOWN_TYPES, CausalForward
+from ethos.models.architecture import KNOWN_TYPES
 from ethos.models.cached import (
     CachedModel,
     CachedSampler,
@@ -44,6 +44,20 @@ from ethos.training.objectives.types import Need
 from ethos.training.policy import Policy, load_policy
 
 
+def frozen_model(engine: Engine) -> FrozenModel:
+    """An engine's model as a reference or a teacher in training, on the compute thread."""
+    return FrozenModel(engine.loaded.model, engine.forward)
+
+
+def require_context(config: TrainingConfig, engine: Engine) -> None:
+    """Raises EthosError if rows may be longer than a model that reads them was made for."""
+    if config.context_tokens > engine.context_tokens:
+        raise EthosError(
+            f"training.context_tokens is {config.context_tokens}, but {engine.name} holds {engine.context_tokens} "
+            "tokens; lower it"
+        )
+
+
 class FrozenStudent:
     """The student before training: it answers through the response cache, and its texts are scored."""
 
@@ -54,7 +68,7 @@ class FrozenStudent:
     @property
     def frozen(self) -> FrozenModel:
         """As a reference or a teacher in training, on the compute thread."""
-        return FrozenModel(self.engine.loaded.model, self.engine.forward)
+        return frozen_model(self.engine)
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
         """As `Sampler`."""
@@ -243,31 +257,34 @@ class ModelShelf:
         engine = await self.engine(session.config.models.student, session.config.system_message, self._precision)
         return FrozenStudent(engine, CachedModel(engine, session.cache, session.ledger, STUDENT))
 
-    async def require_shapes(self, session: Session, base: FrozenStudent) -> None:
-        """Raises EthosError, before anything is paid for, if a weight needs a model that can be looked into."""
+    async def require_fit(self, session: Session, base: FrozenStudent) -> None:
+        """Raises EthosError, before anything is paid for, if a weight needs a model that can be looked into, or rows
+        may be longer than what a model that reads them can hold.
+        """
         weights, stages = session.config.knobs.mixture, session.config.training.stages
         teacher = await self.distillation_teacher(base)
-        read: dict[Need, list[CausalForward | None]] = {
-            "scalar_head": [base.frozen.forward],
-            "teacher": [base.frozen.forward, teacher.forward],
-        }
+        read: dict[Need, list[Engine]] = {"scalar_head": [base.engine], "teacher": [base.engine, teacher]}
+        require_context(session.config.training, base.engine)
         for name, objective in OBJECTIVES.items():
-            forwards = [forward for need in objective.needs & read.keys() for forward in read[need]]
             weight: float = getattr(weights, name)
-            if weight * max(stage.share_of(name) for stage in stages) > 0 and None in forwards:
-                raise EthosError(
-                    f"knobs.mixture.{name} is {weight:g}, and it reads hidden states, which only models of a known "
-                    f"shape give ({', '.join(KNOWN_TYPES)}); set it to 0, or name such models"
-                )
+            if weight * max(stage.share_of(name) for stage in stages) == 0:
+                continue
+            for engine in [engine for need in objective.needs & read.keys() for engine in read[need]]:
+                require_context(session.config.training, engine)
+                if engine.forward is None:
+                    raise EthosError(
+                        f"knobs.mixture.{name} is {weight:g}, and it reads hidden states, which only models of a known "
+                        f"shape give ({', '.join(KNOWN_TYPES)}); set it to 0, or name such models"
+                    )
 
-    async def distillation_teacher(self, base: FrozenStudent) -> FrozenModel:
+    async def distillation_teacher(self, base: FrozenStudent) -> Engine:
         """Whom `distillation` learns from: the student before training if no other model is named.
 
         Raises EthosError if the teacher's tokens are not the student's.
         """
         name = self._config.distillation_teacher
         if name is None:
-            return base.frozen
+            return base.engine
         engine = await self.engine(name)
         own, others = base.engine.template.tokenizer.get_vocab(), engine.template.tokenizer.get_vocab()
         if own != others:
@@ -275,7 +292,7 @@ class ModelShelf:
                 f"models.distillation_teacher: {name} has another tokenizer than {self._config.student}, and a "
                 "distribution over its tokens says nothing about the student's; name a model of the same family"
             )
-        return FrozenModel(engine.loaded.model, engine.forward)
+        return engine
 
     def _fingerprint(self, entry: Entry) -> str:
         return fingerprint(entry, self._directory(entry))

@@ -94,6 +94,6 @@ def require_rows(
             commonest = sorted(rejected.items(), key=lambda found: -found[1])[:3]
             why = "; ".join(f"{reason}: {count}" for reason, count in commonest) or "nothing was rejected"
             raise EthosError(
-                f"mixture.{name} is {weight:g}, but there is no row for it ({why}); set it to 0 with `ethos adjust`, "
-                "or start a run of another name with other models, an easier spec or rows of your own"
+                f"mixture.{name} is {weight:g}, but there is no row for it ({why}); set it to 0 with "
+                "`ethos adjust`, or start a run of another name with other models, an easier spec or rows of your own"
             )

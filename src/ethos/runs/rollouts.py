@@ -40,6 +40,7 @@ class Rollout:
     truncated: bool
     rewards: Mapping[str, float | None]
     reference: tuple[float, ...] | None = None  # log-probabilities under the reference
+    divergence: float | None = None  # log π - log π_ref of the whole reply, both by the trainer's own code
     advantage: float | None = None  # None: not trained on
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,15 +110,14 @@ async def rewarded(
 def with_advantages(rollouts: Sequence[Rollout], config: RewardsObjective, knobs: RewardsKnobs) -> list[Rollout]:
     """A group's replies with their advantages; without any, if no reward tells one from another.
 
-    RLOO's KL divergence from the reference is a reward as well: - kl_coefficient × sum of (log π - log π_ref).
+    RLOO's KL divergence from the reference is a reward as well: - kl_coefficient × (log π - log π_ref).
     """
     rewards = [dict(rollout.rewards) for rollout in rollouts]
     weights = {name: knobs.weights[name] for name in config.functions}
     if config.estimator == "rloo" and knobs.kl_coefficient:
         weights[KL] = -knobs.kl_coefficient
         for given, rollout in zip(rewards, rollouts, strict=True):
-            assert rollout.reference is not None
-            given[KL] = sum(rollout.logprobs) - sum(rollout.reference)
+            given[KL] = rollout.divergence
     found = group_advantages(rewards, weights, config.estimator, config.deviation_floor)
     if not found.spread:
         return list(rollouts)

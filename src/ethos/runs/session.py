@@ -78,12 +78,12 @@ class Session:
                 "launched with; give the run another name in its config"
             )
 
-    def changed_since(self, what: str, now: Mapping[str, str]) -> list[str]:
-        """Keeps what is told of first; what differs from it later, each as `part before → now`."""
+    def changed_since_last_sitting(self, what: str, now: Mapping[str, str]) -> list[str]:
+        """What differs from what the last sitting told here, each as `part before → now`; keeps it for the next."""
         before: Any = self.stages.payload(what)
+        self.stages.begin(what, "")
+        self.stages.finish(what, dict(now))
         if before is None:
-            self.stages.begin(what, "")
-            self.stages.finish(what, dict(now))
             return []
         return [f"{part} {before.get(part)} → {value}" for part, value in now.items() if before.get(part) != value]
 

@@ -6,9 +6,11 @@ step that is repeated samples nothing, asks nobody, and is the same to the bit.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ethos.errors import EthosError
 from ethos.models.architecture import KNOWN_TYPES
@@ -37,6 +39,8 @@ from ethos.training.policy import Policy
 from ethos.training.reward_functions import RewardFunction
 from ethos.training.schedule import plan_step
 
+T = TypeVar("T")
+
 RunJob = Callable[..., Awaitable[Any]]
 """Runs a function on the compute thread."""
 
@@ -48,6 +52,7 @@ class Helpers:
     """What a step may ask beside the policy's own forward pass."""
 
     sampler: RolloutSampler  # on the policy's weights
+    policy: FrozenModel  # the student as it is at the step, by the code that trains it
     reference: FrozenModel  # the student before training
     teacher: FrozenModel  # of distillation
     rewards: Mapping[str, RewardFunction]
@@ -68,9 +73,11 @@ class StepRecords:
         self._config = session.config.training
         self.plan = MemoryPlan(self._config.micro_batch_tokens, checkpointing=False)
         self.cursors: dict[str, Cursor] = {}
+        self.seconds: dict[str, float] = {}  # of the newest record: to draw, score and refer, by objective
 
     async def committed(self, step: int, run_job: RunJob) -> dict[str, Any]:
         """The step's batch record: the one that is committed, or a new one, committed before this returns."""
+        self.seconds = {}
         recorded = self._session.records.batch(self._branch, step)
         if recorded is not None:
             self.cursors.update({name: Cursor(**cursor) for name, cursor in recorded["cursors"].items()})
@@ -102,12 +109,15 @@ class StepRecords:
             # others are asked now, and what somebody changes meanwhile is in force from the next step on
             self._session.records.begin_draw(self._branch, step, knobs.model_dump())
         if drawn:
-            groups = {name: await self._drawn(objectives[name], step, taken[name], knobs, run_job) for name in drawn}
+            groups = {
+                name: await self._timed(name, self._drawn(objectives[name], step, taken[name], knobs, run_job))
+                for name in drawn
+            }
             record["rollouts"] = {
                 name: [[rollout.to_dict() for rollout in group] for group in found] for name, found in groups.items()
             }
         for name in compared:
-            await self._refer(self._taken(name, taken[name]), run_job)
+            await self._timed(name, self._refer(self._taken(name, taken[name]), run_job))
         self._session.records.add_batch(self._branch, step, record)
         return record
 
@@ -128,6 +138,12 @@ class StepRecords:
     def _taken(self, name: str, indices: Iterable[int]) -> list[TokenRow]:
         tokens = self._prepared[name].tokens if name in self._prepared else ()
         return [tokens[index] for index in indices if index < len(tokens)]
+
+    async def _timed(self, name: str, job: Awaitable[T]) -> T:
+        began = time.perf_counter()
+        found = await job
+        self.seconds[name] = time.perf_counter() - began
+        return found
 
     async def _drawn(
         self, objective: Objective, step: int, taken: Sequence[int], knobs: Knobs, run_job: RunJob
@@ -150,12 +166,25 @@ class StepRecords:
     async def _referred(
         self, rows: Sequence[TokenRow], groups: Sequence[Sequence[Rollout]], run_job: RunJob
     ) -> list[list[Rollout]]:
-        """The replies with their log-probabilities under the reference."""
+        """The replies with their log-probabilities under the reference; for RLOO, how far the policy has gone from it.
+
+        Not by the sampler's log-probabilities, which bf16 rounds otherwise: over a long reply that adds up to nats.
+        """
         whole = trained_rows(rows, groups, (), mask_truncated=False)
         found = await run_job(self._needed().reference.logprobs, whole, self.plan.micro_batch_tokens)
-        return [
+        referred = [
             [replace(rollout, reference=logprobs) for rollout, logprobs in zip(group, of_row, strict=True)]
             for group, of_row in zip(groups, found, strict=True)
+        ]
+        if self._config.rewards.estimator != "rloo":
+            return referred
+        own = await run_job(self._needed().policy.logprobs, whole, self.plan.micro_batch_tokens)
+        return [
+            [
+                replace(rollout, divergence=math.fsum(logprobs) - math.fsum(rollout.reference or ()))
+                for rollout, logprobs in zip(group, of_row, strict=True)
+            ]
+            for group, of_row in zip(referred, own, strict=True)
         ]
 
     async def _refer(self, pairs: Sequence[TokenRow], run_job: RunJob) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ethos.models.engine import Engine
 from ethos.models.vllm_server import VllmServer
 from ethos.runs.controls import Controls, next_step
-from ethos.runs.models import FrozenStudent, ModelShelf
+from ethos.runs.models import FrozenStudent, ModelShelf, frozen_model
 from ethos.runs.prepared import PreparedRows, prepare_rows, require_rows
 from ethos.runs.session import Session
 from ethos.runs.step_records import Helpers
@@ -16,6 +16,7 @@ from ethos.runs.training import Trainer
 from ethos.runs.vllm_rollouts import VllmRollouts
 from ethos.store.journal import MAIN
 from ethos.store.rows import PreferenceRow, Row
+from ethos.training.frozen import FrozenModel
 from ethos.training.policy import Policy
 from ethos.training.reward_functions import RewardFunction
 
@@ -55,8 +56,9 @@ async def train_student(
     require_rows(config.training, weights, found.objectives, session.stages.counts())
     helpers = Helpers(
         sampler=server or engine,
+        policy=FrozenModel(policy.model, policy.forward),
         reference=base.frozen,
-        teacher=await shelf.distillation_teacher(base),
+        teacher=frozen_model(await shelf.distillation_teacher(base)),
         rewards=rewards,
     )
     trainer = Trainer(session, policy, found.objectives, MAIN, steps, controls, helpers)

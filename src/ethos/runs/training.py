@@ -35,6 +35,9 @@ Look = Callable[[int], Awaitable[None]]
 _PLAN = "micro-batch plan"
 
 
+_LARGEST_GAP = 0.3  # nats a token in the mean; bf16 alone comes to less than 0.1
+
+
 class Trainer:
     """Trains one policy on one branch of a run."""
 
@@ -52,13 +55,15 @@ class Trainer:
     ) -> None:
         """`controls` None: nobody can change this training while it runs. `helpers`: see `StepRecords`.
 
-        `is_guarded` False: no spike stops it, only what isn't finite.
+        `is_guarded` False: no spike stops it, only what isn't finite. Raises EthosError for a weight in force that this
+        run can't train.
         """
         self._session, self._policy, self._prepared = session, policy, prepared
         self._branch, self._steps, self._controls = branch, steps, controls
         self._config = session.config.training
         if controls is not None:
             controls.untrainable = untrainable(self._config, prepared, policy, helpers)
+            controls.require_trainable_now()
         self._folder = checkpoint_folder(session, branch)
         self._records = StepRecords(session, prepared, branch, helpers)
         self._helpers = helpers
@@ -118,6 +123,7 @@ class Trainer:
                 record = await self._records.committed(step, run_job)
                 try:
                     metrics = await run_job(self._step, step, record)
+                    metrics |= {f"seconds_drawing.{name}": taken for name, taken in self._records.seconds.items()}
                 except Diverged:
                     self._records.cursors = before
                     await run_job(self._save, step - 1)
@@ -154,6 +160,12 @@ class Trainer:
             for name, rows in record["rows"].items()
             if metrics.get(f"units.{name}") == 0
         }
+        for name, gap in ((name, metrics.get(f"sampling_gap.{name}", 0.0)) for name in record["rows"]):
+            if gap > _LARGEST_GAP:
+                said[f"gap of {name}"] = (
+                    f"step {step}: the replies of {name} were drawn with log-probabilities that are {gap:.2g} from the "
+                    "trainer's in the mean; see that training.rollouts.server serves the student's own weights"
+                )
         if not record["rows"]:
             said[""] = "a step trained on nothing: no objective with a weight there has rows"
         for name, text in said.items():
@@ -174,7 +186,7 @@ class Trainer:
 
     def _note_build(self, build: dict[str, str]) -> None:
         """Warns where a run goes on under another build: its losses are the same under the same one only."""
-        if changed := self._session.changed_since(f"build ({self._branch})", build):
+        if changed := self._session.changed_since_last_sitting(f"build ({self._branch})", build):
             self._session.warn(f"{self._branch} goes on with {', '.join(changed)}: its losses may differ a little")
 
     def _look_is_due(self, step: int) -> bool:

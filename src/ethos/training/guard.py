@@ -49,7 +49,8 @@ class Recent:
             raise Diverged(
                 f"step {step}: the gradient's norm is {norm:.3g}, over {factor:g} times the median of the last "
                 f"{len(self.norms)} ({usual:.3g}), and the step was not taken; look at its rows, then take it with "
-                "`ethos adjust RUN spike_factor=0` and run again, or start a run of another name with a lower lr"
+                '`ethos adjust RUN spike_factor=0 --why "…"` and run again, or start a run of another name with a '
+                "lower lr"
             )
 
     @classmethod

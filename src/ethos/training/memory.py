@@ -19,7 +19,7 @@ from ethos.training.batch import Completion, TokenRow, one_batch, single
 from ethos.training.logprobs import CHUNK
 from ethos.training.policy import Policy
 
-_SHORT_PROBE, _LONG_PROBE = 128, 384  # attention keeps other things of rows past SHORT_TOKENS
+_SHORT_PROBE, _LONG_PROBE = 128, SHORT_TOKENS + 128  # attention keeps other things of rows past SHORT_TOKENS
 _SHARING = 4  # completions of the probe with a shared prompt
 
 

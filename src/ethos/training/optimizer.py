@@ -98,7 +98,10 @@ class MasterOptimizer:
             raise Diverged(f"the gradient's norm is {norm}; {START_ANEW}")
         scale = min(1.0, params.clip / (norm + 1e-6))
         for name, master in self.masters.items():
-            gradient = self._total[name] if name in self._held else self._total[name].zero_()
+            if name not in self._held:  # no objective of this step reads it: it stays, its moments too
+                master.grad = None
+                continue
+            gradient = self._total[name]
             master.grad = gradient.mul_(scale) if scale < 1 else gradient
         for group in self._adam.param_groups:
             group.update(lr=params.lr, betas=params.betas, eps=params.eps, weight_decay=params.weight_decay)

@@ -56,6 +56,13 @@ def test_what_can_not_be_trained_on_is_counted(talk: Conversation, reason: str) 
     assert (found.rows, found.left_out) == ([], {reason: 1})
 
 
+def test_an_empty_reply_that_would_be_a_target_is_counted() -> None:
+    talk = Conversation.user("Hi").then("assistant", "").then("user", "Still there?").then("assistant", "Yes.")
+    row = DemonstrationRow(talk, LINEAGE)
+    assert Demonstrations("all").prepare([row], TEMPLATE, 1000).left_out == {"an empty completion": 1}
+    assert len(Demonstrations().prepare([row], TEMPLATE, 1000).rows) == 1
+
+
 def test_the_loss_is_the_sum_over_targets() -> None:
     batch = pack(Demonstrations().prepare([DemonstrationRow(TALK, LINEAGE)], TEMPLATE, 1000).rows, 1000)[0]
     assert Demonstrations().units(batch) == 4

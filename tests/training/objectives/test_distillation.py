@@ -13,6 +13,7 @@ from ethos.training.batch import Completion, TokenRow, pack
 from ethos.training.frozen import FrozenModel
 from ethos.training.logprobs import Direction
 from ethos.training.objectives.distillation import Distillation
+from ethos.training.objectives.rewards import Rewards
 from ethos.training.optimizer import OptimParams
 from models import tiny
 from training.character import LINEAGE, policy
@@ -27,6 +28,15 @@ ROWS = [
 def frozen(shape: str = "llama", seed: int = 0) -> FrozenModel:
     model = tiny.model(shape, seed)
     return FrozenModel(model, CausalForward(model))
+
+
+def test_what_only_a_teacher_sees_has_to_fit_for_distillation_alone() -> None:
+    prompt = Conversation.user("Who are you?")
+    row = TaskRow(prompt, LINEAGE, "", prompt.with_system("You are Wren. " * 40))
+    limit = len(TEMPLATE.prompt(prompt))
+    assert Distillation().prepare([row], TEMPLATE, limit).left_out == {"longer than the context": 1}
+    [kept] = Rewards().prepare([row], TEMPLATE, limit).rows
+    assert kept.teacher_prompt is None
 
 
 @pytest.mark.parametrize("direction", ["reverse", "forward"])

@@ -73,6 +73,16 @@ def test_ipo_is_the_squared_distance_of_the_mean_ratios_from_its_target() -> Non
     assert loss(Preferences("ipo", beta=0.2), 0.7) == pytest.approx(both)
 
 
+def test_ipo_tells_of_the_difference_that_its_loss_is_about() -> None:
+    """By its sum the rejected reply of seven tokens is ahead, per token the chosen one."""
+    row = PreferenceRow(ASKED, "Yes", "No", LINEAGE)
+    [tokens] = Preferences().prepare([row], TEMPLATE, 100).rows
+    [batch] = pack([with_signal(tokens, REFERENCE, (-5.0, -7.3))], 100)  # 2 of 4 tokens, 2.3 of 3
+    found = Preferences("ipo", beta=0.2).loss(LOGPROBS, batch).metrics
+    assert found["margin"].value == pytest.approx(0.2 * (2.0 / 4 - 2.3 / 3))
+    assert found["accuracy"].value == 0.0
+
+
 def test_the_likelihood_of_the_chosen_reply_is_added_per_token() -> None:
     plain = loss(Preferences(beta=0.2))
     assert loss(Preferences(beta=0.2, nll_coefficient=0.5)) == pytest.approx(plain + 0.5 * 3.0 / 4)

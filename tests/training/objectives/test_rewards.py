@@ -77,20 +77,13 @@ def test_the_unbiased_estimators_gradient_is_that_of_the_reverse_kl() -> None:
 
     drawn = logits.clone().requires_grad_()
     now = drawn.log_softmax(0)
-    each = [
-        Completion(
-            (t,),
-            None,
-            {"sampling_logprobs": (old_logprob,), "reference_logprobs": (reference_logprob,), "advantage": 0.0},
-        )
-        for t, (old_logprob, reference_logprob) in enumerate(zip(now.tolist(), other.tolist(), strict=True))
-    ]
-    batch = pack([TokenRow("a", (1,), tuple(each))], 100)[0]
-    weighed = Rewards(kl_coefficient=1.0)
-    old, reference = batch.signals["sampling_logprobs"], batch.signals["reference_logprobs"]
-    kl = (now - old).exp() * ((reference - now).exp() - (reference - now) - 1)
-    assert float(weighed.loss(Outputs(now), batch).total.detach()) == pytest.approx(float(kl.detach().sum()), rel=1e-5)
-    (now.detach().exp() * kl).sum().backward()
+    total = torch.zeros(())
+    for token, reference in enumerate(other.tolist()):
+        signals = {"sampling_logprobs": (float(now[token].detach()),), "reference_logprobs": (reference,), "advantage": 0.0}
+        [batch] = pack([TokenRow("a", (1,), (Completion((token,), None, signals),))], 100)
+        loss = Rewards(kl_coefficient=1.0, kl_estimator="unbiased").loss(Outputs(now[token : token + 1]), batch)
+        total = total + now[token].exp().detach() * loss.total
+    total.backward()
     torch.testing.assert_close(drawn.grad, exact.grad, atol=1e-6, rtol=1e-5)
 
 

@@ -38,7 +38,9 @@ class Distillation:
 
     def prepare(self, rows: Sequence[Row], template: ChatTemplate, limit_tokens: int) -> Tokenised:
         """Each prompt with nothing after it, and what the teacher sees in its place."""
-        return prepare_prompts((row for row in rows if isinstance(row, TaskRow)), template, limit_tokens)
+        return prepare_prompts(
+            (row for row in rows if isinstance(row, TaskRow)), template, limit_tokens, for_teacher=True
+        )
 
     def units(self, batch: Batch) -> int:
         """Target tokens."""

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ethos.models.templates import ChatTemplate
 from ethos.store.rows import PreferenceRow, Row
@@ -62,14 +62,17 @@ class Preferences:
         ratios_C = logprobs_C - batch.signals[REFERENCE]
         chosen_R, rejected_R = chosen_and_rejected(ratios_C)
         label_R = batch.signals[LABEL] * (1 - 2 * self.label_smoothing) + self.label_smoothing
+        difference_R = chosen_R - rejected_R
         if self.loss_type == "sigmoid":
-            logits_R = self.beta * (chosen_R - rejected_R)
+            logits_R = self.beta * difference_R
             loss_R = -label_R * F.logsigmoid(logits_R) - (1 - label_R) * F.logsigmoid(-logits_R)
         else:
-            loss_R = _ipo(ratios_C / targets_C, label_R, 1 / (2 * self.beta))
+            difference_R = torch.sub(*chosen_and_rejected(ratios_C / targets_C))
+            target = 1 / (2 * self.beta)
+            loss_R = label_R * (difference_R - target) ** 2 + (1 - label_R) * (difference_R + target) ** 2
         if self.nll_coefficient:
             loss_R = loss_R - self.nll_coefficient * (logprobs_C / targets_C)[0::2]
-        pairs, rewards_R = len(batch.rows), self.beta * (chosen_R - rejected_R).detach()
+        pairs, rewards_R = len(batch.rows), self.beta * difference_R.detach()
         metrics = {
             "accuracy": Mean(float((rewards_R > 0).sum()), pairs),
             "margin": Mean(float(rewards_R.sum()), pairs),
@@ -77,9 +80,3 @@ class Preferences:
             "rejected_reward": Mean(self.beta * float(rejected_R.detach().sum()), pairs),
         }
         return Loss(loss_R.sum(), metrics)
-
-
-def _ipo(ratios_C: Tensor, label_R: Tensor, target: float) -> Tensor:
-    chosen_R, rejected_R = chosen_and_rejected(ratios_C)
-    difference_R = chosen_R - rejected_R
-    return label_R * (difference_R - target) ** 2 + (1 - label_R) * (difference_R + target) ** 2

@@ -18,8 +18,13 @@ from ethos.training.objectives.tokenised import (
 )
 
 
-def prepare_prompts(rows: Iterable[TaskRow], template: ChatTemplate, limit_tokens: int) -> Tokenised:
-    """Each prompt as a row without a completion. The limit leaves room for the reply that is yet to be drawn."""
+def prepare_prompts(
+    rows: Iterable[TaskRow], template: ChatTemplate, limit_tokens: int, *, for_teacher: bool = False
+) -> Tokenised:
+    """Each prompt as a row without a completion. The limit leaves room for the reply that is yet to be drawn.
+
+    With `for_teacher` the row holds what a teacher sees in the prompt's place, too, and that has to fit as well.
+    """
 
     def tokens(row: TaskRow) -> TokenRow:
         roles = [message.role for message in row.prompt.messages]
@@ -29,9 +34,11 @@ def prepare_prompts(rows: Iterable[TaskRow], template: ChatTemplate, limit_token
             raise Unusable(BEGINS_WITH_REPLY)
         if roles[-1] == "assistant":
             raise Unusable(ENDS_ON_REPLY)
-        shown = None if row.teacher_prompt is None else template.prompt(row.teacher_prompt)
-        if shown is not None and len(shown) > limit_tokens:
-            raise Unusable(TOO_LONG)
+        shown = None
+        if for_teacher and row.teacher_prompt is not None:
+            shown = template.prompt(row.teacher_prompt)
+            if len(shown) > limit_tokens:
+                raise Unusable(TOO_LONG)
         return TokenRow(row.id, template.prompt(row.prompt), (), teacher_prompt=shown)
 
     return tokenise(rows, limit_tokens, tokens)

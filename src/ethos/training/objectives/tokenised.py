@@ -60,7 +60,8 @@ def reply_tokens(
         raise Unusable(ENDS_ON_USER)
     if roles[0] == "assistant":
         raise Unusable(BEGINS_WITH_REPLY)
-    if not conversation.messages[-1].content.strip():
+    trained_on = conversation.messages if turns == "all" else conversation.messages[-1:]
+    if any(message.role == "assistant" and not message.content.strip() for message in trained_on):
         raise Unusable(EMPTY)
     rendered = template.row(conversation, turns)
     return rendered.prompt, Completion(rendered.tokens, None if all(rendered.mask) else rendered.mask)
