@@ -1,7 +1,8 @@
 """Supervised fine-tuning over several devices: `torchrun --nproc-per-node 2 examples/sharded_sft.py [--steps 20]`.
 
-The rows of `minimal_sft.py`, shared out over the ranks; rank 0 prints, and writes the student in the end. On CPUs the
-ranks talk through gloo, with CUDA through NCCL, a device a rank. Left out: sampling, and all that `ethos run` is for.
+Rows as those of `minimal_sft.py`, shared out over the ranks; rank 0 prints, and writes the student in the end. On CPUs
+the ranks talk through gloo, with CUDA through NCCL, a device a rank. Left out: sampling, and
+all that `ethos run` is for.
 """
 
 from __future__ import annotations

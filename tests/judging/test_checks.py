@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from ethos.errors import EthosError
@@ -102,11 +104,11 @@ def test_a_module_of_ones_own_that_cannot_be_read_is_named(tmp_path, monkeypatch
         load_check("half_written:starts_with")
 
 
-def test_a_spec_may_name_a_check_of_ones_own(tmp_path, monkeypatch):
-    (tmp_path / "house_checks.py").write_text(OWN_CHECK, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_spec_may_name_a_check_in_a_module_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "checks_beside_it.py").write_text(OWN_CHECK, encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [*sys.path])
     block = "# A\n\n## Greeting\n\nIt greets.\n\n```ethos\nchecks:\n  {}: Hello\n```\n"
-    spec = parse_text(block.format("house_checks:starts_with"), "A", tmp_path / "spec.md")
+    spec = parse_text(block.format("checks_beside_it:starts_with"), "A", tmp_path / "spec.md")
     require_checks(spec)
     assert [run_checks(spec.clauses[0], ASKED, reply)[0].passed for reply in ("Hello!", "Good day.")] == [True, False]
     strange = parse_text(block.format("no_such_house:starts_with"), "A", tmp_path / "spec.md")
@@ -115,4 +117,4 @@ def test_a_spec_may_name_a_check_of_ones_own(tmp_path, monkeypatch):
 
 
 def test_every_check_that_a_spec_may_declare_can_be_run():
-    assert set(CHECKS) == set(declarations.CHECKS)
+    assert set(CHECKS) == set(declarations.CHECK_ARGUMENTS)

@@ -51,6 +51,8 @@ def _sections(schema: Schema, definitions: Mapping[str, Schema], path: str) -> I
         section = definitions[reference]
         yield f"{'#' * min(4, 2 + path.count('.') + bool(path))} {inner_path}"
         yield _prose(section["description"])
+        if own := fields[name].get("description"):
+            yield _prose(own)
         if fields[name].get("type") == "array":
             yield "A list; the default is\n\n```yaml\n" + _yaml({name: fields[name]["default"]}) + "```\n\nand each has"
         yield from _sections(section, definitions, inner_path)

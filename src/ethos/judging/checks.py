@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -124,7 +125,13 @@ def load_check(name: str) -> Check:
 
 
 def require_checks(spec: Spec) -> None:
-    """Raises EthosError, with file and line, for a check of the user's own that isn't there."""
+    """Raises EthosError, with file and line, for a check of the user's own that isn't there.
+
+    Modules beside the spec are found, too.
+    """
+    folder = str(spec.path.parent.resolve())
+    if any(":" in declared.name for clause in spec.clauses for declared in clause.checks) and folder not in sys.path:
+        sys.path.insert(0, folder)
     for clause in spec.clauses:
         for declared in clause.checks:
             try:

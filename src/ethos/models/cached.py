@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from ethos.models.endpoints import Endpoint, LogprobsRefused, OpenAIEndpoint
+from ethos.models.estimates import estimated_text_tokens, estimated_tokens
 from ethos.models.refusals import Refusals
 from ethos.models.types import Model, RequestRefused, Sample, Sampler, SamplingParams, TokenLogprobs, Usage
 from ethos.spec.conversation import Conversation
@@ -21,9 +22,6 @@ from ethos.store.budget import Budget
 from ethos.store.cache import ResponseCache, response_key
 from ethos.store.canonical import canonical_json, digest
 from ethos.store.ledger import Ledger, ModelCall
-
-_BYTES_PER_TOKEN = 3
-_TOKENS_PER_TURN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,13 +307,3 @@ def _refused(ask: _Ask, refused: RequestRefused) -> dict[str, Any]:
     """In the place of an answer: what the endpoint said."""
     usage = asdict(Usage(0, 0))
     return {"text": "", "finish_reason": "refused", "usage": usage, "draw": ask.meta["draw"], "refusal": str(refused)}
-
-
-def estimated_tokens(prompt: Conversation) -> int:
-    """A guess on the high side, for reservations: no tokenizer is at hand for every model."""
-    return sum(_TOKENS_PER_TURN + estimated_text_tokens(message.content) for message in prompt.messages)
-
-
-def estimated_text_tokens(text: str) -> int:
-    """As `estimated_tokens`, of plain text."""
-    return math.ceil(len(text.encode()) / _BYTES_PER_TOKEN)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ethos.judging.rubric import ANSWER_TOKENS, SAMPLED_ANSWERS, THOUGHT_TOKENS
 from ethos.models.catalogue import Entry
+from ethos.models.estimates import estimated_tokens
 from ethos.spec.conversation import Conversation
 from ethos.synthesis.subjects import LINES_A_LIST
 
@@ -23,7 +24,6 @@ ASSUMED = (
 
 _BYTES_PER_TOKEN = 4
 _TOKENS_PER_TURN = 5  # what a chat template puts around it
-_SCORED_BYTES_PER_TOKEN, _SCORED_TOKENS_PER_TURN = 3, 8  # the ledger's own guess for scores, as in `models/cached.py`
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def verdicts(entry: Entry, count: float, most: float, prompt: Conversation, comp
     does; else answers are drawn, and drawn anew where the model thinks first.
     """
     if entry.kind == "local":
-        return Calls(2 * count, 2 * most, scored_tokens(prompt), 1, 1, computed / 2)
+        return Calls(2 * count, 2 * most, estimated_tokens(prompt), 1, 1, computed / 2)
     asked, drawn = prompt_tokens(prompt), (ANSWER_TOKENS + THOUGHT_TOKENS) / 2
     if entry.kind == "openai":
         return Calls(count, (1 + 2 * SAMPLED_ANSWERS) * most, asked, 1, drawn, computed)
@@ -102,9 +102,3 @@ def text_tokens(text: str) -> int:
 def prompt_tokens(prompt: Conversation) -> int:
     """About how many tokens a prompt has."""
     return sum(_TOKENS_PER_TURN + text_tokens(message.content) for message in prompt.messages)
-
-
-def scored_tokens(prompt: Conversation) -> int:
-    """The tokens that the ledger counts for a prompt whose replies are scored."""
-    contents = [message.content.encode() for message in prompt.messages]
-    return sum(_SCORED_TOKENS_PER_TURN - (-len(content) // _SCORED_BYTES_PER_TOKEN) for content in contents)

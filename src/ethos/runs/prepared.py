@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ethos.errors import EthosError
 from ethos.models.templates import ChatTemplate
-from ethos.store.config.knobs import OBJECTIVES, Knobs
+from ethos.store.config.knobs import OBJECTIVE_NAMES, Knobs
 from ethos.store.config.training import TrainingConfig
 from ethos.store.rows import Row, TaskRow
 from ethos.training.batch import TokenRow
@@ -68,7 +68,7 @@ def prepare_rows(template: ChatTemplate, config: TrainingConfig, version: str, r
 
 def without_rows(config: TrainingConfig, prepared: Mapping[str, Prepared]) -> frozenset[str]:
     """The objectives that some stage would train, and that there is no row for."""
-    trained = {name for name in OBJECTIVES for stage in config.stages if stage.share_of(name) > 0}
+    trained = {name for name in OBJECTIVE_NAMES for stage in config.stages if stage.share_of(name) > 0}
     return frozenset(trained - prepared.keys())
 
 

@@ -158,7 +158,8 @@ def _looks(session: Session) -> tuple[inputs.Look, ...]:
 
 
 _REPORTED = (
-    *("loss.", "lr", "look.canary.", "reward.", "kl.", "accuracy.", "margin.", "clipped.", "sampling_gap."),
+    *("loss.", "lr", "look.canary.", "reward.", "kl.", "accuracy.", "margin.", "chosen_reward.", "rejected_reward."),
+    *("clipped.", "sampling_gap."),
     *("groups_skipped.", "unscored.", "truncated.", "reply_tokens."),
 )
 """How the names of metrics begin that go into the report."""

@@ -26,6 +26,7 @@ from ethos.judging.clause_reading import (
 from ethos.judging.few_shot import load_few_shot
 from ethos.judging.wording import load_wording
 from ethos.models.catalogue import Entry
+from ethos.models.estimates import estimated_tokens
 from ethos.runs.expected import (
     JUDGED,
     USABLE,
@@ -33,7 +34,6 @@ from ethos.runs.expected import (
     expected_draws,
     expected_lists,
     prompt_tokens,
-    scored_tokens,
     text_tokens,
     verdicts,
 )
@@ -242,7 +242,7 @@ class Workload:
             asked = load_few_shot(name, self.spec.language).fill(given)
             yield Calls(drawn, drawn, prompt_tokens(asked), reply, longest, reply)
             if self.models["teacher"].kind == "local":
-                yield Calls(2 * drawn, 2 * drawn, scored_tokens(asked), reply, longest, reply)
+                yield Calls(2 * drawn, 2 * drawn, estimated_tokens(asked), reply, longest, reply)
 
     def _calibration(self, role: str, clause: Clause) -> Calls:
         """Every question on half of the labelled replies, the chosen one on the other half."""

@@ -222,7 +222,7 @@ def _any(name: str, argument: Json) -> None:
         ) from None
 
 
-CHECKS: dict[str, Callable[[str, Json], None]] = {
+CHECK_ARGUMENTS: dict[str, Callable[[str, Json], None]] = {
     "max_sentences": _count,
     "max_words": _count,
     "must_match": _patterns,
@@ -249,12 +249,12 @@ def _checks(value: object, node: yaml.Node, first_line: int) -> list[CheckDeclar
     found: dict[str, CheckDeclaration] = {}
     for key, argument in pairs:
         name, line = str(key.value), first_line + key.start_mark.line
-        if name not in CHECKS and ":" not in name:
-            raise _CheckError(f"there is no check {name!r}; {did_you_mean(name, CHECKS)}", line)
+        if name not in CHECK_ARGUMENTS and ":" not in name:
+            raise _CheckError(f"there is no check {name!r}; {did_you_mean(name, CHECK_ARGUMENTS)}", line)
         if name in found:
             raise _CheckError(f"check {name} is given twice, first in line {found[name].line}; keep one", line)
         try:
-            CHECKS.get(name, _any)(name, argument)
+            CHECK_ARGUMENTS.get(name, _any)(name, argument)
         except ValueError as error:
             raise _CheckError(str(error), line) from error
         found[name] = CheckDeclaration(name, argument, line)

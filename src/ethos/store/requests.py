@@ -1,4 +1,4 @@
-"""What the command line and the page ask of a run: one JSON file each, renamed into place, answered once.
+"""What is asked of a run: one JSON file each, renamed into place, answered once.
 
 Whoever holds `run.lock` takes them up at a boundary: `pending`, then the journal, then `answer`. A kill
 between the last two is healed by the next `pending`, which answers from the journal and applies nothing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ethos.store.config.knobs import OBJECTIVES, Knobs
+from ethos.store.config.knobs import OBJECTIVE_NAMES, Knobs
 from ethos.store.config.training import StageConfig, TrainingConfig
 
 
@@ -21,7 +21,7 @@ class StepPlan:
 def plan_step(config: TrainingConfig, knobs: Knobs, step: int) -> StepPlan:
     """The plan of step `step`, counted from 0."""
     stage = stage_at(config, step)
-    weights: dict[str, float] = {name: getattr(knobs.mixture, name) * stage.share_of(name) for name in OBJECTIVES}
+    weights: dict[str, float] = {name: getattr(knobs.mixture, name) * stage.share_of(name) for name in OBJECTIVE_NAMES}
     return StepPlan(stage.name, knobs.lr * rate_factor(config, step), weights)
 
 

@@ -10,10 +10,11 @@ import pytest
 
 from endpoint_server import EndpointServer, answered, fails, says
 from ethos.errors import EthosError
-from ethos.models.cached import CachedFirstTokenSampler, CachedSampler, cached, estimated_tokens
+from ethos.models.cached import CachedFirstTokenSampler, CachedSampler, cached
 from ethos.models.catalogue import OPENAI_KEY, resolve
 from ethos.models.endpoints import Limits, OpenAIEndpoint, RetryPolicy
 from ethos.models.endpoints.limits import DEFAULT_LIMITS
+from ethos.models.estimates import estimated_tokens
 from ethos.models.refusals import Refusals
 from ethos.models.types import RequestRefused, Sample, SamplingParams
 from ethos.spec.conversation import Conversation

@@ -79,7 +79,11 @@ def test_the_unbiased_estimators_gradient_is_that_of_the_reverse_kl() -> None:
     now = drawn.log_softmax(0)
     total = torch.zeros(())
     for token, reference in enumerate(other.tolist()):
-        signals = {"sampling_logprobs": (float(now[token].detach()),), "reference_logprobs": (reference,), "advantage": 0.0}
+        signals = {
+            "sampling_logprobs": (float(now[token].detach()),),
+            "reference_logprobs": (reference,),
+            "advantage": 0.0,
+        }
         [batch] = pack([TokenRow("a", (1,), (Completion((token,), None, signals),))], 100)
         loss = Rewards(kl_coefficient=1.0, kl_estimator="unbiased").loss(Outputs(now[token : token + 1]), batch)
         total = total + now[token].exp().detach() * loss.total

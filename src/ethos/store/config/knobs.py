@@ -13,7 +13,7 @@ from pydantic import Field
 from ethos.store.config.section import Section
 
 Liveness = Literal["live", "next-sample"]
-OBJECTIVES = ("documents", "demonstrations", "preferences", "reward_model", "rewards", "distillation")
+OBJECTIVE_NAMES = ("documents", "demonstrations", "preferences", "reward_model", "rewards", "distillation")
 """In the order in which a step computes them."""
 
 
@@ -61,9 +61,9 @@ class RewardsKnobs(Section):
     """Weights of rewards by name, each applied after that reward is normalised within its group. What isn't named has
     weight 1."""
     clip_low: float = _knob(0.2, "live", ge=0, le=1)
-    """How far a ratio may fall below 1 before its gradient stops."""
+    """How far a ratio may fall below 1 before its gradient stops. On policy, as the run's own engine draws, it is 1."""
     clip_high: float = _knob(0.2, "live", ge=0, le=10)
-    """How far it may rise above 1."""
+    """How far it may rise above 1; see `clip_low`."""
     kl_coefficient: float = _knob(0.0, "next-sample", ge=0, le=10)
     """Weight of the KL divergence from the student before training; 0 computes none."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ethos.store.config.knobs import OBJECTIVES
+from ethos.store.config.knobs import OBJECTIVE_NAMES
 from ethos.store.config.objectives import (
     DemonstrationsObjective,
     DistillationObjective,
@@ -48,7 +48,7 @@ class StageConfig(Section):
 
     @model_validator(mode="after")
     def _something_is_trained(self) -> StageConfig:
-        if not any(self.share_of(name) for name in OBJECTIVES):
+        if not any(self.share_of(name) for name in OBJECTIVE_NAMES):
             raise ValueError(f"stage {self.name}: every objective is at 0; give at least one a share above 0")
         return self
 
