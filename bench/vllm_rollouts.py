@@ -127,16 +127,9 @@ def serving(directory: Path) -> Iterator[str]:
     """A server of the model, on a free port of this machine, while the block runs."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    command = [
-        str(environment("vllm")),
-        "-m",
-        "vllm.entrypoints.cli.main",
-        "serve",
-        str(directory),
-        "--port",
-        str(port),
-    ]
-    command += ["--enable-lora", "--max-lora-rank", "16", "--dtype", "bfloat16", "--max-model-len", "1024"]
+    command = [str(environment("vllm")), "-m", "vllm.entrypoints.openai.api_server", "--model", str(directory)]
+    command += ["--port", str(port), "--enable-lora", "--max-lora-rank", "16", "--dtype", "bfloat16"]
+    command += ["--max-model-len", "1024"]
     settings = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_CPU_KVCACHE_SPACE": "2", "HF_HUB_OFFLINE": "1"}
     with tempfile.NamedTemporaryFile("w", prefix="vllm-", suffix=".log", delete=False) as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **settings})

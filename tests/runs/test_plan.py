@@ -53,6 +53,32 @@ def test_each_draw_is_a_call_with_its_whole_prompt(tmp_path: Path) -> None:
     assert four.seconds < 1.5 * two.seconds  # the engine computes a prompt once for all its draws
 
 
+def test_with_a_cuda_device_its_memory_decides_and_no_time_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0")
+
+    def with_free(mib: str) -> Plan:
+        command.write_text(f"#!/bin/sh\necho 'NVIDIA L4, {mib}'\n")
+        command.chmod(0o755)
+        return planned(tmp_path)
+
+    found, small = with_free("22500"), with_free("4000")
+    assert (found.gpu, found.available_bytes) == ("NVIDIA L4", 22_500 * 2**20)
+    assert (found.fits, small.fits) == (True, False)
+    assert found.seconds is None
+    assert any("of 22.0 GiB on NVIDIA L4, which fits" in line for line in found.lines())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert planned(tmp_path).gpu is None
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert with_free("no device").gpu is None
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0+cpu")
+    assert with_free("22500").gpu is None
+
+
 def test_draws_that_may_follow_are_expected_in_part_and_counted_in_the_most(tmp_path: Path) -> None:
     once, again = (
         work_of("teacher", planned(tmp_path, synthesis={"demonstrations": {"draws": 2, "max_draws": most}}))
@@ -118,6 +144,8 @@ def test_work_at_an_endpoint_has_no_time_and_needs_no_memory(tmp_path: Path) -> 
     assert seconds["judge"] is None
     assert seconds["student"] is not None
     assert remote.memory_bytes < local.memory_bytes
+    assert remote.seconds is not None
+    assert local.seconds is not None
     assert remote.seconds < local.seconds
     assert any("at the endpoint's pace" in line for line in remote.lines())
 

@@ -1,7 +1,7 @@
 """What a run would do, need and take, from its config and spec alone: no model is loaded, nothing is fetched.
 
 Calls and tokens are those that the ledger and a budget will count, as `workload.py` expects them; time comes from the
-tokens that are computed here, at a rate for each core. Sizes to plan with, not promises.
+tokens that are computed here, at a rate for each core; on CUDA it isn't told. Sizes to plan with, not promises.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from ethos.judging.checks import require_checks
 from ethos.judging.labelled import load_calibration
 from ethos.models.catalogue import Entry, require_weights, resolve
+from ethos.models.gpu import Gpu, find_gpu
 from ethos.models.memory import KEPT_PROMPT_BYTES, SLOTS, STUDENT_KEPT_PROMPT_BYTES, TOKENS_A_SLOT
 from ethos.models.templates import TEMPLATE
 from ethos.process import available_cores
@@ -54,7 +55,7 @@ class Work:
     tokens: int  # whole prompts and replies
     most_calls: int
     most_tokens: int
-    seconds: float | None  # None for an endpoint
+    seconds: float | None  # None for an endpoint, and on CUDA
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +67,23 @@ class Plan:
     work: tuple[Work, ...]
     training_tokens: int  # forward, of all arms
     slots: Mapping[str, int]  # rows, pairs and prompts of all steps by objective
-    training_seconds: float
+    training_seconds: float | None  # None on CUDA
     download_bytes: int
     memory_bytes: int
     available_bytes: int
+    gpu: str | None  # the CUDA device whose memory that is; None for the machine's own
     disk_bytes: int  # of the run's folder at its largest
 
     @property
     def fits(self) -> bool:
-        """Whether the memory of this machine is enough."""
+        """Whether the memory of this machine, or of its CUDA device, is enough."""
         return self.memory_bytes <= self.available_bytes
 
     @property
-    def seconds(self) -> float:
-        """Time of all local work."""
+    def seconds(self) -> float | None:
+        """Time of all local work; None on CUDA, whose pace isn't known beforehand."""
+        if self.training_seconds is None:
+            return None
         return self.training_seconds + sum(work.seconds or 0.0 for work in self.work)
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,27 +97,28 @@ class Plan:
             f"{self.clauses} clauses; prompts: {pools}",
             "calls and tokens if the response cache holds none of them, as ledger and budget count them:",
         ]
-        for work in self.work:
-            time = "at the endpoint's pace" if work.seconds is None else f"about {_minutes(work.seconds)}"
-            lines.append(
-                f"  {work.role} ({work.model}): about {work.calls:,} calls and {work.tokens:,} tokens, "
-                f"at most {work.most_calls:,} and {work.most_tokens:,}; {time}"
-            )
+        lines += [
+            f"  {work.role} ({work.model}): about {work.calls:,} calls and {work.tokens:,} tokens, "
+            f"at most {work.most_calls:,} and {work.most_tokens:,}; {_pace(work.seconds, self.gpu)}"
+            for work in self.work
+        ]
         budgeted = [work for work in self.work if work.role not in UNBUDGETED]
         expected, most = sum(work.tokens for work in budgeted), sum(work.most_tokens for work in budgeted)
         lines.append(f"  what budget.tokens counts: about {expected:,}, at most {most:,}")
         lines.append(f"  {ASSUMED}")
         slots = ", ".join(f"{count:,} {name}" for name, count in self.slots.items() if count)
-        lines.append(f"training: {self.training_tokens:,} tokens ({slots}), about {_minutes(self.training_seconds)}")
+        lines.append(f"training: {self.training_tokens:,} tokens ({slots}), {_pace(self.training_seconds, self.gpu)}")
         verdict = "fits" if self.fits else "does NOT fit: name a smaller model, or training.method: lora"
-        lines.append(f"memory: about {_gib(self.memory_bytes)} of {_gib(self.available_bytes)}, which {verdict}")
+        where = f" on {self.gpu}" if self.gpu else ""
+        lines.append(f"memory: about {_gib(self.memory_bytes)} of {_gib(self.available_bytes)}{where}, which {verdict}")
         lines.append(f"disk: up to {_gib(self.disk_bytes)}, nearly all of it checkpoints")
         if self.download_bytes:
             lines.append(f"weights to fetch, if they aren't here yet: {_gib(self.download_bytes)}")
-        lines.append(
-            f"time: about {_minutes(self.seconds)} of local compute at {_gflops_per_core('auto'):.0f} GFLOP/s a core, "
-            "once the weights are here"
-        )
+        if self.seconds is not None:
+            lines.append(
+                f"time: about {_minutes(self.seconds)} of local compute at {_gflops_per_core('auto'):.0f} GFLOP/s a "
+                "core, once the weights are here"
+            )
         return lines
 
 
@@ -147,16 +152,18 @@ def plan(config: RunConfig, base: Path) -> Plan:
     training_seconds = _seconds(student, 3 * trained_tokens, config, precision)  # forward, and twice that backward
     training_seconds += _seconds(student, training.reference_tokens, config, precision)
     training_seconds += _seconds(entries[names.distillation_teacher or names.student], training.teacher_tokens, config)
+    gpu = find_gpu()
     return Plan(
         len(clauses),
         {pool: workload.prompts(pool) for pool in POOLS if pool != "gate"},
-        work,
+        work if gpu is None else tuple(replace(asked, seconds=None) for asked in work),
         trained_tokens,
         training.slots,
-        training_seconds,
+        None if gpu is not None else training_seconds,
         sum(entry.download_bytes or 0 for entry in entries.values()),
-        _memory(config, entries),
-        available_memory(),
+        _memory(config, entries, gpu),
+        available_memory() if gpu is None else gpu.free_bytes,
+        None if gpu is None else gpu.name,
         _disk(config, student, has_reward_model=training.slots.get("reward_model", 0) > 0),
     )
 
@@ -202,11 +209,12 @@ def available_memory() -> int:
     return min(found)
 
 
-def _memory(config: RunConfig, entries: Mapping[str, Entry]) -> int:
+def _memory(config: RunConfig, entries: Mapping[str, Entry], gpu: Gpu | None) -> int:
     """Of what `ModelShelf` loads: an engine for each name, system message and precision, and the policy."""
-    names = config.models
-    helpers = {(name, TEMPLATE, _is_bf16("auto")) for name in names.helpers if entries[name].kind == "local"}
-    student = (names.student, config.system_message, _is_bf16(config.training.precision))
+    names, precision = config.models, config.training.precision
+    auto = gpu is not None or _is_bf16("auto")  # a CUDA device multiplies bf16, or is too old to be asked about
+    helpers = {(name, TEMPLATE, auto) for name in names.helpers if entries[name].kind == "local"}
+    student = (names.student, config.system_message, auto if precision == "auto" else _is_bf16(precision))
     frozen = helpers | {student}
     weights = sum(_frozen_bytes(entries[name], is_bf16) for name, _, is_bf16 in frozen)
     # of the student's own engines one answers at a time, and one at rest has given its slots back
@@ -239,6 +247,12 @@ def _disk(config: RunConfig, student: Entry, *, has_reward_model: bool) -> int:
 
 def _parameters(entry: Entry) -> int:
     return UNKNOWN_PARAMETERS if entry.shape is None else entry.shape.parameters
+
+
+def _pace(seconds: float | None, gpu: str | None) -> str:
+    if seconds is not None:
+        return f"about {_minutes(seconds)}"
+    return "at the endpoint's pace" if gpu is None else "time not told: it depends on device and endpoint"
 
 
 def _minutes(seconds: float) -> str:
