@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import accumulate
+
 import pytest
 import torch
 
@@ -7,11 +10,20 @@ from ethos.errors import EthosError
 from ethos.models.causal_attention import SHORT_TOKENS
 from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import Completion, TokenRow
-from ethos.training.memory import MemoryPlan, _head_bytes, _kept_bytes, costs, plan_memory
+from ethos.training.logprobs import CHUNK, TeacherStates, divergences, target_logprobs, weighted_logprob_sum
+from ethos.training.memory import (
+    _DISTILLED_ENTRY_BYTES,
+    _ENTRY_BYTES,
+    MemoryPlan,
+    _head_bytes,
+    _kept_bytes,
+    costs,
+    plan_memory,
+)
 from ethos.training.policy import Policy
 from training.character import DEMONSTRATIONS, batches, policy
 
-HEAD = (8.0 * 512 * 300 + 4.0 * 300 * 32) / 2**30  # of the tiny models, in GiB
+HEAD = (8.0 * 512 * 300 + 8.0 * 300 * 32) / 2**30  # of the tiny models, in GiB
 
 
 def config(**fields: object) -> TrainingConfig:
@@ -75,7 +87,29 @@ def test_a_long_row_is_probed_by_a_long_one(tokens: int, monkeypatch: pytest.Mon
 
 def test_adapters_leave_no_gradient_of_the_output_matrix() -> None:
     made, lora = policy(), policy(method="lora")
-    assert _head_bytes(made) - _head_bytes(lora) == 4 * 300 * 32
+    assert _head_bytes(made, 8.0) - _head_bytes(lora, 8.0) == (4 + 4) * 300 * 32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_chunk_of_logits_takes_what_is_planned_for_it(dtype: torch.dtype) -> None:
+    """Measured: every allocation of the forward and the backward pass."""
+    hidden, weight = (torch.randn(n, 4, dtype=dtype).requires_grad_() for n in (CHUNK, 8192))
+    teacher = TeacherStates(hidden.detach(), weight.detach() + 1)
+    targets = torch.zeros(CHUNK, dtype=torch.long)
+    plain = peak_bytes(lambda: target_logprobs(hidden, weight, targets).sum().backward())
+    known = peak_bytes(lambda: weighted_logprob_sum(hidden, weight, targets, torch.ones(CHUNK)).backward())
+    distilled = peak_bytes(lambda: divergences(hidden, weight, teacher, "reverse").sum().backward())
+    found = [peak / (CHUNK * 8192) for peak in (plain, known, distilled)]
+    assert found == pytest.approx([_ENTRY_BYTES, _ENTRY_BYTES, _DISTILLED_ENTRY_BYTES], rel=0.02)
+
+
+def peak_bytes(job: Callable[[], None]) -> int:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        job()
+    assert profile.profiler is not None
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    return max(accumulate(event.nbytes() for event in events))
 
 
 def test_what_can_not_fit_is_told_with_what_it_takes() -> None:

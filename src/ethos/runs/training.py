@@ -147,7 +147,7 @@ class Trainer:
         if kept is not None:
             return MemoryPlan(**kept)
         largest = max((found.largest_row_tokens for found in self._prepared.values()), default=0)
-        plan = plan_memory(self._policy, self._config, largest)
+        plan = plan_memory(self._policy, self._config, largest, self._prepared)
         self._session.stages.begin(_PLAN, "")
         self._session.stages.finish(_PLAN, asdict(plan))
         return plan

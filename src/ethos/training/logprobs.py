@@ -152,8 +152,8 @@ class _Divergences(torch.autograd.Function):
         for piece in _chunks(len(hidden_ME)):
             student_MV, own_MV = _both(hidden_ME[piece], weight_VE, teacher_MA[piece], teacher_VA)
             weights_MV = (student_MV if direction == "reverse" else own_MV).exp()
-            difference_MV = student_MV - own_MV if direction == "reverse" else own_MV - student_MV
-            found.append((weights_MV * difference_MV).sum(dim=-1))
+            difference_MV = student_MV.sub_(own_MV) if direction == "reverse" else own_MV.sub_(student_MV)
+            found.append(weights_MV.mul_(difference_MV).sum(dim=-1))
         return torch.cat(found)
 
     @staticmethod

@@ -5,7 +5,7 @@ Measured, not guessed: what one row of the student leaves behind for its backwar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from ethos.training.logprobs import CHUNK
 from ethos.training.policy import Policy
 
 _SHORT_PROBE, _LONG_PROBE = 128, SHORT_TOKENS + 128  # attention keeps other things of rows past SHORT_TOKENS
+_ENTRY_BYTES, _DISTILLED_ENTRY_BYTES = 8.0, 16.0  # of a chunk's logits at the peak: two, or four, of them in fp32
 _SHARING = 4  # completions of the probe with a shared prompt
 
 
@@ -32,17 +33,21 @@ class MemoryPlan:
     repeat_cost: float = 0.0  # as in `pack`
 
 
-def plan_memory(policy: Policy, config: TrainingConfig, largest_row_tokens: int) -> MemoryPlan:
+def plan_memory(
+    policy: Policy, config: TrainingConfig, largest_row_tokens: int, objectives: Collection[str] = ()
+) -> MemoryPlan:
     """The largest micro-batch that `training.memory_gib` allows, with checkpointing only if it has to be.
 
-    Without a budget it is `training.micro_batch_tokens`, and nothing is computed twice.
+    Without a budget it is `training.micro_batch_tokens`, and nothing is computed twice. `objectives` are the names of
+    those that may be trained: distillation holds a teacher's logits beside the student's.
 
     Raises:
         EthosError: if the largest row that can't be taken apart doesn't fit.
     """
     if config.memory_gib is None:
         return MemoryPlan(config.micro_batch_tokens, checkpointing=False)
-    budget = config.memory_gib * 2**30 - _head_bytes(policy)
+    head = _head_bytes(policy, _DISTILLED_ENTRY_BYTES if "distillation" in objectives else _ENTRY_BYTES)
+    budget = config.memory_gib * 2**30 - head
     length = _SHORT_PROBE if largest_row_tokens <= SHORT_TOKENS else _LONG_PROBE
     needed = 0.0
     for checkpointing in (False, True) if policy.forward is not None else (False,):
@@ -53,7 +58,7 @@ def plan_memory(policy: Policy, config: TrainingConfig, largest_row_tokens: int)
             return MemoryPlan(tokens, checkpointing, round(repeated / alone, 3))
     raise EthosError(
         f"training.memory_gib: {config.memory_gib:g} GiB don't hold the activations of one row of "
-        f"{largest_row_tokens} tokens, which take {(needed + _head_bytes(policy)) / 2**30:.2f} GiB even if they are "
+        f"{largest_row_tokens} tokens, which take {(needed + head) / 2**30:.2f} GiB even if they are "
         "computed twice; raise it, or lower training.context_tokens"
     )
 
@@ -108,9 +113,12 @@ def _counted() -> Iterator[dict[int, int]]:
         yield kept
 
 
-def _head_bytes(policy: Policy) -> float:
-    """A chunk of logits and their gradient in fp32, and the output matrix's own gradient where it is trained."""
+def _head_bytes(policy: Policy, entry_bytes: float) -> float:
+    """A chunk of logits with all that is computed from them, and where the output matrix is trained its own gradient
+    in fp32 with a chunk's part of it.
+    """
     if policy.forward is None:
         return 0.0
-    vocabulary, width = policy.forward.head.weight_OE.shape
-    return 8.0 * CHUNK * vocabulary + (4.0 * vocabulary * width if policy.config.method == "full" else 0.0)
+    weight = policy.forward.head.weight_OE
+    own = (4.0 + weight.element_size()) * weight.numel() if policy.config.method == "full" else 0.0
+    return entry_bytes * CHUNK * weight.shape[0] + own
