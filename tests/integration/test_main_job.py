@@ -139,7 +139,7 @@ def config(teacher: str, judge: str) -> dict[str, Any]:
         },
         "synthesis": {
             "documents": {"count": 6, "max_tokens": 128},
-            "demonstrations": {"draws": 2, "max_tokens": 32, "replay_rows": 4},
+            "demonstrations": {"draws": 2, "max_tokens": 32, "replay_rows": 16},
         },
         "training": {
             "steps": STEPS,
