@@ -67,4 +67,4 @@ if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]) if len(sys.argv) > 3 else None)
     dist.barrier()
     dist.destroy_process_group()
-    os._exit(0)  # what still refers to the process group can abort the interpreter's own exit (PyTorch issue 190489)
+    os._exit(0)  # what still refers to the process group can abort the interpreter's own exit (pytorch/pytorch#190489)

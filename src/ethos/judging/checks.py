@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import regex
 
 from ethos.errors import EthosError
+from ethos.process import find_modules_in
 from ethos.spec.conversation import Conversation
 from ethos.spec.declarations import compile_pattern
 from ethos.spec.language import UNKNOWN, detect_language, sentences, words
@@ -129,9 +129,8 @@ def require_checks(spec: Spec) -> None:
 
     Modules beside the spec are found, too.
     """
-    folder = str(spec.path.parent.resolve())
-    if any(":" in declared.name for clause in spec.clauses for declared in clause.checks) and folder not in sys.path:
-        sys.path.insert(0, folder)
+    if any(":" in declared.name for clause in spec.clauses for declared in clause.checks):
+        find_modules_in(spec.path.parent.resolve())
     for clause in spec.clauses:
         for declared in clause.checks:
             try:

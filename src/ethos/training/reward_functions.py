@@ -14,6 +14,7 @@ from typing import Any
 
 from ethos.errors import EthosError
 from ethos.models.types import Sample
+from ethos.process import find_modules_in
 from ethos.store.canonical import digest
 from ethos.store.rows import TaskRow
 
@@ -58,8 +59,7 @@ def find_reward(name: str, where: str, base: Path) -> RewardFunction:
     if not colon or not module or not attribute:
         known = ", ".join(BUILT_IN)
         raise EthosError(f"{field}: '{where}' names no function; write package.module:function, or one of {known}")
-    if str(base) not in sys.path:
-        sys.path.insert(0, str(base))
+    find_modules_in(base)
     try:
         found: Any = importlib.import_module(module)
     except Exception as error:  # whatever the module does when it is imported
