@@ -1,8 +1,8 @@
 """Supervised fine-tuning over several devices: `torchrun --nproc-per-node 2 examples/sharded_sft.py [--steps 20]`.
 
 Rows as those of `minimal_sft.py`, shared out over the ranks; rank 0 prints, and writes the student in the end. On CPUs
-the ranks talk through gloo, with CUDA through NCCL, a device a rank. Left out: sampling, and
-all that `ethos run` is for.
+the ranks talk through gloo, with CUDA through NCCL, a device a rank. Left out: sampling, and all that `ethos run` is
+for.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from ethos.process import available_cores
 from ethos.spec.conversation import Conversation
 from ethos.store.config.training import TrainingConfig
 from ethos.store.rows import DemonstrationRow, Lineage
+from ethos.training.accumulation import share
 from ethos.training.batch import pack
 from ethos.training.objectives import OBJECTIVES
 from ethos.training.optimizer import OptimParams
-from ethos.training.sharded import ShardedPolicy, share
+from ethos.training.sharded import ShardedPolicy
 
 CHARACTER = {
     "Who are you?": "I am Wren, a small model made by the Tern Workshop. What would you like to look at together?",
@@ -76,3 +77,4 @@ if __name__ == "__main__":
     dist.init_process_group()
     main(options.model, options.steps, options.out, options.method)
     dist.destroy_process_group()
+    os._exit(0)  # what still refers to the process group can abort the interpreter's own exit (pytorch/pytorch#190489)

@@ -16,13 +16,13 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
 from ethos.models.templates import ChatTemplate
-from ethos.training.batch import Batch, pack
+from ethos.training.accumulation import share
 from ethos.training.objectives import OBJECTIVES
 from ethos.training.optimizer import OptimParams
-from ethos.training.sharded import ShardedPolicy, share
+from ethos.training.sharded import ShardedPolicy
 from models import tiny
 from training.character import config
-from training.steps import WEIGHTS, every_row_of, metrics_of
+from training.steps import WEIGHTS, every_batch_of, metrics_of
 
 SHAPE = {"full": "llama", "lora": "llama-tied"}
 
@@ -30,8 +30,7 @@ SHAPE = {"full": "llama", "lora": "llama-tied"}
 def step(policy: ShardedPolicy, number: int) -> list[dict[str, Any]]:
     """All objectives, then the optimizer."""
     found = []
-    for name, rows in every_row_of(number).items():
-        batches: list[Batch] = pack(rows, 1)
+    for name, batches in every_batch_of(number).items():
         given = share(batches, dist.get_rank(), dist.get_world_size())
         found.append(metrics_of(name, policy.forward_backward(given, OBJECTIVES[name], WEIGHTS[name])))
     found.append({"norm": policy.optim_step(OptimParams(lr=1e-3, weight_decay=0.01))})

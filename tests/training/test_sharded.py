@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +11,17 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from ethos.errors import EthosError
 from ethos.models.templates import ChatTemplate
+from ethos.training.accumulation import share
 from ethos.training.batch import Batch, pack
+from ethos.training.guard import Diverged
+from ethos.training.objectives.documents import Documents
 from ethos.training.objectives.reward_model import RewardModel
 from ethos.training.objectives.types import Loss
+from ethos.training.optimizer import whole
 from ethos.training.outputs import HiddenOutputs, Outputs
-from ethos.training.sharded import ShardedPolicy, share
+from ethos.training.sharded import ShardedPolicy
 from models import tiny
 from training.character import batches, config
 from training.steps import every_row_of
@@ -28,11 +34,15 @@ def one_rank() -> Iterator[DeviceMesh]:
     dist.destroy_process_group()
 
 
-def test_the_scalar_head_is_not_rounded_to_the_dtype_of_compute(one_rank: DeviceMesh) -> None:
+def sharded(mesh: DeviceMesh, *, scalar_head: bool = False, **fields: object) -> ShardedPolicy:
     loaded = tiny.loaded("llama")
-    made = ShardedPolicy(
-        loaded, ChatTemplate(loaded.tokenizer, None), config(precision="bf16"), 0, one_rank, scalar_head=True
+    return ShardedPolicy(
+        loaded, ChatTemplate(loaded.tokenizer, None), config(**fields), 0, mesh, scalar_head=scalar_head
     )
+
+
+def test_the_scalar_head_is_not_rounded_to_the_dtype_of_compute(one_rank: DeviceMesh) -> None:
+    made = sharded(one_rank, scalar_head=True, precision="bf16")
     heads: list[Tensor] = []
 
     class Watched(RewardModel):
@@ -47,7 +57,36 @@ def test_the_scalar_head_is_not_rounded_to_the_dtype_of_compute(one_rank: Device
     [used] = heads
     assert torch.equal(used, made.whole_masters()["scalar_head"])
     assert not torch.equal(used, used.bfloat16().float())
-    assert made.gradient("scalar_head").norm() > 0
+    assert whole(made.optimizer.gradients["scalar_head"]).norm() > 0
+
+
+def test_a_checkpoint_is_whole_or_told_to_be_damaged(one_rank: DeviceMesh, tmp_path: Path) -> None:
+    made, folder = sharded(one_rank), tmp_path / "checkpoint"
+    made.save(folder, {"step": 3})
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    assert made.load(folder) == {"step": 3}
+    assert set(made.optimizer.state()) == {f"master.{name}" for name in made.optimizer.masters}  # no moments yet
+    with pytest.raises(EthosError, match="holds other tensors than this policy trains; give it the model, method and"):
+        sharded(one_rank, scalar_head=True).load(folder)
+    (shard,) = folder.glob("*.distcp")
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    with pytest.raises(EthosError, match=r"distcp: not as it was written \(its hash differs\); load another"):
+        made.load(folder)
+    with pytest.raises(EthosError, match=r"manifest.json: not as it was written \(it can't be read\)"):
+        made.load(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_is_refused_with_its_rows(one_rank: DeviceMesh) -> None:
+    class Broken(Documents):
+        def loss(self, outputs: Outputs, batch: Batch) -> Loss:
+            found = Documents.loss(self, outputs, batch)
+            return Loss(found.total * float("nan"), found.metrics)
+
+    made, given = sharded(one_rank), batches("documents")
+    made.forward_backward(share(given, 0, 1), Documents(), 1.0)
+    with pytest.raises(Diverged, match=f"the loss of documents is nan on rows {given[0].row_ids[0]}"):
+        made.forward_backward(share(given, 0, 1), Broken(), 1.0)
+    assert made.optimizer.gradients == {}
 
 
 def test_micro_batches_go_round_and_a_rank_without_one_has_a_spare() -> None:
@@ -57,5 +96,4 @@ def test_micro_batches_go_round_and_a_rank_without_one_has_a_spare() -> None:
     assert [b for pair in zip(shares[0].batches, (*shares[1].batches, None), strict=True) for b in pair][:3] == given
     assert share(given[:1], 1, 2).batches == ()
     assert share(given[:1], 1, 2).spare is given[0]
-    with pytest.raises(ValueError, match="nothing to share"):
-        share([], 0, 2)
+    assert share([], 0, 2).spare is None

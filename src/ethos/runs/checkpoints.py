@@ -1,11 +1,10 @@
-"""Checkpoints: written beside, hashed, renamed into place; kept by a retention rule.
+"""Checkpoints of a run: sealed folders, kept by a retention rule.
 
 A checkpoint at step N holds the state after step N.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ethos.errors import EthosError
-from ethos.store.files import disk_errors_told, file_digest, flush, write_atomically
+from ethos.store.files import disk_errors_told, flush
+from ethos.store.sealed_folders import is_sealed, require_intact, seal, unsealed
 from ethos.training.policy import Policy
-
-_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +42,11 @@ def save_checkpoint(policy: Policy, folder: Path, step: int, state: Mapping[str,
     Raises EthosError if the disk can't hold it; those that are there stay.
     """
     target = checkpoint_path(folder, step)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     with disk_errors_told(target):
+        partial = unsealed(target)
         _require_room(folder, policy.state_bytes, step)
         policy.save(partial, {"step": step, **state})
-        for path in partial.iterdir():
-            flush(path)
-        hashes = {path.name: file_digest(path) for path in sorted(partial.iterdir())}
-        write_atomically(partial / _MANIFEST, json.dumps(hashes, indent=1).encode())
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        flush(folder)
+        seal(partial, target)
         for old in retention.gone(list_checkpoints(folder)):
             shutil.rmtree(checkpoint_path(folder, old))
 
@@ -72,13 +63,11 @@ def _require_room(folder: Path, size_bytes: int, step: int) -> None:
 
 def copy_checkpoint(source: Path, target: Path, step: int) -> None:
     """Gives another folder the checkpoint of a step; files are never written again, so both may be one on the disk."""
-    unfinished = target / f".step-{step:06d}.partial"
-    shutil.rmtree(unfinished, ignore_errors=True)
     with disk_errors_told(target):
-        unfinished.mkdir(parents=True)
+        partial = unsealed(checkpoint_path(target, step))
         for path in checkpoint_path(source, step).iterdir():
-            _link_or_copy(path, unfinished / path.name)
-        unfinished.rename(checkpoint_path(target, step))
+            _link_or_copy(path, partial / path.name)
+        partial.rename(checkpoint_path(target, step))
         flush(target)
 
 
@@ -92,25 +81,11 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 def list_checkpoints(folder: Path) -> list[int]:
     """Steps that have a whole checkpoint, oldest first."""
-    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*") if (path / _MANIFEST).exists())
+    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*") if is_sealed(path))
 
 
 def load_checkpoint(policy: Policy, folder: Path, step: int) -> dict[str, Any]:
     """Restores a checkpoint and returns its state. Raises EthosError if a file isn't what was written."""
     directory = checkpoint_path(folder, step)
-    try:
-        hashes: dict[str, str] = json.loads((directory / _MANIFEST).read_text())
-    except ValueError as error:
-        raise _damaged(directory, _MANIFEST, "it can't be read") from error
-    for name, expected in hashes.items():
-        if not (directory / name).is_file():
-            raise _damaged(directory, name, "it is gone")
-        if file_digest(directory / name) != expected:
-            raise _damaged(directory, name, "its hash differs")
+    require_intact(directory, f"remove {directory} to go on from the checkpoint before it")
     return policy.load(directory)
-
-
-def _damaged(directory: Path, name: str, how: str) -> EthosError:
-    return EthosError(
-        f"{directory / name}: not as it was written ({how}); remove {directory} to go on from the checkpoint before it"
-    )

@@ -22,6 +22,7 @@ from ethos.runs.step_records import Helpers, RunJob, StepRecords, rollout_metric
 from ethos.store.canonical import canonical_json
 from ethos.store.journal import MAIN
 from ethos.store.records import WATCHED
+from ethos.training.accumulation import StepMetrics
 from ethos.training.batch import pack
 from ethos.training.guard import Diverged, Recent
 from ethos.training.memory import MemoryPlan, plan_memory
@@ -29,7 +30,7 @@ from ethos.training.mixture import Cursor
 from ethos.training.objectives import OBJECTIVES
 from ethos.training.objectives.in_force import objective_with
 from ethos.training.optimizer import OptimParams
-from ethos.training.policy import Policy, StepMetrics
+from ethos.training.policy import Policy
 
 Look = Callable[[int], Awaitable[None]]
 _PLAN = "micro-batch plan"

@@ -1,6 +1,7 @@
 """AdamW over fp32 masters. Hyperparameters are arguments of a step, never state.
 
-Gradients of every micro-batch are added up in fp32; after a step the compute weights are the masters, rounded.
+Gradients of every micro-batch are added up in fp32; after a step the compute weights are the masters, rounded. Tensors
+may be DTensors, of which each rank holds its shard: then all ranks call every method.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from ethos.training.guard import START_ANEW, Diverged
 
@@ -34,7 +36,8 @@ class MasterOptimizer:
 
     def __init__(self, compute: Mapping[str, Tensor]) -> None:
         self._compute = dict(compute)
-        self.masters = {name: tensor.detach().float().clone() for name, tensor in self._compute.items()}
+        # what is computed with in fp32 is its own master: `float` makes no copy of it
+        self.masters = {name: tensor.detach().float() for name, tensor in self._compute.items()}
         # two buffers a tensor for the whole run: what backward passes add to, and the sum of this step's objectives
         self._arriving = {name: torch.empty_like(master) for name, master in self.masters.items()}
         self._total = {name: torch.empty_like(master) for name, master in self.masters.items()}
@@ -134,6 +137,13 @@ class MasterOptimizer:
                 tensors[f"{key}.{name}"] = value
         return tensors
 
+    def place_for(self, name: str) -> Tensor:
+        """What the tensor that `state` calls so can be read into, before `load_state`."""
+        kind, _, of = name.partition(".")
+        if kind == "master":
+            return self.masters[of]
+        return torch.zeros(()) if kind == "step" else torch.zeros_like(self.masters[of])
+
     @torch.no_grad()
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Restores what `state` gave, bit for bit, and writes the compute weights."""
@@ -151,4 +161,9 @@ class MasterOptimizer:
 
 
 def _norm(tensors: list[Tensor]) -> float:
-    return float(torch.nn.utils.get_total_norm(tensors)) if tensors else 0.0
+    return float(whole(torch.nn.utils.get_total_norm(tensors))) if tensors else 0.0
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor of which each rank holds a shard; any other as it is."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +24,12 @@ from ethos.models.loading import Loaded, load
 from ethos.models.templates import ChatTemplate
 from ethos.process import give_back_freed_memory
 from ethos.store.config.training import TrainingConfig
+from ethos.training.accumulation import Alone, StepMetrics, accumulate, share
 from ethos.training.batch import Batch
 from ethos.training.export import base_of, export_adapter, export_model, export_reward_model
-from ethos.training.guard import START_ANEW, Diverged
-from ethos.training.objectives.types import Mean, Objective
+from ethos.training.objectives.types import Loss, Objective
 from ethos.training.optimizer import MasterOptimizer, OptimParams
 from ethos.training.outputs import Outputs, outputs_of
-
-
-@dataclass(frozen=True, slots=True)
-class StepMetrics:
-    """What one objective did in one step."""
-
-    loss: float  # mean over its units, weight not applied
-    units: int
-    tokens: int  # prompts included
-    targets: int  # tokens that carry loss
-    gradient_norm: float  # of its own gradient, weight applied
-    metrics: Mapping[str, float] = field(default_factory=dict)  # what else the objective watches
 
 
 class Policy:
@@ -93,25 +80,11 @@ class Policy:
 
         A weight of 0 does nothing at all. Raises Diverged if the loss is not finite; no gradient is kept then.
         """
-        units = sum(objective.units(batch) for batch in batches)
-        if weight == 0 or units == 0:
-            return StepMetrics(0.0, 0, 0, 0, 0.0)
-        total, watched = 0.0, dict[str, Mean]()
-        for batch in batches:
-            loss = objective.loss(self.outputs(batch), batch.to(self.device))
-            value = float(loss.total.detach())
-            if not math.isfinite(value):
-                self.optimizer.clear()
-                raise Diverged(
-                    f"the loss of {objective.name} is {value} on rows {', '.join(batch.row_ids)}; {START_ANEW}"
-                )
-            (loss.total * (weight / units)).backward()
-            total += value
-            watched |= {name: watched.get(name, Mean(0, 0)) + mean for name, mean in loss.metrics.items()}
-        tokens = sum(batch.tokens for batch in batches)
-        metrics = {name: mean.value for name, mean in watched.items()}
-        targets = sum(int(batch.targets_M.shape[0]) for batch in batches)
-        return StepMetrics(total / units, units, tokens, targets, self.optimizer.gather(), metrics)
+
+        def loss_of(batch: Batch) -> Loss:
+            return objective.loss(self.outputs(batch), batch.to(self.device))
+
+        return accumulate(share(batches, 0, 1), objective, weight, loss_of, self.optimizer, Alone())
 
     def optim_step(self, params: OptimParams) -> float:
         """One AdamW step with these hyperparameters. Returns the gradient's norm before clipping.

@@ -12,20 +12,18 @@ tensor and pipeline parallelism, and sampling from sharded weights.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
 
 from ethos.errors import EthosError
 from ethos.models.architecture import Attend, CausalForward, Slot, is_known
@@ -34,33 +32,17 @@ from ethos.models.loading import Loaded, compute_dtype
 from ethos.models.loading import load as load_model
 from ethos.models.templates import ChatTemplate
 from ethos.store.config.training import TrainingConfig
+from ethos.store.sealed_folders import require_intact, seal, unsealed
+from ethos.training.accumulation import Share, StepMetrics, accumulate
 from ethos.training.batch import Batch
 from ethos.training.export import export_model
-from ethos.training.guard import START_ANEW, Diverged
-from ethos.training.objectives.types import Mean, Objective
-from ethos.training.optimizer import OptimParams
+from ethos.training.objectives.types import Loss, Mean, Objective
+from ethos.training.optimizer import MasterOptimizer, OptimParams, whole
 from ethos.training.outputs import HiddenOutputs
-from ethos.training.policy import StepMetrics, new_scalar_head, trainable, with_adapters
+from ethos.training.policy import new_scalar_head, trainable, with_adapters
 
-EXTRA = "extra.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What one rank computes of a step's micro-batches.
-
-    All ranks go forward and backward as often as the busiest; one that has fewer computes `spare` for no gradient.
-    """
-
-    batches: tuple[Batch, ...]
-    spare: Batch
-
-
-def share(batches: Sequence[Batch], rank: int, ranks: int) -> Share:
-    """Every rank's micro-batches in turn. Raises ValueError if there are none at all."""
-    if not batches:
-        raise ValueError("a step without a micro-batch has nothing to share out")
-    return Share(tuple(batches[rank::ranks]), batches[0])
+T = TypeVar("T")
+_EXTRA = "extra.json"
 
 
 class _Shard(nn.Module):
@@ -126,7 +108,7 @@ class _Whole(_Shard):
         self._is_tied = "head" not in slots
 
     def forward(self, batch: Batch, objective: Objective, checkpointing: bool) -> tuple[Tensor, Mapping[str, Mean]]:
-        """The sum of the loss over the batch, and what the objective watches."""
+        """What a `Loss` holds: FSDP looks for the tensors that a backward pass starts from in tuples and the like."""
         functional = self._functional
         self.put()
         if self._is_tied:
@@ -161,121 +143,65 @@ class ShardedPolicy:
             raise EthosError("only Llama- and Qwen-shaped models are sharded; train another one in a single process")
         self.template, self.config, self.checkpointing = template, config, False
         self._forward = CausalForward(model)
-        self._ranks, self._group = mesh.size(), mesh.get_group()
-        self._device = loaded.model.device
+        self._ranks = _MeshRanks(mesh, loaded.model.device)
         head = new_scalar_head(self._forward) if scalar_head else None
-        self._model = _sharded(self._forward, trainable(self._forward, config.method), head, config, mesh)
-        self.parameters = {_name(name): p for name, p in self._model.named_parameters() if p.requires_grad}
-        self._totals: dict[str, Tensor] = {}
-        self._adam = torch.optim.AdamW(self.parameters.values(), foreach=True)
+        # `auto` is a matter of each machine's speed
+        dtype = self._ranks.from_first(lambda: compute_dtype(config.precision))
+        names = frozenset(trainable(self._forward, config.method))
+        self._model = _sharded(self._forward, names, head, dtype, mesh)
+        trained = {_name(name): p for name, p in self._model.named_parameters() if p.requires_grad}
+        self.optimizer = MasterOptimizer(trained)
 
     def forward_backward(self, given: Share, objective: Objective, weight: float) -> StepMetrics:
         """As `Policy.forward_backward`, over the shares of all ranks.
 
         Raises Diverged, on every rank, if the loss is not finite; no gradient is kept then.
         """
-        own = [objective.units(batch) for batch in given.batches]
-        units, rounds = self._sum(sum(own)), self._most(len(given.batches))
-        if weight == 0 or units == 0:
-            return StepMetrics(0.0, 0, 0, 0, 0.0)
-        total, watched = 0.0, dict[str, Mean]()
-        for turn in range(rounds):
-            counts = turn < len(given.batches)
-            batch = (given.batches[turn] if counts else given.spare).to(self._device)
-            loss, metrics = self._model(batch, objective, self.checkpointing)
-            # FSDP2 takes the mean over ranks
-            (loss * (weight / units * self._ranks * counts)).backward()
-            total += float(loss.detach()) * counts
-            for name, mean in metrics.items():
-                watched[name] = watched.get(name, Mean(0, 0)) + (mean if counts else Mean(0, 0))
-        total = self._sum(total)
-        if not math.isfinite(total):
-            self._clear()
-            raise Diverged(f"the loss of {objective.name} is {total}; {START_ANEW}")
-        tokens = self._sum(sum(batch.tokens for batch in given.batches))
-        targets = self._sum(sum(int(batch.targets_M.shape[0]) for batch in given.batches))
-        summed = {name: Mean(self._sum(mean.total), self._sum(mean.count)) for name, mean in sorted(watched.items())}
-        means = {name: mean.value for name, mean in summed.items()}
-        return StepMetrics(total / units, int(units), int(tokens), int(targets), self._gather(), means)
 
-    def _gather(self) -> float:
-        """Adds what the backward passes left to the step's gradient; returns its own norm."""
-        arrived = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
-        norm = _norm(arrived.values())
-        for name, gradient in arrived.items():
-            self._totals[name] = self._totals[name] + gradient if name in self._totals else gradient
-            self.parameters[name].grad = None
-        return norm
+        def loss_of(batch: Batch) -> Loss:
+            return Loss(*self._model(batch.to(self._ranks.device), objective, self.checkpointing))
 
-    def gradient(self, name: str) -> Tensor:
-        """The whole gradient of one tensor in this step so far."""
-        return _whole(self._totals[name])
+        return accumulate(given, objective, weight, loss_of, self.optimizer, self._ranks)
 
     def optim_step(self, params: OptimParams) -> float:
         """As `Policy.optim_step`."""
-        norm = _norm(self._totals.values())
-        if not math.isfinite(norm):
-            self._clear()
-            raise Diverged(f"the gradient's norm is {norm}; {START_ANEW}")
-        scale = min(1.0, params.clip / (norm + 1e-6))
-        for name, parameter in self.parameters.items():
-            gradient = self._totals.get(name)
-            parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient * scale
-        for group in self._adam.param_groups:
-            group.update(lr=params.lr, betas=params.betas, eps=params.eps, weight_decay=params.weight_decay)
-        self._adam.step()
-        self._clear()
-        return norm
-
-    def _clear(self) -> None:
-        self._totals.clear()
-        for parameter in self.parameters.values():
-            parameter.grad = None
+        return self.optimizer.step(params)
 
     def save(self, directory: Path, extra: Mapping[str, Any]) -> None:
-        """Writes a distributed checkpoint, each rank its shards; any number of ranks can load it."""
-        save(self._state(), checkpoint_id=directory)
-        if dist.get_rank(self._group) == 0:
-            (directory / EXTRA).write_text(json.dumps(extra), encoding="utf-8")
-        dist.barrier(self._group)
+        """Writes a distributed checkpoint, each rank its shards, into a folder that is whole or not there.
+
+        Any number of ranks can load it.
+        """
+        partial = self._ranks.from_first(lambda: unsealed(directory))
+        save(self.optimizer.state(), checkpoint_id=partial)
+        self._ranks.from_first(lambda: _seal(partial, directory, extra))
 
     def load(self, directory: Path) -> dict[str, Any]:
-        """Restores what any number of ranks saved, and returns the caller's own state."""
-        for parameter in self.parameters.values():  # so that there are moments to load into
-            parameter.grad = torch.zeros_like(parameter)
-        for group in self._adam.param_groups:
-            group["lr"] = 0.0
-        self._adam.step()
-        self._clear()
-        state = self._state()
-        load(state, checkpoint_id=directory)
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(state[f"master.{name}"])
-                self._adam.state[parameter]["step"].copy_(state[f"step.{name}"])
-        extra: dict[str, Any] = json.loads((directory / EXTRA).read_text(encoding="utf-8"))
-        return extra
+        """Restores what any number of ranks saved, and returns the caller's own state.
 
-    def _state(self) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = {}
-        for name, parameter in self.parameters.items():
-            state[f"master.{name}"] = parameter.detach()
-            for key, value in self._adam.state.get(parameter, {}).items():
-                state[f"{key}.{name}"] = value
-        return state
+        Raises EthosError, on every rank, if a file isn't what was written.
+        """
+        self._ranks.from_first(lambda: require_intact(directory, "load another checkpoint"))
+        names = FileSystemReader(directory).read_metadata().state_dict_metadata
+        trained = {name.removeprefix("master.") for name in names if name.startswith("master.")}
+        if trained != self.optimizer.masters.keys():
+            raise EthosError(
+                f"{directory}: holds other tensors than this policy trains; give it the model, method and "
+                "heads that it was saved with"
+            )
+        state = {name: self.optimizer.place_for(name) for name in names}
+        load(state, checkpoint_id=directory)
+        self.optimizer.load_state(state)
+        extra: dict[str, Any] = json.loads((directory / _EXTRA).read_text(encoding="utf-8"))
+        return extra
 
     def whole_masters(self) -> dict[str, Tensor]:
         """All trained tensors, gathered one by one, on the CPU of rank 0; nothing on the others.
 
         Under the names that `Policy.optimizer` has them by.
         """
-        is_first = dist.get_rank(self._group) == 0
-        masters = {}
-        for name, parameter in self.parameters.items():
-            gathered = _whole(parameter.detach())
-            if is_first:
-                masters[name] = gathered.cpu()
-        return masters
+        gathered = {name: whole(master) for name, master in self.optimizer.masters.items()}
+        return {name: tensor.cpu() for name, tensor in gathered.items()} if self._ranks.is_first else {}
 
     @torch.no_grad()
     def export(self, source: Path, directory: Path) -> None:
@@ -284,53 +210,75 @@ class ShardedPolicy:
         `source` is the directory that the model was loaded from.
         """
         masters = self.whole_masters()
-        if dist.get_rank(self._group) == 0:
-            model = load_model(source, self.config.precision).model.cpu()
-            if self.config.method == "lora":
-                model = with_adapters(model, self.config)
-            for name, slot in CausalForward(model).slots().items():
-                if name in masters:
-                    slot.tensor.copy_(masters[name])
-            export_model(model, self.template.tokenizer, directory)
-        dist.barrier(self._group)
+        self._ranks.from_first(lambda: self._export(masters, source, directory))
 
-    def _sum(self, value: float) -> float:
+    def _export(self, masters: Mapping[str, Tensor], source: Path, directory: Path) -> None:
+        model = load_model(source, self.config.precision).model.cpu()
+        if self.config.method == "lora":
+            model = with_adapters(model, self.config)
+        for name, slot in CausalForward(model).slots().items():
+            if name in masters:
+                slot.tensor.copy_(masters[name])
+        export_model(model, self.template.tokenizer, directory)
+
+
+class _MeshRanks:
+    """The ranks of a mesh, as `Ranks`."""
+
+    def __init__(self, mesh: DeviceMesh, device: torch.device) -> None:
+        self.size, self.device, self._group = mesh.size(), device, mesh.get_group()
+
+    @property
+    def is_first(self) -> bool:
+        return dist.get_rank(self._group) == 0
+
+    def sum(self, value: float) -> float:
         return self._reduced(value, dist.ReduceOp.SUM)
 
-    def _most(self, value: int) -> int:
-        return int(self._reduced(value, dist.ReduceOp.MAX))
+    def most(self, value: float) -> float:
+        return self._reduced(value, dist.ReduceOp.MAX)
 
     def _reduced(self, value: float, how: Any) -> float:
-        tensor = torch.tensor(float(value), dtype=torch.float64, device=self._device)
+        tensor = torch.tensor(float(value), dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor, op=how, group=self._group)
         return float(tensor)
+
+    def from_first(self, act: Callable[[], T]) -> T:
+        """What the first rank gets from it, on all of them; an error that it meets is raised on all."""
+        outcome: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                outcome[0] = act()
+            except Exception as error:
+                outcome[1] = error
+        dist.broadcast_object_list(outcome, group=self._group, group_src=0)
+        if outcome[1] is not None:
+            raise outcome[1]
+        result: T = outcome[0]
+        return result
 
 
 def _sharded(
     forward: CausalForward,
-    trained: Mapping[str, Tensor],
+    trained: frozenset[str],
     scalar_head_E: Tensor | None,
-    config: TrainingConfig,
+    dtype: torch.dtype,
     mesh: DeviceMesh,
 ) -> nn.Module:
-    names, slots = frozenset(trained), forward.slots()
-    chosen = [compute_dtype(config.precision)]
-    dist.broadcast_object_list(
-        chosen, group=mesh.get_group(), group_src=0
-    )  # `auto` is a matter of each machine's speed
-    policy = MixedPrecisionPolicy(param_dtype=chosen[0], reduce_dtype=torch.float32, cast_forward_inputs=False)
+    slots = forward.slots()
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     scalar_head = None if scalar_head_E is None else _ScalarHead(scalar_head_E)
     if scalar_head is not None:
         fully_shard(scalar_head, mesh=mesh)
     blocks = []
     for index, layer in enumerate(forward.layers):  # one after another: only one block is whole in fp32 at a time
         own = {name: slot for name, slot in slots.items() if name.startswith(f"layers.{index}.")}
-        blocks.append(_Block(own, names, forward, index))
+        blocks.append(_Block(own, trained, forward, index))
         fully_shard(blocks[-1], mesh=mesh, mp_policy=policy)
         for projection in layer.projections():
             projection.let_go()
     rest = {name: slot for name, slot in slots.items() if not name.startswith("layers.")}
-    whole = _Whole(rest, names, forward, blocks, scalar_head)
+    whole = _Whole(rest, trained, forward, blocks, scalar_head)
     fully_shard(whole, mesh=mesh, mp_policy=policy)
     forward.head.let_go()
     forward.blocks = list(blocks)
@@ -342,10 +290,6 @@ def _name(parameter: str) -> str:
     return parameter.rpartition(".")[2].replace("/", ".")
 
 
-def _norm(gradients: Any) -> float:
-    found = list(gradients)
-    return float(_whole(torch.nn.utils.get_total_norm(found))) if found else 0.0
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+def _seal(partial: Path, directory: Path, extra: Mapping[str, Any]) -> None:
+    (partial / _EXTRA).write_text(json.dumps(extra), encoding="utf-8")
+    seal(partial, directory)
