@@ -19,6 +19,7 @@ import torch
 
 from ethos.errors import EthosError
 from ethos.models.engine import Engine
+from ethos.models.loading import load
 from ethos.models.types import Sample
 from ethos.runs.controls import Controls
 from ethos.runs.prepared import prepare_rows, require_rows, without_rows
@@ -35,6 +36,7 @@ from ethos.training.mixture import share_slots
 from ethos.training.outputs import Outputs
 from ethos.training.policy import Policy
 from ethos.training.schedule import plan_step
+from models import tiny as tiny_model
 from runs.training_run import (
     CONFIG,
     EVERY,
@@ -48,6 +50,7 @@ from runs.training_run import (
     train,
     write_config,
 )
+from vllm_protocol import VllmProtocolServer
 
 
 def controls_of(session: Session) -> Controls:
@@ -350,6 +353,28 @@ def test_replies_drawn_by_another_policy_are_told(folder: Path, monkeypatch: pyt
         asyncio.run(train(session, policy_of(folder, session.config), steps=4))
         [warning] = [text for text in session.stages.notices("warning") if "drawn with log-probabilities" in text]
     assert "rewards were drawn with log-probabilities that are 0.5 from the trainer's" in warning
+
+
+def test_a_server_draws_with_the_adapter_of_each_step_also_after_a_stop(folder: Path) -> None:
+    def student() -> Any:
+        return load(folder / "tiny", "fp32").model
+
+    with VllmProtocolServer(student, tiny_model.END) as server:
+        method = f"training: {{method: lora, rollouts: {{server: '{server.address}'}}, "
+        write_config(folder, EVERY.replace("training: {", method))
+        for steps in (5, 8):
+            with session_in(folder) as session:
+                asyncio.run(train(session, policy_of(folder, session.config), steps=steps))
+                found = losses(session)
+                drawing = {
+                    step
+                    for name in ("rewards", "distillation")
+                    for step, _ in session.records.metric(MAIN, f"seconds_drawing.{name}")
+                }
+    loads = [body["lora_path"] for path, body in server.requests if path == "/v1/load_lora_adapter"]
+    assert len(loads) == len(drawing) == 8
+    assert max(gap for _, gap in found["sampling_gap.rewards"]) < 1e-4
+    assert max(norm for _, norm in found["gradient_norm.rewards"]) > 0
 
 
 def test_a_repeated_step_draws_refers_and_asks_for_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

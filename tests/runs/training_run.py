@@ -11,6 +11,7 @@ from ethos.models.architecture import CausalForward
 from ethos.models.engine import Engine
 from ethos.models.loading import load
 from ethos.models.types import Sample
+from ethos.models.vllm_server import VllmServer
 from ethos.models.worker import compute_worker
 from ethos.progress import QuietProgress
 from ethos.runs.controls import Controls
@@ -18,6 +19,7 @@ from ethos.runs.prepared import Prepared, prepare_rows
 from ethos.runs.session import Session, open_session
 from ethos.runs.step_records import Helpers
 from ethos.runs.training import Trainer
+from ethos.runs.vllm_rollouts import VllmRollouts
 from ethos.spec.conversation import Conversation
 from ethos.spec.parse import parse_spec
 from ethos.store.config.run import RunConfig, load_config
@@ -111,14 +113,19 @@ def policy_of(folder: Path, config: RunConfig) -> Policy:
 
 
 def helpers_of(folder: Path, config: RunConfig, policy: Policy) -> Helpers:
-    """An engine over the policy, and the student before training as reference and teacher."""
-    engine = Engine("tiny", "policy", policy.loaded, policy.template, compute_worker(1), forward=policy.forward)
+    """An engine over the policy, or a server; and the student before training as reference and teacher."""
+    worker, server = compute_worker(1), config.training.rollouts.server
+    sampler: Engine | VllmRollouts
+    if server is None:
+        sampler = Engine("tiny", "policy", policy.loaded, policy.template, worker, forward=policy.forward)
+    else:
+        sampler = VllmRollouts(VllmServer(server), policy, worker, folder / "adapter")
     model = load(folder / "tiny", config.training.precision).model
     frozen = FrozenModel(model, CausalForward(model))
     functions = config.training.rewards.functions.items()
     rewards = {name: find_reward(name, where, folder) for name, where in functions}
     return Helpers(
-        sampler=engine,
+        sampler=sampler,
         policy=FrozenModel(policy.model, policy.forward),
         reference=frozen,
         teacher=frozen,
@@ -152,7 +159,11 @@ async def train(
         return job(*arguments)
 
     trainer = Trainer(session, policy, prepared(policy), branch, steps, controls, helpers)
-    await trainer.train(run_job, look, (lambda name: None) if helpers is None else helpers.sampler.weights_changed)
+    try:
+        await trainer.train(run_job, look, (lambda name: None) if helpers is None else helpers.sampler.weights_changed)
+    finally:
+        if helpers is not None and isinstance(helpers.sampler, VllmRollouts):
+            await helpers.sampler.close()
 
 
 def losses(session: Session, branch: str = MAIN) -> dict[str, list[tuple[int, float]]]:
