@@ -16,7 +16,7 @@ import yaml
 
 from ethos.judging.wording import PROMPTS
 from ethos.spec.conversation import Conversation, Message
-from ethos.spec.language import language_name
+from ethos.spec.language import in_language, language_name
 
 _LIST_ITEM = re.compile(r"^\s*(?:\d+\s*[.):、．：]|[-*•])\s*(.+?)\s*$")
 
@@ -43,11 +43,12 @@ class FewShot:
 @cache
 def load_few_shot(name: str, language: str = "en", folder: Path = PROMPTS) -> FewShot:
     """The prompt file `name` in `language`; where there is none, the English one, which then says what to write in."""
-    path = folder / f"{name}.{language}.yaml"
-    data = yaml.safe_load((path if path.is_file() else folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    english = folder / f"{name}.yaml"
+    path = in_language(english, language)
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
     examples = tuple((example["ask"], example["answer"]) for example in data["examples"])
     system = data["system"]
-    if language != "en" and not path.is_file():
+    if language != "en" and path == english:
         system += f"\n\nWhat you get after the examples is in {language_name(language)}: answer it in that language."
     return FewShot(system, data["ask"], examples)
 

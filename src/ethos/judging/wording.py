@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from ethos.spec.conversation import Conversation
+from ethos.spec.language import in_language
 
 PROMPTS = Path(__file__).with_name("prompts")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -53,12 +54,11 @@ class Wording:
 @cache
 def load_wording(name: str, language: str = "en", folder: Path = PROMPTS) -> Wording:
     """The prompt file `name` in `language`, or in English where there is none in that language."""
-    path = folder / f"{name}.{language}.md"
-    if not path.is_file():
-        language, path = "en", folder / f"{name}.md"
+    english = folder / f"{name}.md"
+    path = in_language(english, language)
     head, system, user = path.read_text(encoding="utf-8").split("\n---\n")
     fields = dict(line.split(": ", 1) for line in head.splitlines())
-    return Wording(name, language, fields, system.strip(), user.strip())
+    return Wording(name, "en" if path == english else language, fields, system.strip(), user.strip())
 
 
 def conversation_text(prompt: Conversation) -> str:

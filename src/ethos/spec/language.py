@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import regex
@@ -138,6 +139,12 @@ def detect_language(text: str) -> str:
         return UNKNOWN
     code, confidence = _identifier().classify(prose)
     return str(code) if confidence >= _CONFIDENT else UNKNOWN
+
+
+def in_language(file: Path, language: str) -> Path:
+    """`rubric.fr.md` for `rubric.md`, if there is one; else the file as given, which is in English."""
+    own = file.with_suffix(f".{language}{file.suffix}")
+    return own if own.is_file() else file
 
 
 def language_name(code: str) -> str:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 from ethos.spec.conversation import Conversation, Message
 from ethos.spec.frame import frame, whole
+from ethos.spec.language import in_language
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause, Spec
 
 Variant = Literal["whole", "frame", "frame+example"]
 VARIANTS: tuple[Variant, ...] = ("whole", "frame", "frame+example")
+_WITH_EXAMPLE = Path(__file__).parent / "prompts" / "frame_with_example.md"
 WHOLE_TOKENS = 3000  # of a spec's text: more of it makes small models worse and every prompt dear
 
 
@@ -89,14 +91,5 @@ def _before(
     example = clause.good[0]
     if example.message:
         return Message("system", text), Message("user", example.message), Message("assistant", example.reply)
-    return (
-        Message("system", _example_wording(spec.language).replace("{frame}", text).replace("{example}", example.reply)),
-    )
-
-
-def _example_wording(language: str) -> str:
-    """The file in the spec's language; English where there is none."""
-    folder = files(__package__).joinpath("prompts")
-    file = folder.joinpath(f"frame_with_example.{language}.md")
-    chosen = file if file.is_file() else folder.joinpath("frame_with_example.md")
-    return chosen.read_text(encoding="utf-8").strip()
+    wording = in_language(_WITH_EXAMPLE, spec.language).read_text(encoding="utf-8").strip()
+    return (Message("system", wording.replace("{frame}", text).replace("{example}", example.reply)),)
