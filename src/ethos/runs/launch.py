@@ -21,14 +21,12 @@ from ethos.progress import Progress
 from ethos.report.report import build_report
 from ethos.report.writing import html_of, read_report, write_report
 from ethos.runs.controls import Controls, next_step
-from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
+from ethos.runs.judges import CalibratedJudge, calibrated_judge, labelled_replies, warn_of_unreadable
+from ethos.runs.models import ModelShelf
 from ethos.runs.placebo import PLACEBO, train_placebo
 from ethos.runs.preparation import (
-    CalibratedJudge,
     as_read,
-    calibrated_judge,
     framed,
-    labelled_replies,
     load_rows,
     missing_rows,
     probe_language,
@@ -36,7 +34,6 @@ from ethos.runs.preparation import (
     rows_of,
     scenarios_of,
     sources_of,
-    warn_of_unreadable,
 )
 from ethos.runs.prepared import require_own_rows
 from ethos.runs.reading import (
@@ -52,7 +49,8 @@ from ethos.runs.reading import (
 )
 from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session, open_session
-from ethos.runs.student import StudentRows, train_student
+from ethos.runs.student_training import StudentRows, train_student
+from ethos.runs.students import FrozenStudent, RecordedPolicy
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Pool, Scenario
 from ethos.spec.types import Clause, Json

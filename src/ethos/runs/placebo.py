@@ -18,11 +18,12 @@ from functools import partial
 from ethos.errors import EthosError
 from ethos.models.types import Sample, SamplingParams
 from ethos.progress import Bar
-from ethos.runs.models import FrozenStudent, ModelShelf, RecordedPolicy
+from ethos.runs.models import ModelShelf
 from ethos.runs.placebo_draws import MOST_DRAWS, PAGE_TOKENS, SUBJECTS
 from ethos.runs.preparation import load_rows
 from ethos.runs.prepared import Prepared, prepare_rows
 from ethos.runs.session import Session
+from ethos.runs.students import FrozenStudent, RecordedPolicy
 from ethos.runs.training import Trainer
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Json

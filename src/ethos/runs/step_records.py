@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from ethos.errors import EthosError
 from ethos.models.architecture import KNOWN_TYPES
-from ethos.runs.models import policy_calls
 from ethos.runs.prepared import Prepared, without_rows
 from ethos.runs.rollouts import (
     Rollout,
@@ -26,6 +25,7 @@ from ethos.runs.rollouts import (
     with_advantages,
 )
 from ethos.runs.session import Session
+from ethos.runs.students import policy_calls
 from ethos.store.config.knobs import Knobs
 from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import TokenRow

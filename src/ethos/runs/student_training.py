@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from ethos.models.engine import Engine
 from ethos.models.vllm_server import VllmServer
 from ethos.runs.controls import Controls, next_step
-from ethos.runs.models import FrozenStudent, ModelShelf, frozen_model
+from ethos.runs.models import ModelShelf
 from ethos.runs.prepared import PreparedRows, prepare_rows, require_rows
 from ethos.runs.session import Session
 from ethos.runs.step_records import Helpers
+from ethos.runs.students import FrozenStudent, frozen_model
 from ethos.runs.training import Trainer
 from ethos.runs.vllm_rollouts import VllmRollouts
 from ethos.store.journal import MAIN
