@@ -42,7 +42,8 @@ class Subject:
     model: Callable[[bool], Any]  # as Hugging Face loads it; moved away from those weights or not
     tokenizer: Any
     norm: float  # how far the norms of a tensor's gradients may be apart, relative
-    gradient: float  # and the gradients themselves, relative to the norm
+    norm_of_norms: float  # and where the tensor is the weight of a norm
+    gradient: float  # how far gradients themselves may be apart, relative to their norm
 
     def rows(self, objective: str) -> list[TokenRow]:
         """Of the test character, in this model's tokens."""
@@ -56,7 +57,8 @@ class Subject:
         found, expected = made.optimizer.gradients, gradients(model)
         assert found.keys() == expected.keys()
         for name, gradient in expected.items():
-            assert float(found[name].norm()) == pytest.approx(float(gradient.norm()), rel=self.norm), name
+            limit = self.norm_of_norms if "norm" in name else self.norm
+            assert float(found[name].norm()) == pytest.approx(float(gradient.norm()), rel=limit), name
             assert float((found[name] - gradient).norm() / gradient.norm()) < self.gradient, name
 
 
@@ -64,7 +66,7 @@ def tiny_subject(shape: str) -> Subject:
     def model(moved: bool) -> Any:
         return tiny.model(shape, seed=int(moved)).requires_grad_(True)
 
-    return Subject(lambda head: policy(shape, scalar_head=head), model, tiny.tokenizer(), 1e-5, 1e-5)
+    return Subject(lambda head: policy(shape, scalar_head=head), model, tiny.tokenizer(), 1e-5, 1e-5, 1e-5)
 
 
 def real_subject(directory: Path) -> Subject:
@@ -80,8 +82,8 @@ def real_subject(directory: Path) -> Subject:
                 found.model.norm.weight.mul_(0.95)
         return found
 
-    # through 30 blocks in fp32, each side's own gradients are up to 1.4e-4 from those in fp64
-    return Subject(made, model, AutoTokenizer.from_pretrained(directory), 5e-4, 1e-3)
+    # the weight of a norm has a gradient of terms that cancel: in fp32 each side's is up to 1.4e-4 from that in fp64
+    return Subject(made, model, AutoTokenizer.from_pretrained(directory), 1e-4, 5e-4, 1e-3)
 
 
 @pytest.fixture(autouse=True)
