@@ -88,6 +88,8 @@ def page(figures: dict[str, Any]) -> str:
             cells = [found[key] for key in ("unit", "ours", "peer", "ratio", "target")]
             if "peak_share" in found:
                 cells[0] += f", at {found['peak_share']} of the peer's peak memory"
+            if "ceiling" in found:
+                cells[4] = f"{cells[4]} (bare products: {found['ceiling']})"
             lines.append(f"| {name} | {peer} | {' | '.join(map(str, cells))} | {'yes' if found['reached'] else 'no'} |")
     lines += ["", "Machine and all figures:", "", "```json", json.dumps(figures, indent=1), "```"]
     return "\n".join(lines) + "\n"

@@ -5,6 +5,9 @@ environment of its own; rounds alternate with ours, and no prompt comes twice.
 
 - sampling: 64 sequences of SmolLM2-135M, prompts of 64 tokens, 48 new ones, bf16 (llama.cpp: the Q4_1 file).
 - teacher: 32 prompts of 50 to 400 tokens for Qwen2.5-Coder-1.5B, 64 new ones, bf16 (llama.cpp: the Q4_K_M file).
+
+`ceiling` is the ratio that the model's matrix products alone would reach, at the rate that they have on this machine:
+no bf16 engine on it can be faster. Each round measures them as well.
 """
 
 # ruff: noqa: E402, since the process is set up before torch is imported
@@ -14,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from ethos.process import tune_process
 
 tune_process()
 
+import torch
 from race import Peer, machine, race
 from work import Words
 
@@ -42,6 +47,7 @@ BENCHES: dict[str, dict[str, Any]] = {
         "prompts": 64,
         "tokens": (64,),
         "new_tokens": 48,
+        "rounds": 5,
         "targets": {"hf": 3.0, "llamacpp": 2.5, "vllm": 1.0},
     },
     "teacher": {
@@ -49,6 +55,7 @@ BENCHES: dict[str, dict[str, Any]] = {
         "prompts": 32,
         "tokens": (50, 120, 240, 400),
         "new_tokens": 64,
+        "rounds": 3,
         "targets": {"vllm": 1.3, "llamacpp": 1.0},
     },
 }
@@ -61,7 +68,7 @@ PEERS: dict[str, dict[str, str]] = {
         "VLLM_CPU_KVCACHE_SPACE": "3",
     },
 }
-ROUNDS = 3
+PASS_TOKENS = 1024  # of prompts, in a product
 
 
 def measure(bench: dict[str, Any], peers: list[str]) -> dict[str, Any]:
@@ -87,9 +94,12 @@ def _against(
 ) -> dict[str, Any]:
     frame = len(engine.template.prompt(Conversation.user("")))
     new_tokens, words = bench["new_tokens"], [max(1, tokens - frame) for tokens in bench["tokens"]]
-    texts = {n: Words(engine.template.tokenizer, n).prompts(bench["prompts"], words) for n in range(-1, ROUNDS)}
+    texts = {
+        n: Words(engine.template.tokenizer, n).prompts(bench["prompts"], words) for n in range(-1, bench["rounds"])
+    }
     made = {number: [Conversation.user(text) for text in given] for number, given in texts.items()}
     total: int = bench["prompts"] * new_tokens
+    ceilings: list[float] = []
 
     def ours(number: int) -> float:
         params = SamplingParams(new_tokens, temperature=1.0)
@@ -97,6 +107,11 @@ def _against(
         samples = asyncio.run(engine.sample_batch(made[number], params))
         taken = time.perf_counter() - began
         assert sum(len(sample.token_ids or ()) for [sample] in samples) == total
+        if number >= 0:
+            prompt_tokens = sum(len(engine.template.prompt(prompt)) for prompt in made[number])
+            ceilings.append(
+                total / asyncio.run(worker.run(bare_products, engine, prompt_tokens, len(made[number]), new_tokens))
+            )
         return total / taken
 
     def theirs(number: int) -> float:
@@ -105,7 +120,34 @@ def _against(
         answer = peer.ask(job="generate", prompts=prompts, new_tokens=new_tokens, **where)
         return total / float(answer["seconds"])
 
-    return race(ours, theirs, ROUNDS).to_dict("new tokens/s", bench["targets"][name])
+    found = race(ours, theirs, bench["rounds"])
+    bounds = [bound / rate for bound, rate in zip(ceilings, found.peer, strict=True)]
+    return {**found.to_dict("new tokens/s", bench["targets"][name]), "ceiling": round(statistics.median(bounds), 2)}
+
+
+@torch.no_grad()
+def bare_products(engine: Engine, prompt_tokens: int, sequences: int, new_tokens: int) -> float:
+    """Seconds that the matrix products take which such a batch can't do without, as the engine multiplies."""
+    forward = engine.forward
+    assert forward is not None
+    width = forward.embedding_VE.shape[1]
+    inputs = {"qkv": width, "out": forward.heads * forward.head_width, "gate_up": width, "down": forward.widest // 2}
+
+    def blocks(rows: int) -> None:
+        given = {part: torch.randn(rows, size).to(forward.dtype) for part, size in inputs.items()}
+        for layer in forward.layers:
+            for part, x in given.items():
+                getattr(layer, part)(x)
+
+    last = torch.randn(sequences, width).to(forward.dtype)
+    began = time.perf_counter()
+    for start in range(0, prompt_tokens, PASS_TOKENS):
+        blocks(min(PASS_TOKENS, prompt_tokens - start))
+    for _ in range(new_tokens - 1):
+        blocks(sequences)
+    for _ in range(new_tokens):
+        forward.head(last)
+    return time.perf_counter() - began
 
 
 def _gguf(model: str) -> str:
