@@ -56,6 +56,7 @@ _SIZES: dict[str, Any] = {
 KNOWN = {
     "llama": lambda: LlamaConfig(**_SIZES),
     "llama-tied": lambda: LlamaConfig(**_SIZES, tie_word_embeddings=True),
+    "llama-deep": lambda: LlamaConfig(**(_SIZES | {"num_hidden_layers": 6})),
     "llama-wide-heads": lambda: LlamaConfig(**_SIZES, head_dim=16, attention_bias=True),
     "llama-scaled-rope": lambda: LlamaConfig(
         **_SIZES, rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}

@@ -9,7 +9,7 @@ import torch
 from ethos.errors import EthosError
 from ethos.models.causal_attention import SHORT_TOKENS
 from ethos.store.config.training import TrainingConfig
-from ethos.training.batch import Completion, TokenRow
+from ethos.training.batch import Completion, TokenRow, one_batch
 from ethos.training.logprobs import CHUNK, TeacherStates, divergences, target_logprobs, weighted_logprob_sum
 from ethos.training.memory import (
     _DISTILLED_ENTRY_BYTES,
@@ -35,11 +35,11 @@ def gib(made_bytes: float) -> float:
 
 
 def test_without_a_budget_the_config_decides() -> None:
-    assert plan_memory(policy(), config(), 256) == MemoryPlan(4096, checkpointing=False)
+    assert plan_memory(policy(), config(), 256) == MemoryPlan(4096)
 
 
-def alone(made: Policy, *, checkpointing: bool = False) -> float:
-    return costs(made, 128, checkpointing=checkpointing)[0]
+def alone(made: Policy, recomputed: int = 0) -> float:
+    return costs(made, 128, recomputed)[0]
 
 
 @pytest.mark.parametrize("shape", ["llama", "gpt-neox"])
@@ -47,27 +47,43 @@ def test_a_budget_makes_micro_batches_smaller(shape: str) -> None:
     made = policy(shape)
     head = HEAD if made.forward is not None else 0.0
     found = plan_memory(made, config(memory_gib=alone(made) * 1000.5 / 2**30 + head), 256)
-    assert (found.micro_batch_tokens, found.checkpointing) == (1000, False)
+    assert (found.micro_batch_tokens, found.recomputed) == (1000, 0)
 
 
-def test_blocks_are_computed_twice_only_if_one_row_doesnt_fit_else() -> None:
-    made = policy()
-    plain, checkpointed = alone(made), alone(made, checkpointing=True)
-    assert checkpointed < 0.8 * plain  # of two blocks, one is there while it is computed again
-    tight = plan_memory(made, config(memory_gib=gib(255 * plain)), 256)
-    assert tight.checkpointing
-    assert tight.micro_batch_tokens > 256
-    assert not plan_memory(made, config(memory_gib=gib(256.5 * plain)), 256).checkpointing
+def test_as_few_blocks_are_computed_twice_as_one_row_needs() -> None:
+    made = policy("llama-deep")
+    kept = [alone(made, recomputed) for recomputed in range(6)]
+    assert kept[5] < 0.4 * kept[0]
+    for recomputed in range(6):
+        just = plan_memory(made, config(memory_gib=gib(256.5 * kept[recomputed])), 256)
+        assert (just.recomputed, just.micro_batch_tokens) == (recomputed, 256)
+    with pytest.raises(EthosError, match="even if they are computed twice"):
+        plan_memory(made, config(memory_gib=gib(255 * kept[5])), 256)
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_prompt_that_is_laid_out_again_costs_a_part_of_a_token(checkpointing: bool) -> None:
+def test_each_block_that_is_computed_twice_saves_what_is_planned() -> None:
+    """Measured: the highest memory of a forward and a backward pass."""
+    made = policy("llama-deep")
+    row = TokenRow("a", (0,) * 8, (Completion((0,) * 248),))
+
+    def peak(recomputed: int) -> int:
+        made.recomputed = recomputed
+        return peak_bytes(lambda: made.outputs(one_batch([row])).logprobs_M.sum().backward())
+
+    peaks = [peak(recomputed) for recomputed in range(6)]
+    planned = [alone(made, recomputed) * row.tokens for recomputed in range(6)]
+    saved = [peaks[0] - one for one in peaks[1:]]
+    assert saved == pytest.approx([planned[0] - one for one in planned[1:]], rel=0.1)
+
+
+@pytest.mark.parametrize("recomputed", [0, 1])
+def test_a_prompt_that_is_laid_out_again_costs_a_part_of_a_token(recomputed: int) -> None:
     """And what is planned with is what is kept: of rows of other shapes than the probes'."""
     made = policy("llama")
-    each, repeated = costs(made, 128, checkpointing=checkpointing)
+    each, repeated = costs(made, 128, recomputed)
     assert 0 < repeated < each
     row = TokenRow("a", (0,) * 40, tuple(Completion((0,) * 20) for _ in range(6)))
-    kept = _kept_bytes(made, row, checkpointing=checkpointing)
+    kept = _kept_bytes(made, row, recomputed)
     assert row.cost(repeated / each) * each == pytest.approx(kept, rel=0.1)
 
 
@@ -76,9 +92,9 @@ def test_a_long_row_is_probed_by_a_long_one(tokens: int, monkeypatch: pytest.Mon
     """Attention keeps other things of it."""
     probes: list[int] = []
 
-    def counted(made: Policy, length: int, *, checkpointing: bool) -> tuple[float, float]:
+    def counted(made: Policy, length: int, recomputed: int) -> tuple[float, float]:
         probes.append(length)
-        return costs(made, length, checkpointing=checkpointing)
+        return costs(made, length, recomputed)
 
     monkeypatch.setattr("ethos.training.memory.costs", counted)
     plan_memory(policy(), config(memory_gib=1), tokens)
@@ -121,7 +137,7 @@ def test_what_can_not_fit_is_told_with_what_it_takes() -> None:
 @pytest.mark.parametrize("shape", ["llama-tied", "qwen2", "qwen3"])
 def test_blocks_computed_twice_give_the_very_same_gradients(shape: str, method: str) -> None:
     plain, twice = policy(shape, method), policy(shape, method)
-    twice.checkpointing = True
+    twice.recomputed = 2
     first = plain.forward_backward(batches("demonstrations"), DEMONSTRATIONS, 1.0)
     second = twice.forward_backward(batches("demonstrations"), DEMONSTRATIONS, 1.0)
     assert first == second

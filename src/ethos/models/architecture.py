@@ -232,16 +232,16 @@ class CausalForward:
         """Of the compute weights."""
         return self.embedding_VE.device
 
-    def hidden(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend, *, checkpointing: bool = False) -> Tensor:
+    def hidden(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend, *, recomputed: int = 0) -> Tensor:
         """Final, normed hidden states, shape [N, E]; `attend` decides who sees whom.
 
-        With `checkpointing` only what enters each block is kept for the backward pass, which computes the rest again
-        (Chen et al. 2016, section 3).
+        Of the first `recomputed` blocks only what enters them is kept for the backward pass, which computes the rest
+        again (Chen et al. 2016, section 3).
         """
         x_NE = F.embedding(tokens_N, self.embedding_VE)
         cos_ND, sin_ND = self._rotary(positions_N)
-        for block in self.blocks:
-            if checkpointing and torch.is_grad_enabled():
+        for index, block in enumerate(self.blocks):
+            if index < recomputed and torch.is_grad_enabled():
                 x_NE = checkpoint(block, x_NE, cos_ND, sin_ND, attend, use_reentrant=False, preserve_rng_state=False)
             else:
                 x_NE = block(x_NE, cos_ND, sin_ND, attend)

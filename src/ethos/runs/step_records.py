@@ -71,7 +71,7 @@ class StepRecords:
         """`helpers` None: nothing but documents and demonstrations, or what has been recorded, is trained on."""
         self._session, self._prepared, self._branch, self._helpers = session, prepared, branch, helpers
         self._config = session.config.training
-        self.plan = MemoryPlan(self._config.micro_batch_tokens, checkpointing=False)
+        self.plan = MemoryPlan(self._config.micro_batch_tokens)
         self.cursors: dict[str, Cursor] = {}
         self.seconds: dict[str, float] = {}  # of the newest record: to draw, score and refer, by objective
 

@@ -102,7 +102,7 @@ class Trainer:
         """
         ui, config = self._session.ui, self._config
         plan = await run_job(self._plan)
-        self._policy.checkpointing, self._records.plan = plan.checkpointing, plan
+        self._policy.recomputed, self._records.plan = plan.recomputed, plan
         start = await run_job(self.resume)
         if start:
             origin = self._session.journal.origin(self._branch, start)

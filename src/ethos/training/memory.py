@@ -5,6 +5,7 @@ Measured, not guessed: what one row of the student leaves behind for its backwar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,14 +30,14 @@ class MemoryPlan:
     """How training is cut to its memory."""
 
     micro_batch_tokens: int
-    checkpointing: bool
+    recomputed: int = 0  # of the first blocks, those that are computed again in the backward pass
     repeat_cost: float = 0.0  # as in `pack`
 
 
 def plan_memory(
     policy: Policy, config: TrainingConfig, largest_row_tokens: int, objectives: Collection[str] = ()
 ) -> MemoryPlan:
-    """The largest micro-batch that `training.memory_gib` allows, with checkpointing only if it has to be.
+    """The largest micro-batch that `training.memory_gib` allows, with as few blocks computed twice as have to be.
 
     Without a budget it is `training.micro_batch_tokens`, and nothing is computed twice. `objectives` are the names of
     those that may be trained: distillation holds a teacher's logits beside the student's.
@@ -45,53 +46,55 @@ def plan_memory(
         EthosError: if the largest row that can't be taken apart doesn't fit.
     """
     if config.memory_gib is None:
-        return MemoryPlan(config.micro_batch_tokens, checkpointing=False)
+        return MemoryPlan(config.micro_batch_tokens)
     head = _head_bytes(policy, _DISTILLED_ENTRY_BYTES if "distillation" in objectives else _ENTRY_BYTES)
     budget = config.memory_gib * 2**30 - head
     length = _SHORT_PROBE if largest_row_tokens <= SHORT_TOKENS else _LONG_PROBE
-    needed = 0.0
-    for checkpointing in (False, True) if policy.forward is not None else (False,):
-        alone, repeated = costs(policy, length, checkpointing=checkpointing)
-        needed = alone * largest_row_tokens
-        if budget >= needed:
-            tokens = min(config.micro_batch_tokens, int(budget / alone))
-            return MemoryPlan(tokens, checkpointing, round(repeated / alone, 3))
-    raise EthosError(
-        f"training.memory_gib: {config.memory_gib:g} GiB don't hold the activations of one row of "
-        f"{largest_row_tokens} tokens, which take {(needed + head) / 2**30:.2f} GiB even if they are "
-        "computed twice; raise it, or lower training.context_tokens"
-    )
+
+    def plan(recomputed: int) -> tuple[MemoryPlan, float]:
+        """And by how much the largest row is over the budget."""
+        alone, repeated = costs(policy, length, recomputed)
+        tokens = min(config.micro_batch_tokens, int(max(0.0, budget) / alone))
+        return MemoryPlan(tokens, recomputed, round(repeated / alone, 3)), alone * largest_row_tokens - budget
+
+    least, over = plan(0)
+    # the last block keeps what it has: that much is given back before another is computed again, and taken for it
+    most = 0 if policy.forward is None else len(policy.forward.layers) - 1
+    if over <= 0:
+        return least
+    smallest, still_over = plan(most)
+    if still_over > 0:
+        raise EthosError(
+            f"training.memory_gib: {config.memory_gib:g} GiB don't hold the activations of one row of "
+            f"{largest_row_tokens} tokens, which take {(still_over + budget + head) / 2**30:.2f} GiB even if they are "
+            "computed twice; raise it, or lower training.context_tokens"
+        )
+    # each block saves as much as another
+    recomputed = math.ceil(most * over / (over - still_over))
+    return smallest if recomputed >= most else plan(recomputed)[0]
 
 
-def costs(policy: Policy, length: int, *, checkpointing: bool) -> tuple[float, float]:
+def costs(policy: Policy, length: int, recomputed: int = 0) -> tuple[float, float]:
     """Bytes that a token leaves behind until the backward pass, up to the output matrix: one that is computed, and one
     of a shared prompt for each time that attention lays it out again.
     """
     prompt, reply = 3 * length // 4, length // 4 // _SHARING
     alone = single("probe", [0] * length, length - 1)
     shared = TokenRow("probe", (0,) * prompt, tuple(Completion((0,) * reply) for _ in range(_SHARING)))
-    each = _kept_bytes(policy, alone, checkpointing=checkpointing) / alone.tokens
+    each = _kept_bytes(policy, alone, recomputed) / alone.tokens
     if policy.forward is None:  # it computes what is shared in each sequence
         return each, each
-    more = _kept_bytes(policy, shared, checkpointing=checkpointing) - each * shared.tokens
+    more = _kept_bytes(policy, shared, recomputed) - each * shared.tokens
     return each, max(0.0, more / (shared.laid_out - shared.tokens))
 
 
-def _kept_bytes(policy: Policy, row: TokenRow, *, checkpointing: bool) -> float:
-    kept = _saved_bytes(policy, row, checkpointing=checkpointing)
-    if checkpointing:  # and all of the block that is being computed again
-        assert policy.forward is not None
-        kept += _saved_bytes(policy, row, checkpointing=False) / len(policy.forward.layers)
-    return kept
-
-
-def _saved_bytes(policy: Policy, row: TokenRow, *, checkpointing: bool) -> float:
-    before, policy.checkpointing = policy.checkpointing, checkpointing
+def _kept_bytes(policy: Policy, row: TokenRow, recomputed: int) -> float:
+    before, policy.recomputed = policy.recomputed, recomputed
     try:
         with _counted() as kept:
             whole = policy.outputs(one_batch([row])).logprobs_M
     finally:
-        policy.checkpointing = before
+        policy.recomputed = before
     assert whole.requires_grad, "what is measured is what a backward pass needs"
     parameters = {tensor.untyped_storage().data_ptr() for tensor in policy.model.state_dict().values()}
     return float(sum(size for pointer, size in kept.items() if pointer not in parameters))

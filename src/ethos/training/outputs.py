@@ -84,16 +84,16 @@ def outputs_of(
     batch: Batch,
     scalar_head_E: Tensor | None = None,
     *,
-    checkpointing: bool = False,
+    recomputed: int = 0,
 ) -> HiddenOutputs | Outputs:
     """What a model gives for a batch, by its functional forward, or by its own where there is none.
 
-    `checkpointing` trades time for memory in the functional forward; the model's own never does.
+    `recomputed` blocks trade time for memory in the functional forward; the model's own never does.
     """
     if forward is None:
         batch = batch.to(next(model.parameters()).device)
         return Outputs(logprobs_padded(model, batch.tokens_N, batch.spans, batch.sources_M, batch.targets_M))
     batch = batch.to(forward.device)
     attend = PackedAttention(batch.spans, forward.device)
-    hidden_NE = forward.hidden(batch.tokens_N, batch.positions_N, attend, checkpointing=checkpointing)
+    hidden_NE = forward.hidden(batch.tokens_N, batch.positions_N, attend, recomputed=recomputed)
     return HiddenOutputs(batch, hidden_NE, forward.head.weight_OE, scalar_head_E)

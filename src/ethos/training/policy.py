@@ -46,7 +46,7 @@ class Policy:
         self.forward = CausalForward(model) if is_known(base_of(model)) else None
         self.scalar_head_E = new_scalar_head(self.forward) if scalar_head else None
         self.optimizer = MasterOptimizer(self._trainable())
-        self.checkpointing = False  # whether blocks are computed again in the backward pass, to save memory
+        self.recomputed = 0  # of the first blocks, those that are computed again in the backward pass to save memory
 
     @property
     def model(self) -> Any:
@@ -71,9 +71,7 @@ class Policy:
 
     def outputs(self, batch: Batch) -> Outputs:
         """What a loss may ask for, differentiable in the trainable weights."""
-        return outputs_of(
-            base_of(self.model), self.forward, batch, self.scalar_head_E, checkpointing=self.checkpointing
-        )
+        return outputs_of(base_of(self.model), self.forward, batch, self.scalar_head_E, recomputed=self.recomputed)
 
     def forward_backward(self, batches: Sequence[Batch], objective: Objective, weight: float) -> StepMetrics:
         """Adds weight × the gradient of the objective's mean over its units, over all micro-batches.

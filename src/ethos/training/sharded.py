@@ -107,14 +107,14 @@ class _Whole(_Shard):
         self.scalar_head = scalar_head
         self._is_tied = "head" not in slots
 
-    def forward(self, batch: Batch, objective: Objective, checkpointing: bool) -> tuple[Tensor, Mapping[str, Mean]]:
+    def forward(self, batch: Batch, objective: Objective, recomputed: int) -> tuple[Tensor, Mapping[str, Mean]]:
         """What a `Loss` holds: FSDP looks for the tensors that a backward pass starts from in tuples and the like."""
         functional = self._functional
         self.put()
         if self._is_tied:
             functional.head.weight_OE = functional.embedding_VE
         attend = PackedAttention(batch.spans, batch.tokens_N.device)
-        hidden_NE = functional.hidden(batch.tokens_N, batch.positions_N, attend, checkpointing=checkpointing)
+        hidden_NE = functional.hidden(batch.tokens_N, batch.positions_N, attend, recomputed=recomputed)
         scalar_head_E = None if self.scalar_head is None else self.scalar_head()
         loss = objective.loss(HiddenOutputs(batch, hidden_NE, functional.head.weight_OE, scalar_head_E), batch)
         return loss.total, loss.metrics
@@ -141,7 +141,7 @@ class ShardedPolicy:
         model = with_adapters(loaded.model, config) if config.method == "lora" else loaded.model
         if not is_known(loaded.model):
             raise EthosError("only Llama- and Qwen-shaped models are sharded; train another one in a single process")
-        self.template, self.config, self.checkpointing = template, config, False
+        self.template, self.config, self.recomputed = template, config, 0
         self._forward = CausalForward(model)
         self._ranks = _MeshRanks(mesh, loaded.model.device)
         head = new_scalar_head(self._forward) if scalar_head else None
@@ -159,7 +159,7 @@ class ShardedPolicy:
         """
 
         def loss_of(batch: Batch) -> Loss:
-            return Loss(*self._model(batch.to(self._ranks.device), objective, self.checkpointing))
+            return Loss(*self._model(batch.to(self._ranks.device), objective, self.recomputed))
 
         return accumulate(given, objective, weight, loss_of, self.optimizer, self._ranks)
 

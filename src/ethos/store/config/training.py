@@ -72,7 +72,7 @@ class TrainingConfig(Section):
     """Largest packed micro-batch; more rows are accumulated."""
     memory_gib: Annotated[float, Field(gt=0)] | None = None
     """Memory for a micro-batch's activations. Where it is short, micro-batches are made smaller, and if one row doesn't
-    fit, blocks are computed a second time in the backward pass. None: as `micro_batch_tokens` says."""
+    fit, as many blocks as need be are computed again in the backward pass. None: as `micro_batch_tokens` says."""
     context_tokens: Annotated[int, Field(ge=32)] = 1024
     """Longest row; a longer document is split, a longer chat is refused and counted."""
     warmup: Annotated[float, Field(ge=0, le=1)] = 0.05
