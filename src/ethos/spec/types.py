@@ -45,7 +45,7 @@ class Clause:
     applies: Literal["always", "sometimes"]  # an `always` clause has no contrast scenarios
     when: str  # in a few words, when it applies; "" leaves that to the teacher's reading of the text
     line: int
-    digest: str  # over everything above but id and line
+    digest: str  # over everything above, as it was written, but id and line
 
     @property
     def judged(self) -> bool:

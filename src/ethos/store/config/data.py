@@ -75,7 +75,7 @@ class ScenariosConfig(Section):
     taste_per_clause: Annotated[int, Field(ge=1)] = 5
     """Prompts of a clause that looks choose from."""
     gate_per_clause: Annotated[int, Field(ge=1)] = 5
-    """Topics are put by for them; the prompts are written when they are first needed."""
+    """Topics are put by for them; nothing asks for the prompts yet."""
     sealed_per_checked_clause: Annotated[int, Field(ge=1)] = 20
     """Prompts that the report's figures rest on, of a clause that checks alone decide."""
     sealed_per_judged_clause: Annotated[int, Field(ge=1)] = 40

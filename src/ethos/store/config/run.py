@@ -128,7 +128,7 @@ class RunConfig(Section):
 
     def require_pool_floor(self, clauses: Sequence[Clause]) -> None:
         """Raises EthosError if the clauses plan fewer than 24 prompts for a pool, of which 20 have to be written."""
-        for pool in (pool for pool in POOLS if pool != "gate"):  # that one is written when it is first needed
+        for pool in (pool for pool in POOLS if pool != "gate"):  # nothing asks for that one yet
             count = sum(self.scenarios.count(pool, clause.judged) for clause in clauses)
             if count < _PLANNED_POOL:
                 kinds = sorted({f"{pool}_per_{clause.kind}_clause" for clause in clauses})
