@@ -94,8 +94,11 @@ def _against(
 ) -> dict[str, Any]:
     frame = len(engine.template.prompt(Conversation.user("")))
     new_tokens, words = bench["new_tokens"], [max(1, tokens - frame) for tokens in bench["tokens"]]
+    # seeds of each peer's own: a prompt that the engine has met before is kept, and costs no prefill
+    first = 1 + 100 * list(PEERS).index(name)
     texts = {
-        n: Words(engine.template.tokenizer, n).prompts(bench["prompts"], words) for n in range(-1, bench["rounds"])
+        n: Words(engine.template.tokenizer, first + 1 + n).prompts(bench["prompts"], words)
+        for n in range(-1, bench["rounds"])
     }
     made = {number: [Conversation.user(text) for text in given] for number, given in texts.items()}
     total: int = bench["prompts"] * new_tokens
