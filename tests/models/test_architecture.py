@@ -84,7 +84,7 @@ def test_positions_past_the_table_of_angles_extend_it() -> None:
     logits_of(forward, TOKENS)
     long = torch.randint(0, 300, (600,), generator=torch.Generator().manual_seed(2))
     own = model(input_ids=long[None]).logits[0]
-    torch.testing.assert_close(logits_of(forward, long), own, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits_of(forward, long), own, atol=3e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", tiny.UNKNOWN)

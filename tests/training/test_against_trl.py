@@ -234,7 +234,7 @@ def rollouts(made: Policy) -> list[TokenRow]:
     def tokens(size: int) -> tuple[int, ...]:
         return tuple(torch.randint(0, 256, (size,), generator=generator).tolist())
 
-    rows = [TokenRow(str(n), tokens(3 + n), tuple(Completion(tokens(2 + 3 * k)) for k in range(4))) for n in range(3)]
+    rows = [TokenRow(str(n), tokens(3 + n), tuple(Completion(tokens(2 + 2 * k)) for k in range(4))) for n in range(3)]
     signalled = []
     for row, found in zip(rows, FrozenModel(made.model, made.forward).logprobs(rows, 1000), strict=True):
         for name, scale in ((SAMPLING, 0.3), (REFERENCES, 0.5)):

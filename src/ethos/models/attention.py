@@ -233,28 +233,28 @@ class ExtendAttention:
     """New tokens of several sequences, each after what its slot already holds (prefill, and scoring)."""
 
     def __init__(self, cache: KeyValueSlots, slots: list[int], past: list[int], lengths: list[int]) -> None:
-        self._cache, self._slots = cache, slots
-        self._past, self._lengths = past, lengths
-        self._longest = max(lengths)
+        self._cache, self._longest = cache, max(lengths)
         self._whole = max(p + n for p, n in zip(past, lengths, strict=True))
         device = cache.keys[0].device
-        past_B = torch.tensor(past, device=device)
+        past_B, lengths_B = torch.tensor(past, device=device), torch.tensor(lengths, device=device)
+        self._slots_B = torch.tensor(slots, device=device)
+        self._slots_N = self._slots_B.repeat_interleave(lengths_B)
+        self._places_N = torch.cat([torch.arange(p, p + n) for p, n in zip(past, lengths, strict=True)]).to(device)
+        rows = [row * self._longest + torch.arange(n) for row, n in enumerate(lengths)]
+        self._index_N = torch.cat(rows).to(device)
         reach_BT = past_B[:, None] + torch.arange(self._longest, device=device)
         self._visible_BTS = torch.arange(self._whole, device=device) <= reach_BT[..., None]
         self._visible_B1CS: Tensor | None = None
-        rows = [row * self._longest + torch.arange(n) for row, n in enumerate(lengths)]
-        self._index_N = torch.cat(rows).to(device)
-        self._slots_B = torch.tensor(slots, device=device)
+        self._alone = None if any(past) else PackedAttention(whole_spans(lengths), device)
 
     def __call__(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
         """Writes the new keys and values to the slots, then attends to all that each sequence holds."""
         keys, values = self._cache.keys[layer], self._cache.values[layer]
-        start = 0
-        for slot, past, length in zip(self._slots, self._past, self._lengths, strict=True):
-            keys[slot, :, past : past + length] = key_NKD[start : start + length].transpose(0, 1)
-            values[slot, :, past : past + length] = value_NKD[start : start + length].transpose(0, 1)
-            start += length
-        rows, kv_heads, width = len(self._slots), *key_NKD.shape[1:]
+        keys[self._slots_N, :, self._places_N] = key_NKD
+        values[self._slots_N, :, self._places_N] = value_NKD
+        if self._alone is not None:
+            return self._alone(layer, query_NHD, key_NKD, value_NKD)
+        rows, kv_heads, width = len(self._slots_B), *key_NKD.shape[1:]
         groups = query_NHD.shape[1] // kv_heads
         query = query_NHD.new_zeros(rows * self._longest, *query_NHD.shape[1:])
         query.index_copy_(0, self._index_N, query_NHD)
@@ -272,7 +272,7 @@ class ExtendAttention:
         """What each new token sees, once for each query head of a group, shape [B, 1, G * T, S]."""
         if self._visible_B1CS is None:
             every = self._visible_BTS[:, None].expand(-1, groups, -1, -1)
-            self._visible_B1CS = every.reshape(len(self._slots), 1, -1, self._whole)
+            self._visible_B1CS = every.reshape(len(self._slots_B), 1, -1, self._whole)
         return self._visible_B1CS
 
 

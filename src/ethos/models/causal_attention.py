@@ -1,9 +1,11 @@
 """Causal attention over padded sequences, with a backward pass of our own where the built-in one is slow.
 
-PyTorch's flash backward for CPUs walks each pair of sequence and head alone. The same formulas as products over all of
-them, a block of queries at a time against the keys that it sees, took 0.12 of its time at 20 rows of 100 tokens, 0.6 at
-4 of 512, and as long at 2 of 1,024. Shapes: `B` sequences, `H` query heads, `K` key-value heads, `T` tokens, `D` head
-width; in a block, `Q` queries of all heads that share a key, and `S` keys.
+PyTorch's flash attention for CPUs walks each pair of sequence and head alone, and has small products of bf16 that are
+slow without AMX. The same as products over all pairs, a block of queries at a time against the keys that it sees, took
+0.8 of its time with products for a backward pass, and 0.4 of all of it, at 64 rows of 192 tokens; at 2 rows of 1,024 as
+long, and at 2,048 longer. Shapes: `B` sequences, `H` query heads, `K` key-value heads, `G` query heads that share a
+key-value head, `T` tokens, `D` head width; `P` pairs of a sequence and a key-value head; in a block, `Q` queries of
+all heads of a pair, and `S` keys.
 """
 
 from __future__ import annotations
@@ -14,57 +16,86 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHORT_TOKENS = 768
-"""Rows up to this length take the products over all heads."""
-_BLOCK = 64  # queries; larger blocks compute more of what is masked, smaller ones have dearer products
+SHORT_TOKENS = 1024
+"""Rows up to this length take the products over all pairs."""
+_BLOCK = 64  # queries of a head; larger blocks compute more of what is masked, smaller ones have dearer products
 
 
 class _ShortCausalAttention(torch.autograd.Function):
-    """Flash attention's equations (Dao et al. 2022, appendix B.4), over all heads at once."""
+    """Only inputs and output are kept; probabilities are computed again (Dao et al. 2022, section 3.1)."""
 
     @staticmethod
     def forward(ctx: Any, query_BHTD: Tensor, key_BKTD: Tensor, value_BKTD: Tensor) -> Tensor:
-        groups = query_BHTD.shape[1] // key_BKTD.shape[1]
-        key_BHTD, value_BHTD = (x.repeat_interleave(groups, dim=1) for x in (key_BKTD, value_BKTD))
-        out: Tensor
-        out, logsumexp_BHT = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query_BHTD, key_BHTD, value_BHTD, 0.0, True
-        )
-        ctx.save_for_backward(query_BHTD, key_BKTD, value_BKTD, out, logsumexp_BHT)
-        return out
+        out_BHTD = _attend(query_BHTD, key_BKTD, value_BKTD)
+        ctx.save_for_backward(query_BHTD, key_BKTD, value_BKTD, out_BHTD)
+        return out_BHTD
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, Tensor, Tensor]:
-        query_BHTD, key_BKTD, value_BKTD, out_BHTD, logsumexp_BHT = ctx.saved_tensors
-        sequences, heads, tokens, width = query_BHTD.shape
-        kv_heads, scale = key_BKTD.shape[1], width**-0.5
+        """Dao et al. 2022, appendix B.2, equations 3 to 6: `delta` is their D, a row's gradient times its output."""
+        query_BHTD, key_BKTD, value_BKTD, out_BHTD = ctx.saved_tensors
+        query_PGTD, gradient_PGTD, out_PGTD = (_pairs(x, key_BKTD) for x in (query_BHTD, gradients[0], out_BHTD))
+        key_PTD, value_PTD = key_BKTD.flatten(0, 1), value_BKTD.flatten(0, 1)
+        scale = query_BHTD.shape[-1] ** -0.5
         # scores and their gradients are differences of large numbers: fp32
-        key, value = key_BKTD.float(), value_BKTD.float()
-        delta_BHT = (gradients[0].float() * out_BHTD.float()).sum(dim=-1)
-        by_query_BHTD = torch.empty_like(query_BHTD)
-        by_key, by_value = torch.zeros_like(key), torch.zeros_like(value)
-        for start in range(0, tokens, _BLOCK):
-            stop = min(tokens, start + _BLOCK)
-            # the queries of heads that share a key lie one after another, so that one product sums over them
-            shared = (sequences, kv_heads, heads // kv_heads * (stop - start))
-            query, gradient = (x[:, :, start:stop].reshape(*shared, width) for x in (query_BHTD, gradients[0]))
-            logsumexp, delta = (x[:, :, start:stop].reshape(*shared, 1) for x in (logsumexp_BHT, delta_BHT))
-            seen = slice(0, stop)
-            probabilities_BKQS = (query.float() @ key[:, :, seen].mT).mul_(scale).sub_(logsumexp).exp_()
-            probabilities_BKQS.view(sequences, heads, stop - start, stop)[..., start:].tril_()
-            by_value[:, :, seen] += probabilities_BKQS.to(query.dtype).mT @ gradient
-            by_scores_BKQS = (gradient.float() @ value[:, :, seen].mT).sub_(delta).mul_(probabilities_BKQS).mul_(scale)
-            by_scores_BKQS = by_scores_BKQS.to(query.dtype)
-            found = by_scores_BKQS @ key_BKTD[:, :, seen]
-            by_query_BHTD[:, :, start:stop] = found.view(sequences, heads, stop - start, width)
-            by_key[:, :, seen] += by_scores_BKQS.mT @ query
-        return by_query_BHTD, by_key.to(key_BKTD.dtype), by_value.to(value_BKTD.dtype)
+        wide_key_PTD, wide_value_PTD = key_PTD.float(), value_PTD.float()
+        delta_PGT1 = (gradient_PGTD.float() * out_PGTD.float()).sum(dim=-1, keepdim=True)
+        by_query_PGTD = torch.empty_like(query_PGTD, memory_format=torch.contiguous_format)
+        by_key_PTD, by_value_PTD = torch.zeros_like(wide_key_PTD), torch.zeros_like(wide_value_PTD)
+        for own, seen in _blocks(query_BHTD.shape[2]):
+            query_PQD, gradient_PQD, delta_PQ1 = (
+                x[:, :, own].flatten(1, 2) for x in (query_PGTD, gradient_PGTD, delta_PGT1)
+            )
+            probabilities_PQS = _probabilities(query_PQD, wide_key_PTD[:, seen], own)
+            by_value_PTD[:, seen] += probabilities_PQS.to(query_PQD.dtype).mT @ gradient_PQD
+            by_scores_PQS = (gradient_PQD.float() @ wide_value_PTD[:, seen].mT).sub_(delta_PQ1).mul_(probabilities_PQS)
+            by_scores_PQS = by_scores_PQS.to(query_PQD.dtype)
+            by_query_PGTD[:, :, own] = (by_scores_PQS @ key_PTD[:, seen]).mul_(scale).view_as(query_PGTD[:, :, own])
+            by_key_PTD[:, seen] += by_scores_PQS.mT @ query_PQD
+        return (
+            by_query_PGTD.view_as(query_BHTD),
+            by_key_PTD.mul_(scale).to(key_BKTD.dtype).view_as(key_BKTD),
+            by_value_PTD.to(value_BKTD.dtype).view_as(value_BKTD),
+        )
+
+
+def _attend(query_BHTD: Tensor, key_BKTD: Tensor, value_BKTD: Tensor) -> Tensor:
+    query_PGTD = _pairs(query_BHTD, key_BKTD)
+    key_PTD, value_PTD = key_BKTD.flatten(0, 1).float(), value_BKTD.flatten(0, 1)
+    out_PGTD = torch.empty_like(query_PGTD, memory_format=torch.contiguous_format)
+    for own, seen in _blocks(query_BHTD.shape[2]):
+        probabilities_PQS = _probabilities(query_PGTD[:, :, own].flatten(1, 2), key_PTD[:, seen], own)
+        found_PQD = probabilities_PQS.to(value_PTD.dtype) @ value_PTD[:, seen]
+        out_PGTD[:, :, own] = found_PQD.view_as(out_PGTD[:, :, own])
+    return out_PGTD.view_as(query_BHTD)
+
+
+def _probabilities(query_PQD: Tensor, key_PSD: Tensor, own: slice) -> Tensor:
+    """Of each of a block's queries over the keys that it sees, the last of which are the block's own; fp32."""
+    scores_PQS = (query_PQD.float() * query_PQD.shape[-1] ** -0.5) @ key_PSD.mT
+    queries = own.stop - own.start
+    later = torch.full((queries, queries), -torch.inf, device=scores_PQS.device).triu_(1)
+    scores_PQS.unflatten(1, (-1, queries))[..., own].add_(later)
+    return scores_PQS.softmax(dim=-1)
+
+
+def _pairs(x_BHTD: Tensor, key_BKTD: Tensor) -> Tensor:
+    """Query heads by the key-value head that they share, shape [P, G, T, D]."""
+    return x_BHTD.unflatten(1, (key_BKTD.shape[1], -1)).flatten(0, 1)
+
+
+def _blocks(tokens: int) -> list[tuple[slice, slice]]:
+    """Of queries, all of about one size, and the keys that they see."""
+    size = -(-tokens // -(-tokens // _BLOCK))
+    starts = range(0, tokens, size)
+    return [(slice(start, min(tokens, start + size)), slice(min(tokens, start + size))) for start in starts]
 
 
 def causal_attention(query_BHTD: Tensor, key_BKTD: Tensor, value_BKTD: Tensor) -> Tensor:
     """Each token attends to itself and what comes before it; shape [B, H, T, D]."""
-    wants_gradient = torch.is_grad_enabled() and query_BHTD.requires_grad
-    if wants_gradient and query_BHTD.device.type == "cpu" and query_BHTD.shape[2] <= SHORT_TOKENS:
+    if query_BHTD.device.type == "cpu" and query_BHTD.shape[2] <= SHORT_TOKENS:
+        if not torch.is_grad_enabled():
+            return _attend(query_BHTD, key_BKTD, value_BKTD)
         out: Tensor = _ShortCausalAttention.apply(query_BHTD, key_BKTD, value_BKTD)  # type: ignore[no-untyped-call]
         return out
     groups = query_BHTD.shape[1] // key_BKTD.shape[1]
