@@ -67,12 +67,12 @@ def _attend(query_BHTD: Tensor, key_BKTD: Tensor, value_BKTD: Tensor) -> Tensor:
         probabilities_PQS = _probabilities(query_PGTD[:, :, own].flatten(1, 2), key_PTD[:, seen], own)
         found_PQD = probabilities_PQS.to(value_PTD.dtype) @ value_PTD[:, seen]
         out_PGTD[:, :, own] = found_PQD.view_as(out_PGTD[:, :, own])
-    return out_PGTD.view_as(query_BHTD)
+    return out_PGTD.view(query_BHTD.shape)
 
 
 def _probabilities(query_PQD: Tensor, key_PSD: Tensor, own: slice) -> Tensor:
     """Of each of a block's queries over the keys that it sees, the last of which are the block's own; fp32."""
-    scores_PQS = (query_PQD.float() * query_PQD.shape[-1] ** -0.5) @ key_PSD.mT
+    scores_PQS: Tensor = (query_PQD.float() * query_PQD.shape[-1] ** -0.5) @ key_PSD.mT
     queries = own.stop - own.start
     later = torch.full((queries, queries), -torch.inf, device=scores_PQS.device).triu_(1)
     scores_PQS.unflatten(1, (-1, queries))[..., own].add_(later)
@@ -81,7 +81,8 @@ def _probabilities(query_PQD: Tensor, key_PSD: Tensor, own: slice) -> Tensor:
 
 def _pairs(x_BHTD: Tensor, key_BKTD: Tensor) -> Tensor:
     """Query heads by the key-value head that they share, shape [P, G, T, D]."""
-    return x_BHTD.unflatten(1, (key_BKTD.shape[1], -1)).flatten(0, 1)
+    paired: Tensor = x_BHTD.unflatten(1, (key_BKTD.shape[1], -1)).flatten(0, 1)
+    return paired
 
 
 def _blocks(tokens: int) -> list[tuple[slice, slice]]:
