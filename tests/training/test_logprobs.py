@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ethos.training.logprobs import Direction, TeacherStates, divergences, target_logprobs, weighted_logprob_sum
+from ethos.training.logprobs import Direction, TeacherStates, divergences, summed, target_logprobs
 
 SIZES = [1, 511, 512, 513, 1100]  # around a chunk's
 
@@ -39,10 +39,14 @@ def test_values_and_gradients_are_those_of_log_softmax(targets: int) -> None:
 
 
 @pytest.mark.parametrize("targets", SIZES)
-def test_a_sum_with_known_weights_has_the_same_value_and_gradients(targets: int) -> None:
+def test_a_sum_of_terms_has_the_textbooks_value_and_gradients(targets: int) -> None:
     hidden, weight, wanted, outer = inputs(targets)
     mine, own = leaves(hidden, weight), leaves(hidden, weight)
-    found, expected = weighted_logprob_sum(*mine, wanted, outer), (textbook(*own, wanted) * outer).sum()
+    found, logprobs = summed(*mine, wanted, lambda given, piece: outer[piece] * (given + given.exp()))
+    exact = textbook(*own, wanted)
+    expected = (outer * (exact + exact.exp())).sum()
+    torch.testing.assert_close(logprobs, exact.detach())
+    assert not logprobs.requires_grad
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-5)
     (found * 0.3).backward()
     (expected * 0.3).backward()
@@ -78,12 +82,13 @@ def test_a_policy_does_not_diverge_from_itself(direction: Direction) -> None:
 
 
 @pytest.mark.parametrize("wanting", [0, 1])
-@pytest.mark.parametrize("summed", [False, True])
-def test_a_gradient_that_nobody_wants_is_not_computed(wanting: int, summed: bool) -> None:
+@pytest.mark.parametrize("is_summed", [False, True])
+def test_a_gradient_that_nobody_wants_is_not_computed(wanting: int, is_summed: bool) -> None:
     given = [torch.randn(9, 4), torch.randn(7, 4)]
     given[wanting].requires_grad_()
     targets = torch.zeros(9, dtype=torch.long)
-    total = weighted_logprob_sum(*given, targets, torch.ones(9)) if summed else target_logprobs(*given, targets).sum()
+    logprobs = target_logprobs(*given, targets)
+    total = summed(*given, targets, lambda given, piece: given)[0] if is_summed else logprobs.sum()
     total.backward()
     assert given[wanting].grad is not None
     assert given[1 - wanting].grad is None

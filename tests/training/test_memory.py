@@ -10,7 +10,7 @@ from ethos.errors import EthosError
 from ethos.models.causal_attention import SHORT_TOKENS
 from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import Completion, TokenRow, one_batch
-from ethos.training.logprobs import CHUNK, TeacherStates, divergences, target_logprobs, weighted_logprob_sum
+from ethos.training.logprobs import CHUNK, TeacherStates, divergences, summed, target_logprobs
 from ethos.training.memory import (
     _DISTILLED_ENTRY_BYTES,
     _ENTRY_BYTES,
@@ -113,7 +113,7 @@ def test_a_chunk_of_logits_takes_what_is_planned_for_it(dtype: torch.dtype) -> N
     teacher = TeacherStates(hidden.detach(), weight.detach() + 1)
     targets = torch.zeros(CHUNK, dtype=torch.long)
     plain = peak_bytes(lambda: target_logprobs(hidden, weight, targets).sum().backward())
-    known = peak_bytes(lambda: weighted_logprob_sum(hidden, weight, targets, torch.ones(CHUNK)).backward())
+    known = peak_bytes(lambda: summed(hidden, weight, targets, lambda given, piece: given)[0].backward())
     distilled = peak_bytes(lambda: divergences(hidden, weight, teacher, "reverse").sum().backward())
     found = [peak / (CHUNK * 8192) for peak in (plain, known, distilled)]
     assert found == pytest.approx([_ENTRY_BYTES, _ENTRY_BYTES, _DISTILLED_ENTRY_BYTES], rel=0.02)

@@ -6,7 +6,7 @@ Shapes: `M` targets, `E` model width, `V` vocabulary; `A` the teacher's width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,15 +28,18 @@ def target_logprobs(hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor) -> 
     return result
 
 
-def weighted_logprob_sum(hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor, weights_M: Tensor) -> Tensor:
-    """The sum over targets of weight x log p(target), a scalar; differentiable in the first two.
+Term = Callable[[Tensor, slice], Tensor]
+"""What each target adds to a loss, by its log-probability alone, for those targets that the slice names: [n] to [n]."""
 
-    As the weights are known beforehand, a chunk's gradient is computed with its logits, which are never needed again.
+
+def summed(hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor, term: Term) -> tuple[Tensor, Tensor]:
+    """The sum over targets of a function of log p(target), a scalar that is differentiable in the first two inputs.
+
+    And the log-probabilities themselves, shape [M], which are not. A chunk's gradient is computed with its logits,
+    which are never needed again: one product with the output matrix less than by `target_logprobs`.
     """
-    result: Tensor = _WeightedLogprobSum.apply(  # type: ignore[no-untyped-call]
-        hidden_ME, weight_VE, targets_M, weights_M
-    )
-    return result
+    found: tuple[Tensor, Tensor] = _Summed.apply(hidden_ME, weight_VE, targets_M, term)  # type: ignore[no-untyped-call]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,26 +114,38 @@ class _TargetLogprobs(torch.autograd.Function):
         return *found.both(), None
 
 
-class _WeightedLogprobSum(torch.autograd.Function):
+class _Summed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor, weights_M: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor, term: Term) -> tuple[Tensor, Tensor]:
         wanted = ctx.needs_input_grad
         ctx.found = _Gradients(hidden_ME, weight_VE, wanted)
-        total = (_chosen(hidden_ME, weight_VE, targets_M) * weights_M).sum()
+        logprobs_M = _chosen(hidden_ME, weight_VE, targets_M)
+        total = logprobs_M.new_zeros(())
         for piece in _chunks(len(targets_M)):
             logits_MV = (hidden_ME[piece] @ weight_VE.T).float()
             normaliser_M = logits_MV.logsumexp(dim=-1)
-            total -= (normaliser_M * weights_M[piece]).sum()
+            logprobs_M[piece] -= normaliser_M
+            value, weights_M = _with_gradient(term, logprobs_M[piece], piece)
+            total += value
             if wanted[0] or wanted[1]:
                 probabilities_MV = logits_MV.sub_(normaliser_M[:, None]).exp_()
-                ctx.found.add(piece, _of_logits(probabilities_MV, targets_M[piece], weights_M[piece]))
-        return total
+                ctx.found.add(piece, _of_logits(probabilities_MV, targets_M[piece], weights_M))
+        ctx.mark_non_differentiable(logprobs_M)
+        return total, logprobs_M
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, None, None]:
         both = ctx.found.both(gradients[0])
         del ctx.found
         return *both, None, None
+
+
+def _with_gradient(term: Term, logprobs_M: Tensor, piece: slice) -> tuple[Tensor, Tensor]:
+    """The term's sum, and its derivative by each log-probability."""
+    with torch.enable_grad():
+        given_M = logprobs_M.detach().requires_grad_()
+        value = term(given_M, piece).sum()
+    return value.detach(), torch.autograd.grad(value, given_M)[0]
 
 
 def _of_logits(probabilities_MV: Tensor, targets_M: Tensor, weights_M: Tensor) -> Tensor:

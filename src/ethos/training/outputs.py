@@ -15,7 +15,7 @@ from ethos.models.architecture import CausalForward
 from ethos.models.attention import PackedAttention
 from ethos.models.fallback import logprobs_padded
 from ethos.training.batch import Batch
-from ethos.training.logprobs import Direction, TeacherStates, divergences, target_logprobs, weighted_logprob_sum
+from ethos.training.logprobs import Direction, TeacherStates, Term, divergences, summed, target_logprobs
 
 
 class Outputs:
@@ -29,9 +29,12 @@ class Outputs:
         """Log p(target), fp32, differentiable."""
         return self._logprobs_M
 
-    def weighted_logprob_sum(self, weights_M: Tensor) -> Tensor:
-        """Sum of weight x log p(target), a scalar: cheaper than by `logprobs_M`, as the weights need no gradient."""
-        return (weights_M * self.logprobs_M).sum()
+    def summed(self, term: Term) -> tuple[Tensor, Tensor]:
+        """The sum over targets of what each adds by its log-probability alone, a scalar: cheaper than by `logprobs_M`.
+
+        And those log-probabilities, without a gradient.
+        """
+        return term(self.logprobs_M, slice(None)).sum(), self.logprobs_M.detach()
 
     @property
     def values_C(self) -> Tensor:
@@ -62,9 +65,9 @@ class HiddenOutputs(Outputs):
         """As in `Outputs`."""
         return target_logprobs(self.hidden_ME, self._head_VE, self._batch.targets_M)
 
-    def weighted_logprob_sum(self, weights_M: Tensor) -> Tensor:
+    def summed(self, term: Term) -> tuple[Tensor, Tensor]:
         """As in `Outputs`."""
-        return weighted_logprob_sum(self.hidden_ME, self._head_VE, self._batch.targets_M, weights_M)
+        return summed(self.hidden_ME, self._head_VE, self._batch.targets_M, term)
 
     @cached_property
     def values_C(self) -> Tensor:

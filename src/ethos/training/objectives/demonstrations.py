@@ -47,4 +47,4 @@ class Demonstrations:
 
     def loss(self, outputs: Outputs, batch: Batch) -> Loss:
         """Negative log-likelihood, summed."""
-        return negative_log_likelihood(outputs, batch)
+        return negative_log_likelihood(outputs)

@@ -19,6 +19,9 @@ from ethos.training.objectives.types import Objective
 def objectives_in_force(config: TrainingConfig, knobs: Knobs) -> dict[str, Objective]:
     """All objectives by name, in the order in which a step computes them."""
     pairs, drawn = knobs.preferences, knobs.rewards
+    # Each step draws its own replies, so only a server's numbers are not the trainer's up to rounding; and over a whole
+    # reply even rounding adds up to more than the clip bounds.
+    by_server = config.rollouts.server is not None and config.rewards.estimator == "grpo"
     given: dict[str, Objective] = {
         "demonstrations": Demonstrations(config.demonstrations.turns),
         "preferences": Preferences(
@@ -31,8 +34,7 @@ def objectives_in_force(config: TrainingConfig, knobs: Knobs) -> dict[str, Objec
             drawn.clip_high,
             drawn.kl_coefficient,
             config.rewards.kl_estimator,
-            # each step draws its own replies: only a server's numbers are not the trainer's up to rounding
-            "trainer" if config.rollouts.server is None else "sampler",
+            "sampler" if by_server else "trainer",
         ),
         "distillation": Distillation(config.distillation.direction),
     }

@@ -85,25 +85,41 @@ class Rewards:
 
     def loss(self, outputs: Outputs, batch: Batch) -> Loss:
         """Summed over tokens, or over replies."""
-        now_M = outputs.logprobs_M
-        gap_M = now_M.detach() - batch.signals[SAMPLING]
-        log_ratio_M = now_M - (now_M.detach() if self.ratio_to == "trainer" else batch.signals[SAMPLING])
-        advantage_C = batch.signals[ADVANTAGE]
-        if self.estimator == "rloo":
-            log_ratio_C = batch.sum_by_completion(log_ratio_M)
-            loss_C, clipped_C = self._clipped(log_ratio_C, advantage_C)
-            return Loss(loss_C.sum(), _watched(gap_M, clipped_C))
-        loss_M, clipped_M = self._clipped(log_ratio_M, advantage_C[batch.completions_M])
-        metrics = _watched(gap_M, clipped_M)
-        if self.kl_coefficient:
-            kl_M = _k3(now_M, batch.signals[REFERENCE])
-            if self.kl_estimator == "unbiased":
-                kl_M = kl_M * log_ratio_M.exp()
-            loss_M = loss_M + self.kl_coefficient * kl_M
-            metrics["kl"] = Mean(float(kl_M.detach().sum()), len(kl_M))
-        if self._by_token:
-            return Loss(loss_M.sum(), metrics)
-        return Loss((batch.sum_by_completion(loss_M) / batch.targets_by_completion()).sum(), metrics)
+        if self.estimator == "rloo" and self.ratio_to == "sampler":
+            return self._of_whole_replies(outputs, batch)
+        advantage_M = batch.signals[ADVANTAGE][batch.completions_M]
+        part_M = torch.ones_like(advantage_M)
+        if self.estimator == "grpo" and self.normalise == "sequence":
+            part_M = 1 / batch.targets_by_completion()[batch.completions_M]
+
+        def terms(logprobs_M: Tensor, piece: slice) -> tuple[Tensor, Tensor, Tensor]:
+            """The surrogate, where it is clipped, and the divergence, of the targets of a piece."""
+            drawn_M = logprobs_M.detach() if self.ratio_to == "trainer" else batch.signals[SAMPLING][piece]
+            log_ratio_M = logprobs_M - drawn_M
+            loss_M, clipped_M = self._clipped(log_ratio_M, advantage_M[piece])
+            if REFERENCE not in self.signals:
+                return loss_M, clipped_M, torch.zeros_like(loss_M)
+            kl_M = _k3(logprobs_M, batch.signals[REFERENCE][piece])
+            return loss_M, clipped_M, kl_M * log_ratio_M.exp() if self.kl_estimator == "unbiased" else kl_M
+
+        def term(logprobs_M: Tensor, piece: slice) -> Tensor:
+            loss_M, _, kl_M = terms(logprobs_M, piece)
+            return (loss_M + self.kl_coefficient * kl_M) * part_M[piece]
+
+        total, now_M = outputs.summed(term)
+        if self.estimator == "rloo":  # each token's ρ is 1, as the whole reply's is, whose loss counts once
+            total = total + advantage_M.sum() - batch.signals[ADVANTAGE].sum()
+        _, clipped_M, kl_M = terms(now_M, slice(None))
+        metrics = _watched(now_M - batch.signals[SAMPLING], clipped_M)
+        if REFERENCE in self.signals:
+            metrics["kl"] = Mean(float(kl_M.sum()), len(kl_M))
+        return Loss(total, metrics)
+
+    def _of_whole_replies(self, outputs: Outputs, batch: Batch) -> Loss:
+        """A ratio of whole replies doesn't come apart into terms of one token each."""
+        gap_M = outputs.logprobs_M - batch.signals[SAMPLING]
+        loss_C, clipped_C = self._clipped(batch.sum_by_completion(gap_M), batch.signals[ADVANTAGE])
+        return Loss(loss_C.sum(), _watched(gap_M.detach(), clipped_C))
 
     def _clipped(self, log_ratio: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor]:
         """The clipped surrogate (Schulman et al. 2017, eq. 7), and where clipping stopped the gradient."""
