@@ -246,6 +246,12 @@ def rollouts(made: Policy) -> list[TokenRow]:
     return signalled
 
 
+def on_policy(made: Policy, rows: Sequence[TokenRow]) -> list[TokenRow]:
+    """The same replies, as if drawn by the policy as it is."""
+    now = FrozenModel(made.model, made.forward).logprobs(rows, 1000)
+    return [with_signal(row, SAMPLING, logprobs) for row, logprobs in zip(rows, now, strict=True)]
+
+
 def rollout_tensors(rows: Sequence[TokenRow]) -> dict[str, Tensor]:
     """As TRL's trainers lay rollouts out."""
     each = [(row, completion) for row in rows for completion in row.completions]
@@ -279,8 +285,10 @@ def rollout_tensors(rows: Sequence[TokenRow]) -> dict[str, Tensor]:
             {"loss_type": "grpo", "beta": 0.1, "use_bias_correction_kl": False},
         ),
         (Rewards("rloo", clip_high=0.3), "RLOO", {}),
+        (Rewards(kl_coefficient=0.1, ratio_to="trainer"), "GRPO", {"loss_type": "dapo", "beta": 0.1}),
+        (Rewards("rloo", ratio_to="trainer"), "RLOO", {}),
     ],
-    ids=["dapo", "grpo", "grpo-k3", "rloo"],
+    ids=["dapo", "grpo", "grpo-k3", "rloo", "dapo-on-policy", "rloo-on-policy"],
 )
 def test_rewards_are_grpo_and_rloo(
     subject: Subject, objective: Rewards, trainer_name: str, options: dict[str, Any], tmp_path: Path
@@ -291,6 +299,7 @@ def test_rewards_are_grpo_and_rloo(
     config, trainer_type = getattr(trl, f"{trainer_name}Config"), getattr(trl, f"{trainer_name}Trainer")
     made, model = subject.policy(False), subject.model(False)
     rows = rollouts(made)
+    is_on_policy = objective.ratio_to == "trainer"
     model.save_pretrained(tmp_path / "model")
     model.config._name_or_path = str(tmp_path / "model")  # from where it loads its reference
     trainer = trainer_type(
@@ -309,8 +318,8 @@ def test_rewards_are_grpo_and_rloo(
         processing_class=subject.tokenizer,
     )
     trainer.current_gradient_accumulation_steps = 1
-    theirs = trainer._compute_loss(trainer.model, rollout_tensors(rows))
+    theirs = trainer._compute_loss(trainer.model, rollout_tensors(on_policy(made, rows) if is_on_policy else rows))
     subject.compare(made, rows, objective, theirs, trainer.model)
     watched = made.forward_backward(pack(rows, 1000), objective, 1.0).metrics
-    assert 0 < watched["clipped"] < 1
+    assert watched["clipped"] == 0 if is_on_policy else 0 < watched["clipped"] < 1
     assert objective.estimator == "rloo" or watched["kl"] > 0
