@@ -104,12 +104,17 @@ def test_longer_sequences_leave_fewer_slots() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
-@pytest.mark.parametrize(("rows", "heads", "kv_heads", "tokens"), [(3, 6, 2, 17), (1, 4, 4, 64), (2, 9, 3, 150)])
+@pytest.mark.parametrize(
+    ("rows", "heads", "kv_heads", "tokens", "first"),
+    [(3, 6, 2, 17, 0), (1, 4, 4, 64, 0), (2, 9, 3, 150, 0), (2, 9, 3, 150, 1), (2, 6, 2, 150, 149)],
+)
 def test_short_rows_have_the_gradients_of_textbook_attention(
-    rows: int, heads: int, kv_heads: int, tokens: int, dtype: torch.dtype, limit: float
+    rows: int, heads: int, kv_heads: int, tokens: int, first: int, dtype: torch.dtype, limit: float
 ) -> None:
+    """Also where only the tokens from the first one on ask."""
     torch.manual_seed(0)
-    shapes = [(rows, count, tokens, 16) for count in (heads, kv_heads, kv_heads, heads)]
+    asking = tokens - first
+    shapes = [(rows, heads, asking, 16), *2 * [(rows, kv_heads, tokens, 16)], (rows, heads, asking, 16)]
     query, key, value, upstream = (torch.randn(shape).to(dtype) for shape in shapes)
     found = [x.clone().requires_grad_() for x in (query, key, value)]
     out = causal_attention(*found)
@@ -118,7 +123,8 @@ def test_short_rows_have_the_gradients_of_textbook_attention(
 
     exact = [x.double().requires_grad_() for x in (query, key, value)]
     wide = [exact[0], *(x.repeat_interleave(heads // kv_heads, dim=1) for x in exact[1:])]
-    scores = (wide[0] @ wide[1].mT / 4).masked_fill(~torch.ones(tokens, tokens).tril().bool(), float("-inf"))
+    seen = torch.ones(tokens, tokens).tril().bool()[first:]
+    scores = (wide[0] @ wide[1].mT / 4).masked_fill(~seen, float("-inf"))
     expected = scores.softmax(dim=-1) @ wide[2]
     expected.backward(upstream.double())
     assert float((out.double() - expected).detach().norm() / expected.detach().norm()) < limit

@@ -6,7 +6,7 @@ heads that share a key-value head.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ethos.models.causal_attention import causal_attention
+from ethos.models.causal_attention import causal_attention, is_by_products
 
 _Move = Callable[[Tensor], Tensor]
 
@@ -46,24 +46,46 @@ class PackedAttention:
 
     Linear layers run on the flat tokens, where each token is once: one that several sequences begin with, too. Only
     here are sequences laid out side by side and padded, those of about the same length together: the work goes with
-    the square of the longest. Padding comes last, so the causal mask alone keeps it from every real token.
+    the square of the longest. Padding comes last, so the causal mask alone keeps it from every real token. A sequence
+    that takes up a beginning lays out its keys, but not its queries, which have been answered already.
     """
 
     def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
-        alike = [[spans[i] for i in group] for group in _alike([span.length for span in spans])]
-        self._shapes = [(len(group), max(span.length for span in group)) for group in alike]
-        self._layout = _Layout(alike, device)
+        groups = [
+            _Group([spans[i] for i in members], device)
+            for is_taken_up in (False, True)
+            for members in _alike({i: s.length for i, s in enumerate(spans) if (s.shared is not None) == is_taken_up})
+        ]
+        self._query_shapes = [(len(group.spans), group.longest - group.first) for group in groups]
+        self._key_shapes = [(len(group.spans), group.longest) for group in groups]
+        self._keys = _Layout([(group.spans, 0) for group in groups], device)
+        is_late = any(group.first for group in groups)
+        self._queries = _Layout([(group.spans, group.first) for group in groups], device) if is_late else self._keys
 
     def __call__(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
         """Attention of one layer; `layer` is not needed here."""
-        laid = [self._grouped(self._layout.lay(x)) for x in (query_NHD, key_NKD, value_NKD)]
+        laid = (
+            _grouped(self._queries.lay(query_NHD), self._query_shapes),
+            *(_grouped(self._keys.lay(x), self._key_shapes) for x in (key_NKD, value_NKD)),
+        )
         outs = [causal_attention(*group).transpose(1, 2).flatten(0, 1) for group in zip(*laid, strict=True)]
-        return self._layout.take(outs[0] if len(outs) == 1 else torch.cat(outs))
+        return self._queries.take(outs[0] if len(outs) == 1 else torch.cat(outs))
 
-    def _grouped(self, x_PHD: Tensor) -> list[Tensor]:
-        """Each group as [B, H, T, D]."""
-        parts = x_PHD.split([rows * longest for rows, longest in self._shapes]) if len(self._shapes) > 1 else [x_PHD]
-        return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(parts, self._shapes, strict=True)]
+
+class _Group:
+    """Sequences that are padded together; their queries begin with the token at `first`."""
+
+    def __init__(self, spans: Sequence[Span], device: torch.device) -> None:
+        self.spans = spans
+        self.longest = max(span.length for span in spans)
+        fewest_taken_up = min(span.length - len(span.own) for span in spans)
+        self.first = fewest_taken_up if is_by_products(device, self.longest) else 0
+
+
+def _grouped(x_PHD: Tensor, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Each group as [B, H, T, D]."""
+    parts = x_PHD.split([rows * longest for rows, longest in shapes]) if len(shapes) > 1 else [x_PHD]
+    return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def whole_spans(lengths: Sequence[int]) -> list[Span]:
@@ -79,21 +101,22 @@ class _Layout:
     sequence shares with the one that has them as its own.
     """
 
-    def __init__(self, groups: Sequence[Sequence[Span]], device: torch.device) -> None:
+    def __init__(self, groups: Sequence[tuple[Sequence[Span], int]], device: torch.device) -> None:
+        """Of each group's sequences the tokens from a first one on."""
         laid: list[Tensor] = []
         own_tokens, own_places, shared_tokens, shared_places = ([torch.empty(0, dtype=torch.long)] for _ in range(4))
         start = 0
-        for group in groups:
-            longest = max(span.length for span in group)
-            for span in group:
-                tokens = span.tokens()
-                shared = span.length - len(span.own)
-                places = torch.arange(start, start + span.length)
+        for spans, first in groups:
+            longest = max(span.length for span in spans) - first
+            for span in spans:
+                tokens = span.tokens()[first:]
+                shared = len(tokens) - len(span.own)
+                places = torch.arange(start, start + len(tokens))
                 own_tokens.append(tokens[shared:])
                 own_places.append(places[shared:])
                 shared_tokens.append(tokens[:shared])
                 shared_places.append(places[:shared])
-                laid.append(F.pad(tokens, (0, longest - span.length), value=int(tokens[-1])))
+                laid.append(F.pad(tokens, (0, longest - len(tokens)), value=int(tokens[-1])))
                 start += longest
         self._tokens_P = torch.cat(laid).to(device)
         self._places_N = torch.cat(own_places)[torch.cat(own_tokens).argsort()].to(device)
@@ -141,10 +164,10 @@ class _Moved(torch.autograd.Function):
         return ctx.back(gradients[0]), None, None
 
 
-def _alike(lengths: list[int]) -> list[list[int]]:
+def _alike(lengths: Mapping[int, int]) -> list[list[int]]:
     """Rows in groups, by length: none is padded to more than `_MOST_PADDING` times its own."""
     groups: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+    for row in sorted(lengths, key=lengths.__getitem__):
         if groups and lengths[row] <= _MOST_PADDING * lengths[groups[-1][0]]:
             groups[-1].append(row)
         else:

@@ -5,7 +5,7 @@ slow without AMX. The same as products over all pairs, a block of queries at a t
 0.8 of its time with products for a backward pass, and 0.4 of all of it, at 64 rows of 192 tokens; at 2 rows of 1,024 as
 long, and at 2,048 longer. Shapes: `B` sequences, `H` query heads, `K` key-value heads, `G` query heads that share a
 key-value head, `T` tokens, `D` head width; `P` pairs of a sequence and a key-value head; in a block, `Q` queries of
-all heads of a pair, and `S` keys.
+all heads of a pair, and `S` keys. Queries may be fewer than keys: those of the last tokens.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class _ShortCausalAttention(torch.autograd.Function):
         delta_PGT1 = (gradient_PGTD.float() * out_PGTD.float()).sum(dim=-1, keepdim=True)
         by_query_PGTD = torch.empty_like(query_PGTD, memory_format=torch.contiguous_format)
         by_key_PTD, by_value_PTD = torch.zeros_like(wide_key_PTD), torch.zeros_like(wide_value_PTD)
-        for own, seen in _blocks(query_BHTD.shape[2]):
+        for own, seen in _blocks(query_BHTD.shape[2], key_BKTD.shape[2]):
             query_PQD, gradient_PQD, delta_PQ1 = (
                 x[:, :, own].flatten(1, 2) for x in (query_PGTD, gradient_PGTD, delta_PGT1)
             )
-            probabilities_PQS = _probabilities(query_PQD, wide_key_PTD[:, seen], own)
+            probabilities_PQS = _probabilities(query_PQD, wide_key_PTD[:, seen], own.stop - own.start)
             by_value_PTD[:, seen] += probabilities_PQS.to(query_PQD.dtype).mT @ gradient_PQD
             by_scores_PQS = (gradient_PQD.float() @ wide_value_PTD[:, seen].mT).sub_(delta_PQ1).mul_(probabilities_PQS)
             by_scores_PQS = by_scores_PQS.to(query_PQD.dtype)
@@ -63,19 +63,19 @@ def _attend(query_BHTD: Tensor, key_BKTD: Tensor, value_BKTD: Tensor) -> Tensor:
     query_PGTD = _pairs(query_BHTD, key_BKTD)
     key_PTD, value_PTD = key_BKTD.flatten(0, 1).float(), value_BKTD.flatten(0, 1)
     out_PGTD = torch.empty_like(query_PGTD, memory_format=torch.contiguous_format)
-    for own, seen in _blocks(query_BHTD.shape[2]):
-        probabilities_PQS = _probabilities(query_PGTD[:, :, own].flatten(1, 2), key_PTD[:, seen], own)
+    for own, seen in _blocks(query_BHTD.shape[2], key_BKTD.shape[2]):
+        queries = own.stop - own.start
+        probabilities_PQS = _probabilities(query_PGTD[:, :, own].flatten(1, 2), key_PTD[:, seen], queries)
         found_PQD = probabilities_PQS.to(value_PTD.dtype) @ value_PTD[:, seen]
         out_PGTD[:, :, own] = found_PQD.view_as(out_PGTD[:, :, own])
     return out_PGTD.view(query_BHTD.shape)
 
 
-def _probabilities(query_PQD: Tensor, key_PSD: Tensor, own: slice) -> Tensor:
+def _probabilities(query_PQD: Tensor, key_PSD: Tensor, queries: int) -> Tensor:
     """Of each of a block's queries over the keys that it sees, the last of which are the block's own; fp32."""
     scores_PQS: Tensor = (query_PQD.float() * query_PQD.shape[-1] ** -0.5) @ key_PSD.mT
-    queries = own.stop - own.start
     later = torch.full((queries, queries), -torch.inf, device=scores_PQS.device).triu_(1)
-    scores_PQS.unflatten(1, (-1, queries))[..., own].add_(later)
+    scores_PQS.unflatten(1, (-1, queries))[..., -queries:].add_(later)
     return scores_PQS.softmax(dim=-1)
 
 
@@ -85,20 +85,26 @@ def _pairs(x_BHTD: Tensor, key_BKTD: Tensor) -> Tensor:
     return paired
 
 
-def _blocks(tokens: int) -> list[tuple[slice, slice]]:
+def _blocks(queries: int, keys: int) -> list[tuple[slice, slice]]:
     """Of queries, all of about one size, and the keys that they see."""
-    size = -(-tokens // -(-tokens // _BLOCK))
-    starts = range(0, tokens, size)
-    return [(slice(start, min(tokens, start + size)), slice(min(tokens, start + size))) for start in starts]
+    size = -(-queries // -(-queries // _BLOCK))
+    bounds = [(start, min(queries, start + size)) for start in range(0, queries, size)]
+    return [(slice(start, stop), slice(keys - queries + stop)) for start, stop in bounds]
+
+
+def is_by_products(device: torch.device, tokens: int) -> bool:
+    """Whether rows of that length take the products over all pairs, for which there may be fewer queries than keys."""
+    return device.type == "cpu" and tokens <= SHORT_TOKENS
 
 
 def causal_attention(query_BHTD: Tensor, key_BKTD: Tensor, value_BKTD: Tensor) -> Tensor:
     """Each token attends to itself and what comes before it; shape [B, H, T, D]."""
-    if query_BHTD.device.type == "cpu" and query_BHTD.shape[2] <= SHORT_TOKENS:
+    if is_by_products(query_BHTD.device, key_BKTD.shape[2]):
         if not torch.is_grad_enabled():
             return _attend(query_BHTD, key_BKTD, value_BKTD)
         out: Tensor = _ShortCausalAttention.apply(query_BHTD, key_BKTD, value_BKTD)  # type: ignore[no-untyped-call]
         return out
+    assert query_BHTD.shape[2] == key_BKTD.shape[2], "the built-in attention has as many queries as keys"
     groups = query_BHTD.shape[1] // key_BKTD.shape[1]
     if groups > 1:
         key_BKTD, value_BKTD = (x.repeat_interleave(groups, dim=1) for x in (key_BKTD, value_BKTD))
