@@ -24,9 +24,9 @@ from starlette.routing import Route
 class VllmProtocolServer:
     """Runs in a thread between `with` and its end; `requests` holds what was asked."""
 
-    def __init__(self, make_model: Any, end_token: int) -> None:
-        """`make_model` gives the student's own weights, anew each time."""
-        self._make_model, self._end_token = make_model, end_token
+    def __init__(self, make_model: Any) -> None:
+        """`make_model` gives the student's own weights, anew each time; they know of no end token."""
+        self._make_model = make_model
         self._adapted: Any = None
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.fault: Response | None = None
@@ -69,14 +69,15 @@ class VllmProtocolServer:
         assert body["min_p"] == 0.0
         generator = torch.Generator().manual_seed(body["seed"])
         tokens, logprobs, prompt = [], [], list(body["prompt"])
-        while len(tokens) < body["max_tokens"] and tokens[-1:] != [self._end_token]:
+        ends = [[token] for token in body["stop_token_ids"]]
+        while len(tokens) < body["max_tokens"] and tokens[-1:] not in ends:
             with torch.no_grad():
                 logits = self._adapted(input_ids=torch.tensor([prompt + tokens])).logits[0, -1].float()
             distribution = (logits / body["temperature"]).log_softmax(dim=-1)
             token = int(torch.multinomial(distribution.exp(), 1, generator=generator))
             tokens.append(token)
             logprobs.append(float(distribution[token]))
-        finish = "stop" if tokens[-1] == self._end_token else "length"
+        finish = "stop" if tokens[-1:] in ends else "length"
         choice = {"index": 0, "text": "", "finish_reason": finish, "token_ids": tokens}
         answer = {"choices": [{**choice, "logprobs": {"token_logprobs": logprobs}}]}
         return Response(json.dumps(answer), media_type="application/json")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
-from ethos.models.sampling import choose, noise_key, uniforms
+from ethos.models.sampling import _invert, choose, noise_key, uniforms
 from ethos.models.types import SamplingParams
 
 DRAWS = 20_000
@@ -139,3 +139,18 @@ def test_top_p_of_many_rows_is_that_of_each_by_its_definition(seed: int, top_p: 
         assert int(chosen.tokens_B[row]) == int(kept[expected])
         share = float(probabilities[kept[expected]] / cumulative[-1])
         assert float(chosen.logprobs_B[row].exp()) == pytest.approx(share, rel=1e-4)
+
+
+def test_what_rounding_adds_to_a_block_falls_to_none_of_its_impossible_tokens() -> None:
+    """A block's mass is added up in fp32, and its tokens in fp64."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        row = torch.rand(512, generator=generator)
+        row[255] = 0.0
+        rough, exact = row[:256].sum().double(), row[:256].double().sum()
+        if rough > exact:
+            break
+    assert rough > exact
+    total = rough + row[256:].sum().double()
+    between = np.array([float((rough + exact) / 2 / total)])
+    assert _invert(row[None], torch.from_numpy(between)).tolist() == [254]

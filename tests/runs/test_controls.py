@@ -225,6 +225,15 @@ def test_the_next_step_is_the_first_without_a_batch(controls: Controls) -> None:
         assert next_step(controls.records, STEPS) == step + 1
 
 
+def test_the_next_step_of_a_branch_comes_after_the_fork_and_its_own(controls: Controls) -> None:
+    for step in range(1, STEPS + 1):
+        controls.records.add_batch(MAIN, step, {})
+    controls.journal.fork("other", MAIN, 2)
+    assert next_step(controls.records, STEPS, "other", 2) == 3
+    controls.records.add_batch("other", 3, {})
+    assert next_step(controls.records, STEPS, "other", 2) == 4
+
+
 def test_nothing_asked_holds_nothing_up(controls: Controls) -> None:
     boundary(controls, 1)
     assert controls.journal.entries() == []

@@ -14,17 +14,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+import ethos.runs.step_records
+import runs.training_run
 from ethos.errors import EthosError
 from ethos.models.engine import Engine
 from ethos.models.loading import load
-from ethos.models.types import Sample
+from ethos.models.types import Sample, SamplingParams
+from ethos.runs.checkpoints import list_checkpoints
 from ethos.runs.controls import Controls
 from ethos.runs.prepared import prepare_rows, require_rows, without_rows
 from ethos.runs.session import Session
-from ethos.runs.step_records import untrainable
+from ethos.runs.step_records import Helpers, untrainable
 from ethos.runs.training import Trainer, fork
 from ethos.spec.conversation import Conversation
 from ethos.store.config.training import TrainingConfig
@@ -36,7 +40,6 @@ from ethos.training.mixture import share_slots
 from ethos.training.outputs import Outputs
 from ethos.training.policy import Policy
 from ethos.training.schedule import plan_step
-from models import tiny as tiny_model
 from runs.training_run import (
     CONFIG,
     EVERY,
@@ -359,7 +362,7 @@ def test_a_server_draws_with_the_adapter_of_each_step_also_after_a_stop(folder: 
     def student() -> Any:
         return load(folder / "tiny", "fp32").model
 
-    with VllmProtocolServer(student, tiny_model.END) as server:
+    with VllmProtocolServer(student) as server:
         method = f"training: {{method: lora, rollouts: {{server: '{server.address}'}}, "
         write_config(folder, EVERY.replace("training: {", method))
         for steps in (5, 8):
@@ -404,6 +407,12 @@ def test_a_group_that_no_reward_tells_apart_is_skipped_and_counted(folder: Path)
         skipped = sum(value for _, value in session.records.metric(MAIN, "groups_skipped.rewards"))
         taken = sum(len((session.records.batch(MAIN, step) or {})["rows"].get("rewards", [])) for step in range(1, 7))
         assert skipped == taken > 0
+        assert {
+            rollout["reference"]
+            for step in range(1, 7)
+            for group in (session.records.batch(MAIN, step) or {}).get("rollouts", {}).get("rewards", [])
+            for rollout in group
+        } == {None}  # nobody is asked about what isn't trained on
         assert session.records.metric(MAIN, "loss.rewards") == []
         [warning] = [text for text in session.stages.notices("warning") if "rewards" in text]
         assert "rewards trained on nothing: of the replies to its" in warning
@@ -422,6 +431,103 @@ def test_a_branch_from_a_checkpoint_is_an_uninterrupted_run_with_the_same_knobs(
         assert {name for name, found in whole.items() if any(step > 8 for step, _ in found)} == set(branch)
         for name, found in branch.items():
             assert found == [(step, value) for step, value in whole[name] if step > 8], name
+
+
+def test_what_a_look_samples_leaves_nothing_for_the_next_draw(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A branch draws without it, and products of another shape are rounded otherwise."""
+    every_objective(folder)
+    engines: list[Engine] = []
+    kept: list[bool] = []
+    asked = Conversation.user("How much is 3 + 3? " * 3)
+    made, drawn = runs.training_run.helpers_of, ethos.runs.step_records.draw
+
+    def with_engine(*args: Any) -> Helpers:
+        helpers = made(*args)
+        assert isinstance(helpers.sampler, Engine)
+        engines.append(helpers.sampler)
+        return helpers
+
+    def is_kept() -> bool:
+        assert engines[-1]._decoding is not None
+        prompt = engines[-1].template.prompt(asked)
+        return engines[-1]._decoding._prefixes.longest(np.asarray(prompt))[1] == len(prompt)
+
+    async def look(step: int) -> None:
+        await engines[-1].sample_batch([asked], SamplingParams(4))
+        assert is_kept()
+
+    async def draw(*args: Any) -> Any:
+        kept.append(is_kept())
+        return await drawn(*args)
+
+    monkeypatch.setattr(runs.training_run, "helpers_of", with_engine)
+    monkeypatch.setattr(ethos.runs.step_records, "draw", draw)
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config), look, steps=6))
+    assert len(kept) > 3
+    assert not any(kept)
+
+
+def test_a_name_that_is_taken_is_refused_before_anything_is_written(session: Session, folder: Path) -> None:
+    asyncio.run(train(session, policy_of(folder, session.config), steps=12))
+    fork(session, "other", MAIN, 8)
+    with pytest.raises(EthosError, match="branch other exists already"):
+        fork(session, "other", MAIN, 12)
+    assert list_checkpoints(session.run.checkpoints / "other") == [8]
+
+
+def test_a_fork_that_was_killed_can_be_repeated(
+    session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(train(session, policy_of(folder, session.config), steps=8))
+    with monkeypatch.context() as patch:
+        patch.setattr("ethos.store.journal.Journal.fork", None)
+        with pytest.raises(TypeError):
+            fork(session, "other", MAIN, 8)
+    fork(session, "other", MAIN, 8)
+    asyncio.run(train(session, policy_of(folder, session.config), steps=9, branch="other"))
+    assert session.records.is_trained("other", 9)
+
+
+def test_a_damaged_checkpoint_is_not_forked(session: Session, folder: Path) -> None:
+    asyncio.run(train(session, policy_of(folder, session.config), steps=8))
+    (session.run.checkpoints / "step-000008" / "state.safetensors").write_bytes(b"x")
+    with pytest.raises(EthosError, match="its hash differs"):
+        fork(session, "other", MAIN, 8)
+    assert session.journal.branches() == [MAIN]
+
+
+def test_objectives_with_weight_0_draw_refer_and_ask_for_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = EVERY.replace("preferences: 0.5,", "preferences: 0,").replace("rewards: 1,", "rewards: 0,")
+    write_config(folder, text.replace("distillation: 0.5}", "distillation: 0}"))
+    monkeypatch.setattr("ethos.models.engine.Engine.sample_batch", None)
+    monkeypatch.setattr("ethos.training.frozen.FrozenModel.logprobs", None)
+    monkeypatch.setattr("ethos.training.frozen.FrozenModel.teach", None)
+    monkeypatch.setattr("runs.training_run.brief", lambda *_: pytest.fail("asked"))
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config), steps=6))
+        assert session.records.metric(MAIN, "loss.reward_model")
+        for name in ("preferences", "rewards", "distillation"):
+            assert session.records.metric(MAIN, f"units.{name}") == []
+
+
+def test_a_policy_that_gives_no_probabilities_any_more_stops_the_run_with_its_state_saved(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_objective(folder)
+    made = Engine.sample_batch
+
+    async def broken(*args: Any) -> list[list[Sample]]:
+        groups = await made(*args)
+        return [[replace(s, logprobs=(float("nan"),) * len(s.logprobs or ())) for s in group] for group in groups]
+
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config), steps=6))
+        monkeypatch.setattr(Engine, "sample_batch", broken)
+        with pytest.raises(Diverged, match="a reply was drawn with log-probabilities that are not finite"):
+            asyncio.run(train(session, policy_of(folder, session.config)))
+        stopped = max(step for step, _ in session.records.metric(MAIN, "gradient_norm"))
+        assert list_checkpoints(session.run.checkpoints)[-1] == stopped
 
 
 def test_a_spike_stops_the_run_before_the_step_is_taken_and_is_let_through_by_a_knob(folder: Path) -> None:

@@ -27,7 +27,7 @@ PARAMS = SamplingParams(max_tokens=12, temperature=1.0, seed=3)
 
 @pytest.fixture
 def server() -> Iterator[VllmProtocolServer]:
-    with VllmProtocolServer(lambda: tiny.model("llama"), tiny.END) as running:
+    with VllmProtocolServer(lambda: tiny.model("llama")) as running:
         yield running
 
 

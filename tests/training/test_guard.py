@@ -44,6 +44,12 @@ def test_another_mixture_is_not_measured_by_the_one_before() -> None:
     guard.then("b", 50.0).require_usual(31, "b", 1e9, factor=2.0, clip=1.0)
 
 
+@pytest.mark.parametrize("norm", [float("inf"), float("nan")])
+def test_a_norm_that_is_not_finite_is_no_spike(norm: float) -> None:
+    """What mends a spike would not mend it."""
+    recent(*[1.0] * WINDOW).require_usual(30, "a", norm, factor=2.0, clip=1.0)
+
+
 def test_it_survives_a_checkpoint() -> None:
     guard = recent(1.0, 0.1 + 0.2)
     assert Recent.of(json.loads(json.dumps(asdict(guard)))) == guard

@@ -89,7 +89,8 @@ def _invert(probabilities_BV: Tensor, uniform_B: Tensor) -> Tensor:
     every = torch.arange(rows, device=probabilities_BV.device)
     before_B = torch.where(block_B > 0, mass_BC[every, (block_B - 1).clamp(min=0)], 0.0)
     inside_BX = blocks_BCX[every, block_B].double().cumsum(dim=-1)
-    rest_B1 = target_B1 - before_B[:, None]
+    # the block's mass was added up in fp32: what is left of the number may be more than all that is inside
+    rest_B1 = torch.minimum(target_B1 - before_B[:, None], inside_BX[:, -1:] * (1 - 2**-40))
     offset_B = torch.searchsorted(inside_BX, rest_B1, right=True).clamp_(max=block - 1).squeeze(1)
     return (block_B * block + offset_B).clamp_(max=vocabulary - 1)
 

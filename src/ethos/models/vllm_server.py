@@ -8,7 +8,7 @@ as token ids and replies come back as token ids with their log-probabilities, so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,12 @@ class VllmServer:
         body = {"lora_name": ADAPTER, "lora_path": str(folder.absolute()), "load_inplace": True}
         await self._post("/v1/load_lora_adapter", body)
 
-    async def draw(self, prompt: Sequence[int], params: SamplingParams, seed: int, weights: str) -> Drawn:
-        """A reply by the adapter. `weights` names its present state: what was computed with another is not reused.
+    async def draw(
+        self, prompt: Sequence[int], params: SamplingParams, seed: int, weights: str, end_tokens: Iterable[int]
+    ) -> Drawn:
+        """A reply by the adapter, up to one of the end tokens.
+
+        `weights` names the adapter's present state: what was computed with another is not reused.
 
         Raises:
             EthosError: if the server can't be reached, or its answer lacks tokens or log-probabilities.
@@ -80,6 +84,7 @@ class VllmServer:
             "top_k": params.top_k or -1,
             **_NO_PENALTIES,
             "seed": seed,
+            "stop_token_ids": sorted(end_tokens),
             "logprobs": 0,
             "return_token_ids": True,
             "cache_salt": weights,

@@ -62,11 +62,16 @@ def _require_room(folder: Path, size_bytes: int, step: int) -> None:
 
 
 def copy_checkpoint(source: Path, target: Path, step: int) -> None:
-    """Gives another folder the checkpoint of a step; files are never written again, so both may be one on the disk."""
+    """Gives another folder the checkpoint of a step; files are never written again, so both may be one on the disk.
+
+    What is there already gives way. Raises EthosError if a file isn't what was written.
+    """
+    require_intact(checkpoint_path(source, step), "name another step")
     with disk_errors_told(target):
         partial = unsealed(checkpoint_path(target, step))
         for path in checkpoint_path(source, step).iterdir():
             _link_or_copy(path, partial / path.name)
+        shutil.rmtree(checkpoint_path(target, step), ignore_errors=True)
         partial.rename(checkpoint_path(target, step))
         flush(target)
 

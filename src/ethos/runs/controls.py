@@ -53,7 +53,10 @@ class Controls:
     def take_pending(self) -> None:
         """Applies what waits, with effect from the first step that no batch was drawn for."""
         if pending(self.run, self.journal):
-            self._take_all(next_step(self.records, self.steps))
+            self._take_all(self._next_step())
+
+    def _next_step(self) -> int:
+        return next_step(self.records, self.steps, self.branch, self.journal.forked_at(self.branch))
 
     async def attend_during(self, job: Coroutine[Any, Any, T]) -> T:
         """Awaits the job. Meanwhile requests are taken up a few times a second, whatever the run is at.
@@ -119,7 +122,7 @@ class Controls:
 
     def require_trainable_now(self) -> None:
         """Raises EthosError for a weight that was given while nobody knew yet what the run can't train."""
-        weights = self.journal.knobs(self.branch, next_step(self.records, self.steps)).mixture.model_dump()
+        weights = self.journal.knobs(self.branch, self._next_step()).mixture.model_dump()
         for name, why in self.untrainable.items():
             if weights[name] > 0:
                 raise EthosError(
@@ -134,9 +137,13 @@ class Controls:
                 raise EthosError(f"{change.name} can't be {change.new}: {why}")
 
 
-def next_step(records: Records, steps: int) -> int:
-    """The first step whose draw was not begun: those before it are repeated as they were. steps + 1 at the end."""
-    return 1 + bisect_left(range(1, steps + 1), True, key=lambda step: not records.is_begun(MAIN, step))
+def next_step(records: Records, steps: int, branch: str = MAIN, forked_at: int = 0) -> int:
+    """The first step whose draw was not begun: those before it are repeated as they were. steps + 1 at the end.
+
+    A branch has those of its parent up to the step at which it was forked.
+    """
+    own = range(forked_at + 1, steps + 1)
+    return forked_at + 1 + bisect_left(own, True, key=lambda step: not records.is_begun(branch, step))
 
 
 def knob_drafts(journal: Journal, branch: str, step: int, request: Request) -> list[Draft]:

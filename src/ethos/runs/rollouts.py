@@ -6,6 +6,7 @@ All of it goes into the step's batch record: tokens, the log-probabilities they 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from ethos.store.config.objectives import RewardsObjective
 from ethos.store.rows import TaskRow
 from ethos.training.advantages import group_advantages
 from ethos.training.batch import Completion, TokenRow
+from ethos.training.guard import START_ANEW, Diverged
 from ethos.training.objectives.rewards import ADVANTAGE, REFERENCE, SAMPLING
 from ethos.training.reward_functions import RewardFunction, score
 
@@ -84,9 +86,17 @@ async def draw(
 
 
 def _rollout(sample: Sample) -> Rollout:
+    """Raises Diverged if the policy that drew it gives no probabilities any more."""
     assert sample.token_ids is not None
     assert sample.logprobs is not None
+    require_finite(sample.logprobs, "a reply was drawn")
     return Rollout(sample.token_ids, sample.logprobs, sample.finish_reason == "length", {})
+
+
+def require_finite(logprobs: Sequence[float], what: str) -> None:
+    """Raises Diverged if a log-probability is not a finite number: they go into the step's record."""
+    if not all(map(math.isfinite, logprobs)):
+        raise Diverged(f"{what} with log-probabilities that are not finite; {START_ANEW}")
 
 
 async def rewarded(

@@ -19,6 +19,7 @@ from ethos.runs.rollouts import (
     Rollout,
     RolloutSampler,
     draw,
+    require_finite,
     rewarded,
     sampling_params,
     trained_rows,
@@ -159,32 +160,47 @@ class StepRecords:
         if "rewards" not in needs:
             return [rollouts for _, rollouts in drawn]
         groups = await rewarded(tasks, drawn, helpers.rewards)
-        if "reference" in needs:
-            groups = await self._referred(self._taken(name, taken), groups, run_job)
-        return [with_advantages(group, self._config.rewards, knobs.rewards) for group in groups]
+        rows, config = self._taken(name, taken), self._config.rewards
+        is_rloo = config.estimator == "rloo"  # whose divergence from the reference is a reward of every reply
+        if "reference" in needs and is_rloo:
+            groups = await self._with_divergences(rows, await self._referred(rows, groups, run_job), run_job)
+        groups = [with_advantages(group, config, knobs.rewards) for group in groups]
+        return groups if is_rloo or "reference" not in needs else await self._referred(rows, groups, run_job)
 
     async def _referred(
         self, rows: Sequence[TokenRow], groups: Sequence[Sequence[Rollout]], run_job: RunJob
     ) -> list[list[Rollout]]:
-        """The replies with their log-probabilities under the reference; for RLOO, how far the policy has gone from it.
+        """The replies with their log-probabilities under the reference; for GRPO those alone that are trained on."""
+        config = self._config.rewards
+
+        def is_asked(rollout: Rollout) -> bool:
+            is_masked = config.truncated == "mask" and rollout.truncated
+            return config.estimator == "rloo" or (rollout.advantage is not None and not is_masked)
+
+        asked = trained_rows(rows, [list(filter(is_asked, group)) for group in groups], (), mask_truncated=False)
+        found = await run_job(self._needed().reference.logprobs, asked, self.plan.micro_batch_tokens)
+        _require_finite(asked, found)
+        references = (logprobs for of_row in found for logprobs in of_row)
+        return [
+            [replace(rollout, reference=next(references)) if is_asked(rollout) else rollout for rollout in group]
+            for group in groups
+        ]
+
+    async def _with_divergences(
+        self, rows: Sequence[TokenRow], groups: Sequence[Sequence[Rollout]], run_job: RunJob
+    ) -> list[list[Rollout]]:
+        """Referred replies with how far the policy has gone from the reference.
 
         Not by the sampler's log-probabilities, which bf16 rounds otherwise: over a long reply that adds up to nats.
         """
         whole = trained_rows(rows, groups, (), mask_truncated=False)
-        found = await run_job(self._needed().reference.logprobs, whole, self.plan.micro_batch_tokens)
-        referred = [
-            [replace(rollout, reference=logprobs) for rollout, logprobs in zip(group, of_row, strict=True)]
-            for group, of_row in zip(groups, found, strict=True)
-        ]
-        if self._config.rewards.estimator != "rloo":
-            return referred
         own = await run_job(self._needed().policy.logprobs, whole, self.plan.micro_batch_tokens)
         return [
             [
                 replace(rollout, divergence=math.fsum(logprobs) - math.fsum(rollout.reference or ()))
                 for rollout, logprobs in zip(group, of_row, strict=True)
             ]
-            for group, of_row in zip(referred, own, strict=True)
+            for group, of_row in zip(groups, own, strict=True)
         ]
 
     async def _refer(self, pairs: Sequence[TokenRow], run_job: RunJob) -> None:
@@ -194,6 +210,7 @@ class StepRecords:
         missing = list({row.row_id: row for row in pairs if row.row_id not in known}.values())
         if missing:
             found = await run_job(helpers.reference.logprobs, missing, self.plan.micro_batch_tokens)
+            _require_finite(missing, found)
             totals = [[sum(logprobs) for logprobs in of_row] for of_row in found]
             records.add_references({row.row_id: total for row, total in zip(missing, totals, strict=True)})
 
@@ -204,6 +221,12 @@ class StepRecords:
     def _needed(self) -> Helpers:
         assert self._helpers is not None, "a branch that draws or refers needs helpers"
         return self._helpers
+
+
+def _require_finite(rows: Sequence[TokenRow], found: Sequence[Sequence[Sequence[float]]]) -> None:
+    for row, of_row in zip(rows, found, strict=True):
+        for logprobs in of_row:
+            require_finite(logprobs, f"the reference answers row {row.row_id}")
 
 
 def untrainable(

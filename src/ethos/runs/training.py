@@ -33,6 +33,8 @@ from ethos.training.optimizer import OptimParams
 from ethos.training.policy import Policy
 
 Look = Callable[[int], Awaitable[None]]
+Changed = Callable[[str], None]
+"""Is told what weights are called now, and forgets what was computed before."""
 _PLAN = "micro-batch plan"
 
 
@@ -95,7 +97,7 @@ class Trainer:
         self._recent = Recent.of(state["recent"])
         return steps[-1]
 
-    async def train(self, run_job: RunJob, look: Look, changed: Callable[[str], None]) -> None:
+    async def train(self, run_job: RunJob, look: Look, changed: Changed) -> None:
         """Trains to the end. `run_job` runs on the compute thread; `look` tastes; `changed` is told of new weights.
 
         Raises Diverged, with the state before it saved, for a step that would do harm.
@@ -114,15 +116,15 @@ class Trainer:
             self._note_build(await run_job(self._policy.build))
         await run_job(changed, f"{self._branch}/{start}")
         if self._look_is_missing(start):
-            await self._look(look, start)
+            await self._look(look, start, run_job, changed)
         title = "training" if self._branch == MAIN else f"training ({self._branch})"
         with ui.stage(title, total=self._steps, unit="steps", done=start) as bar:
             for step in range(start + 1, self._steps + 1):
                 if self._controls is not None and not self._session.records.is_begun(self._branch, step):
                     await self._controls.boundary(step)
                 before = dict(self._records.cursors)
-                record = await self._records.committed(step, run_job)
                 try:
+                    record = await self._records.committed(step, run_job)
                     metrics = await run_job(self._step, step, record)
                     metrics |= {f"seconds_drawing.{name}": taken for name, taken in self._records.seconds.items()}
                 except Diverged:
@@ -137,7 +139,7 @@ class Trainer:
                 if step % config.checkpoint_every == 0 or step == self._steps:
                     await run_job(self._save, step)
                 if self._look_is_due(step):
-                    await self._look(look, step)
+                    await self._look(look, step, run_job, changed)
 
     def _plan(self) -> MemoryPlan:
         """On the compute thread: how the run cuts training to its memory.
@@ -199,9 +201,11 @@ class Trainer:
         taken = LOOK_SECONDS in self._session.records.metrics_at(self._branch, step)
         return step > 0 and self._look_is_due(step) and not taken
 
-    async def _look(self, look: Look, step: int) -> None:
+    async def _look(self, look: Look, step: int, run_job: RunJob, changed: Changed) -> None:
         started = time.perf_counter()
         await look(step)
+        # what a sampler has kept of the look would be multiplied otherwise than what a run that goes on here computes
+        await run_job(changed, f"{self._branch}/{step}")
         self._session.records.add_metrics(self._branch, step, {LOOK_SECONDS: time.perf_counter() - started})
 
     def _step(self, step: int, record: Mapping[str, Any]) -> dict[str, float]:
@@ -252,13 +256,14 @@ def fork(session: Session, branch: str, parent: str, step: int) -> None:
     """Starts a branch from a checkpoint of another: same past, and from there on knobs and records of its own.
 
     Raises:
-        EthosError: if the parent has no checkpoint of that step, or the branch exists.
+        EthosError: if the parent has no checkpoint of that step, or a damaged one, or the branch exists.
     """
     folder = checkpoint_folder(session, parent)
     kept = list_checkpoints(folder)
     if step not in kept:
         known = ", ".join(map(str, kept)) or "none"
         raise EthosError(f"{folder}: there is no checkpoint of step {step}; there are: {known}")
+    session.journal.require_new(branch)
     copy_checkpoint(folder, checkpoint_folder(session, branch), step)  # first: a branch without one can't go on
     session.journal.fork(branch, parent, step)
 

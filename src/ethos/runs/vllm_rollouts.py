@@ -46,7 +46,10 @@ class VllmRollouts:
         async def group(prompt: Conversation) -> list[Sample]:
             tokens = template.prompt(prompt)
             seeds = [int(noise_key(params.seed, prompt.digest(), draw)) % _SEEDS for draw in draws]
-            drawn = await asyncio.gather(*(self._server.draw(tokens, params, seed, self._weights) for seed in seeds))
+            ends = self._policy.loaded.end_tokens
+            drawn = await asyncio.gather(
+                *(self._server.draw(tokens, params, seed, self._weights, ends) for seed in seeds)
+            )
             advance()
             return [_sample(template, len(tokens), draw, reply) for draw, reply in zip(draws, drawn, strict=True)]
 

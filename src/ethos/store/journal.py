@@ -141,12 +141,16 @@ class Journal:
         """
         self._ancestry(parent, step)
         with self._database.transaction(durable=True) as connection:
-            if connection.execute("SELECT 1 FROM branches WHERE name = ?", (branch,)).fetchone():
-                raise EthosError(f"branch {branch} exists already; give the new one another name")
+            self.require_new(branch)
             connection.execute(
                 "INSERT INTO branches SELECT ?, ?, ?, coalesce(max(sequence), 0) FROM journal",
                 (branch, parent, step),
             )
+
+    def require_new(self, branch: str) -> None:
+        """Raises EthosError if there is such a branch."""
+        if branch in self.branches():
+            raise EthosError(f"branch {branch} exists already; give the new one another name")
 
     def origin(self, branch: str, step: int) -> str:
         """The branch that took this step: itself, or the ancestor that it was forked from later."""

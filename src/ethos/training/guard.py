@@ -5,6 +5,7 @@ That is one whose loss or gradient is not finite, and one whose gradient is far 
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,9 +41,15 @@ class Recent:
     def require_usual(self, step: int, mixture: str, norm: float, factor: float, clip: float) -> None:
         """Raises Diverged if the norm is above `factor` times the median of the last ones, and would be clipped.
 
-        A factor of 0 checks nothing.
+        A factor of 0 checks nothing. A norm that is not finite is no spike: `optim_step` raises for it.
         """
-        if factor == 0 or mixture != self.mixture or len(self.norms) < FEWEST or norm <= clip:
+        if (
+            factor == 0
+            or not math.isfinite(norm)
+            or mixture != self.mixture
+            or len(self.norms) < FEWEST
+            or norm <= clip
+        ):
             return
         usual = statistics.median(self.norms)
         if norm > factor * usual:
