@@ -51,7 +51,7 @@ from ethos.training.frozen import FrozenModel, with_signal
 from ethos.training.memory import plan_memory
 from ethos.training.objectives import OBJECTIVES
 from ethos.training.objectives.preferences import REFERENCE
-from ethos.training.objectives.rewards import ADVANTAGE, SAMPLING
+from ethos.training.objectives.rewards import ADVANTAGE, SAMPLING, Rewards
 from ethos.training.optimizer import OptimParams
 from ethos.training.policy import Policy, load_policy
 
@@ -147,7 +147,7 @@ class Bench:
 
     def rewards(self, prompts: int = 8, draws: int = 8, max_tokens: int = 64) -> dict[str, Any]:
         """Steps a second."""
-        policy, noise = self.policy(), random.Random(0)
+        policy, noise, objective = self.policy(), random.Random(0), Rewards(ratio_to="trainer")
         endless = Loaded(policy.loaded.model, policy.loaded.tokenizer, frozenset())  # every reply runs to its limit
         engine = self.compute(Engine, MODEL, "bench", endless, policy.template, self.worker, forward=policy.forward)
         rounds = [Words(policy.template.tokenizer, seed).prompts(prompts, 128) for seed in range(3)]
@@ -164,7 +164,7 @@ class Bench:
                     for s, advantage in zip(samples, found.values, strict=True)
                 ]
                 rows.append(TokenRow("bench", policy.template.prompt(prompt), tuple(completions)))
-            await self.worker.run(policy.forward_backward, pack(rows, MICRO_BATCH), OBJECTIVES["rewards"], 1.0)
+            await self.worker.run(policy.forward_backward, pack(rows, MICRO_BATCH), objective, 1.0)
             await self.worker.run(policy.optim_step, PARAMS)
             await self.worker.run(engine.weights_changed, str(number))
 
@@ -196,7 +196,7 @@ class Bench:
 
         peer_bytes = int(theirs()["peak_bytes"])
         budget = TrainingConfig(memory_gib=SHARE_OF_PEAK * peer_bytes / 2**30, micro_batch_tokens=tokens)
-        policy.recomputed = self.compute(plan_memory, policy, budget, tokens).recomputed
+        policy.recomputed = self.compute(plan_memory, policy, budget, [row.size]).recomputed
         self.compute(step)  # makes the moments
         found, peaks = Race(), []
         for _ in range(5):

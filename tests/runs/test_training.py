@@ -36,6 +36,7 @@ from ethos.store.journal import MAIN
 from ethos.store.requests import file_request, read_answer
 from ethos.store.rows import DemonstrationRow, TaskRow
 from ethos.training.guard import Diverged
+from ethos.training.memory import _DISTILLED_ENTRY_BYTES, _head_bytes, costs
 from ethos.training.mixture import share_slots
 from ethos.training.outputs import Outputs
 from ethos.training.policy import Policy
@@ -495,6 +496,35 @@ def test_a_damaged_checkpoint_is_not_forked(session: Session, folder: Path) -> N
     with pytest.raises(EthosError, match="its hash differs"):
         fork(session, "other", MAIN, 8)
     assert session.journal.branches() == [MAIN]
+
+
+def test_under_a_memory_budget_a_run_goes_on_as_it_was_planned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are computed twice and micro-batches cut; the second sitting measures nothing."""
+    policy = policy_of(folder, write_config(folder, EVERY))
+    sizes = [size for found in prepared(policy).values() for size in found.sizes]
+    needs = [
+        max(size.cost(again / each) * each for size in sizes) for each, again in (costs(policy, 128, n) for n in (0, 1))
+    ]
+    budget = (sum(needs) / 2 + _head_bytes(policy, _DISTILLED_ENTRY_BYTES)) / 2**30
+    write_config(folder, EVERY.replace("training: {", f"training: {{memory_gib: {budget}, "))
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config), steps=8))
+        plan = session.stages.payload("micro-batch plan")
+        record = session.records.batch(MAIN, 8)
+    assert isinstance(plan, dict)
+    assert plan["recomputed"] > 0
+    assert record is not None
+    assert (record["micro_batch_tokens"], record["repeat_cost"]) == (plan["micro_batch_tokens"], plan["repeat_cost"])
+    monkeypatch.setattr("ethos.training.memory.costs", None)
+    with session_in(folder) as session:
+        policy = policy_of(folder, session.config)
+        asyncio.run(train(session, policy))
+        assert policy.recomputed == plan["recomputed"]
+        whole = losses(session)
+        fork(session, "other", MAIN, 12)
+        asyncio.run(train(session, policy_of(folder, session.config), branch="other"))
+        for name, found in losses(session, "other").items():
+            assert found == [(step, value) for step, value in whole[name] if step > 12], name
 
 
 def test_objectives_with_weight_0_draw_refer_and_ask_for_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

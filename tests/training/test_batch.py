@@ -50,7 +50,7 @@ def test_a_prompt_that_is_laid_out_again_takes_its_share_of_the_limit(
     batches = pack(given_rows, limit, repeat_cost)
     assert sequences(batches) == [(*row.prompt, *c.tokens) for row in given_rows for c in row.completions]
     for batch in batches:
-        cost = sum(row.cost(repeat_cost) for row in batch.rows)
+        cost = sum(row.size.cost(repeat_cost) for row in batch.rows)
         assert cost <= limit + 1e-9 or (len(batch.rows) == 1 and (batch.rows[0].is_whole or batch.completions == 1))
         assert cost == pytest.approx(
             batch.tokens + repeat_cost * (sum(span.length for span in batch.spans) - batch.tokens)

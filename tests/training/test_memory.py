@@ -9,7 +9,7 @@ import torch
 from ethos.errors import EthosError
 from ethos.models.causal_attention import SHORT_TOKENS
 from ethos.store.config.training import TrainingConfig
-from ethos.training.batch import Completion, TokenRow, one_batch
+from ethos.training.batch import Completion, RowSize, TokenRow, one_batch
 from ethos.training.logprobs import CHUNK, TeacherStates, divergences, summed, target_logprobs
 from ethos.training.memory import (
     _DISTILLED_ENTRY_BYTES,
@@ -30,12 +30,16 @@ def config(**fields: object) -> TrainingConfig:
     return TrainingConfig.model_validate({"micro_batch_tokens": 4096} | fields)
 
 
+def row_of(tokens: int) -> list[RowSize]:
+    return [RowSize(tokens, tokens, tokens)]
+
+
 def gib(made_bytes: float) -> float:
     return made_bytes / 2**30 + HEAD
 
 
 def test_without_a_budget_the_config_decides() -> None:
-    assert plan_memory(policy(), config(), 256) == MemoryPlan(4096)
+    assert plan_memory(policy(), config(), row_of(256)) == MemoryPlan(4096)
 
 
 def alone(made: Policy, recomputed: int = 0) -> float:
@@ -46,7 +50,7 @@ def alone(made: Policy, recomputed: int = 0) -> float:
 def test_a_budget_makes_micro_batches_smaller(shape: str) -> None:
     made = policy(shape)
     head = HEAD if made.forward is not None else 0.0
-    found = plan_memory(made, config(memory_gib=alone(made) * 1000.5 / 2**30 + head), 256)
+    found = plan_memory(made, config(memory_gib=alone(made) * 1000.5 / 2**30 + head), row_of(256))
     assert (found.micro_batch_tokens, found.recomputed) == (1000, 0)
 
 
@@ -55,10 +59,10 @@ def test_as_few_blocks_are_computed_twice_as_one_row_needs() -> None:
     kept = [alone(made, recomputed) for recomputed in range(6)]
     assert kept[5] < 0.4 * kept[0]
     for recomputed in range(6):
-        just = plan_memory(made, config(memory_gib=gib(256.5 * kept[recomputed])), 256)
+        just = plan_memory(made, config(memory_gib=gib(256.5 * kept[recomputed])), row_of(256))
         assert (just.recomputed, just.micro_batch_tokens) == (recomputed, 256)
     with pytest.raises(EthosError, match="even if they are computed twice"):
-        plan_memory(made, config(memory_gib=gib(255 * kept[5])), 256)
+        plan_memory(made, config(memory_gib=gib(255 * kept[5])), row_of(256))
 
 
 def test_each_block_that_is_computed_twice_saves_what_is_planned() -> None:
@@ -84,7 +88,17 @@ def test_a_prompt_that_is_laid_out_again_costs_a_part_of_a_token(recomputed: int
     assert 0 < repeated < each
     row = TokenRow("a", (0,) * 40, tuple(Completion((0,) * 20) for _ in range(6)))
     kept = _kept_bytes(made, row, recomputed)
-    assert row.cost(repeated / each) * each == pytest.approx(kept, rel=0.1)
+    assert row.size.cost(repeated / each) * each == pytest.approx(kept, rel=0.1)
+
+
+def test_a_pair_costs_what_packing_counts_for_it() -> None:
+    """Its prompt is computed once, and laid out again for a part of that."""
+    made, pair = policy(), RowSize(tokens=300, laid_out=540, longest=270)
+    each, repeated = costs(made, 128)
+    just = pair.cost(repeated / each)
+    assert 300 < just < 540
+    assert plan_memory(made, config(memory_gib=gib(1.01 * just * each)), [pair]).recomputed == 0
+    assert plan_memory(made, config(memory_gib=gib(0.99 * just * each)), [pair]).recomputed > 0
 
 
 @pytest.mark.parametrize("tokens", [SHORT_TOKENS, SHORT_TOKENS + 1])
@@ -97,7 +111,7 @@ def test_a_long_row_is_probed_by_a_long_one(tokens: int, monkeypatch: pytest.Mon
         return costs(made, length, recomputed)
 
     monkeypatch.setattr("ethos.training.memory.costs", counted)
-    plan_memory(policy(), config(memory_gib=1), tokens)
+    plan_memory(policy(), config(memory_gib=1), row_of(tokens))
     assert [length > SHORT_TOKENS for length in probes] == [tokens > SHORT_TOKENS]
 
 
@@ -130,7 +144,7 @@ def peak_bytes(job: Callable[[], None]) -> int:
 
 def test_what_can_not_fit_is_told_with_what_it_takes() -> None:
     with pytest.raises(EthosError, match=r"training\.memory_gib: 0\.0001 GiB .* take 0\.\d+ GiB even if"):
-        plan_memory(policy(), config(memory_gib=1e-4), 256)
+        plan_memory(policy(), config(memory_gib=1e-4), row_of(256))
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -138,6 +138,8 @@ class Projection:
 
     def pack(self, tokens: int) -> None:
         """Reorders a copy of the weight for oneDNN, once instead of in each call: about twice as fast at small N."""
+        if self._packed is not None:
+            return
         weight = self.weight_OE.detach()
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, tokens)
 
@@ -319,6 +321,11 @@ class CausalForward:
                     projection.give_up_weight()
 
     def unpack(self) -> None:
-        """Forgets packed copies; to be called when the weights have changed."""
+        """Forgets packed copies; to be called when the weights have changed.
+
+        Of a model with adapters it is those that change, and they are never packed.
+        """
+        if any(projection.adapters for projection in self.projections()):
+            return
         for projection in self.projections():
             projection.unpack()

@@ -87,6 +87,12 @@ class ChatTemplate:
         """The text with the names of special tokens broken by a space of no width."""
         return self._special.sub(lambda name: f"{name[0][0]}\u200b{name[0][1:]}", text)
 
+    @property
+    def beginning(self) -> tuple[int, ...]:
+        """The token that the tokenizer puts before any text, if it has one."""
+        added: list[int] = self.tokenizer("", add_special_tokens=True)["input_ids"]
+        return tuple(added[:1]) if added[:1] == [self.tokenizer.bos_token_id] else ()
+
     def prompt(self, conversation: Conversation) -> tuple[int, ...]:
         """Tokens up to and including the assistant's header."""
         return self._encode(self.text(conversation, reply_follows=True))

@@ -11,7 +11,7 @@ from ethos.models.templates import ChatTemplate
 from ethos.store.config.knobs import OBJECTIVE_NAMES, Knobs
 from ethos.store.config.training import TrainingConfig
 from ethos.store.rows import Row, TaskRow
-from ethos.training.batch import TokenRow
+from ethos.training.batch import RowSize, TokenRow
 from ethos.training.mixture import RowSet
 from ethos.training.objectives.in_force import objectives_in_force
 
@@ -29,9 +29,11 @@ class Prepared:
     reply_tokens: int = 0  # and the longest reply to it
 
     @property
-    def largest_row_tokens(self) -> int:
-        """Of what has to be computed at once: a pair, as attention lays it out, or one sequence."""
-        return max(row.laid_out if row.is_whole else row.longest + self.reply_tokens for row in self.tokens)
+    def sizes(self) -> frozenset[RowSize]:
+        """Of what has to be computed at once: a pair, or one sequence."""
+        single = {row.size.longest + self.reply_tokens for row in self.tokens if not row.is_whole}
+        pairs = {row.size for row in self.tokens if row.is_whole}
+        return frozenset(pairs | {RowSize(tokens, tokens, tokens) for tokens in single})
 
 
 @dataclass(frozen=True, slots=True)

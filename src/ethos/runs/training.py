@@ -23,7 +23,7 @@ from ethos.store.canonical import canonical_json
 from ethos.store.journal import MAIN
 from ethos.store.records import WATCHED
 from ethos.training.accumulation import StepMetrics
-from ethos.training.batch import pack
+from ethos.training.batch import RowSize, pack
 from ethos.training.guard import Diverged, Recent
 from ethos.training.memory import MemoryPlan, plan_memory
 from ethos.training.mixture import Cursor
@@ -149,8 +149,8 @@ class Trainer:
         kept: Any = self._session.stages.payload(_PLAN)
         if kept is not None:
             return MemoryPlan(**kept)
-        largest = max((found.largest_row_tokens for found in self._prepared.values()), default=0)
-        plan = plan_memory(self._policy, self._config, largest, self._prepared)
+        sizes = frozenset[RowSize]().union(*(found.sizes for found in self._prepared.values()))
+        plan = plan_memory(self._policy, self._config, sizes, self._prepared)
         self._session.stages.begin(_PLAN, "")
         self._session.stages.finish(_PLAN, asdict(plan))
         return plan

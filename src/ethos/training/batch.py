@@ -37,6 +37,19 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class RowSize:
+    """How large a row is, in tokens."""
+
+    tokens: int  # that are computed
+    laid_out: int  # of all its sequences, the prompt counted in each: what attention lays side by side
+    longest: int  # of the longest sequence: what has to fit the context
+
+    def cost(self, repeat_cost: float) -> float:
+        """Tokens, a repeated one at `repeat_cost` of one that is computed."""
+        return self.tokens + repeat_cost * max(0, self.laid_out - self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class TokenRow:
     """A prompt of at least one token, and its completions; `signals` are numbers of the row as a whole.
 
@@ -70,23 +83,19 @@ class TokenRow:
         return tuple((*self.prompt, *completion.tokens) for completion in self.completions)
 
     @property
+    def size(self) -> RowSize:
+        """In tokens."""
+        prompt, replies = len(self.prompt), [len(completion.tokens) for completion in self.completions]
+        return RowSize(
+            tokens=prompt + sum(replies),
+            laid_out=sum(prompt + reply for reply in replies),
+            longest=prompt + max(replies, default=0),
+        )
+
+    @property
     def tokens(self) -> int:
         """All that are computed."""
-        return len(self.prompt) + sum(len(completion.tokens) for completion in self.completions)
-
-    @property
-    def laid_out(self) -> int:
-        """Tokens of all its sequences, the prompt counted in each: what attention lays side by side."""
-        return sum(len(self.prompt) + len(completion.tokens) for completion in self.completions)
-
-    def cost(self, repeat_cost: float) -> float:
-        """Tokens, a repeated one at `repeat_cost` of one that is computed."""
-        return self.tokens + repeat_cost * max(0, self.laid_out - self.tokens)
-
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest sequence: what has to fit the context."""
-        return len(self.prompt) + max((len(completion.tokens) for completion in self.completions), default=0)
+        return self.size.tokens
 
     @property
     def targets(self) -> int:
@@ -165,7 +174,7 @@ def pack(rows: Iterable[TokenRow], limit_tokens: int, repeat_cost: float = 0.0) 
         if not row.completions:
             raise ValueError(f"row {row.row_id}: has no completion, so there is nothing to train on")
         for part in _parts(row, limit_tokens, repeat_cost):
-            cost = part.cost(repeat_cost)
+            cost = part.size.cost(repeat_cost)
             if used + cost > limit_tokens:
                 groups.append([])
                 used = 0.0
@@ -175,12 +184,12 @@ def pack(rows: Iterable[TokenRow], limit_tokens: int, repeat_cost: float = 0.0) 
 
 
 def _parts(row: TokenRow, limit_tokens: int, repeat_cost: float) -> list[TokenRow]:
-    if row.is_whole or row.cost(repeat_cost) <= limit_tokens:
+    if row.is_whole or row.size.cost(repeat_cost) <= limit_tokens:
         return [row]
     parts: list[TokenRow] = []
     for completion in row.completions:
         joined = replace(row, completions=(*parts[-1].completions, completion)) if parts else row
-        if parts and joined.cost(repeat_cost) <= limit_tokens:
+        if parts and joined.size.cost(repeat_cost) <= limit_tokens:
             parts[-1] = joined
         else:
             parts.append(replace(row, completions=(completion,)))

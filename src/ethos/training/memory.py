@@ -16,7 +16,7 @@ from torch import Tensor
 from ethos.errors import EthosError
 from ethos.models.causal_attention import SHORT_TOKENS
 from ethos.store.config.training import TrainingConfig
-from ethos.training.batch import Completion, TokenRow, one_batch, single
+from ethos.training.batch import Completion, RowSize, TokenRow, one_batch, single
 from ethos.training.logprobs import CHUNK
 from ethos.training.policy import Policy
 
@@ -35,27 +35,30 @@ class MemoryPlan:
 
 
 def plan_memory(
-    policy: Policy, config: TrainingConfig, largest_row_tokens: int, objectives: Collection[str] = ()
+    policy: Policy, config: TrainingConfig, sizes: Collection[RowSize], objectives: Collection[str] = ()
 ) -> MemoryPlan:
     """The largest micro-batch that `training.memory_gib` allows, with as few blocks computed twice as have to be.
 
-    Without a budget it is `training.micro_batch_tokens`, and nothing is computed twice. `objectives` are the names of
-    those that may be trained: distillation holds a teacher's logits beside the student's.
+    Without a budget it is `training.micro_batch_tokens`, and nothing is computed twice. `sizes` are those of what can't
+    be taken apart: pairs, and single sequences. `objectives` are the names of those that may be trained: distillation
+    holds a teacher's logits beside the student's.
 
     Raises:
-        EthosError: if the largest row that can't be taken apart doesn't fit.
+        EthosError: if the largest doesn't fit.
     """
     if config.memory_gib is None:
         return MemoryPlan(config.micro_batch_tokens)
     head = _head_bytes(policy, _DISTILLED_ENTRY_BYTES if "distillation" in objectives else _ENTRY_BYTES)
     budget = config.memory_gib * 2**30 - head
-    length = _SHORT_PROBE if largest_row_tokens <= SHORT_TOKENS else _LONG_PROBE
+    longest = max((size.longest for size in sizes), default=0)
+    length = _SHORT_PROBE if longest <= SHORT_TOKENS else _LONG_PROBE
 
     def plan(recomputed: int) -> tuple[MemoryPlan, float]:
         """And by how much the largest row is over the budget."""
         alone, repeated = costs(policy, length, recomputed)
-        tokens = min(config.micro_batch_tokens, int(max(0.0, budget) / alone))
-        return MemoryPlan(tokens, recomputed, round(repeated / alone, 3)), alone * largest_row_tokens - budget
+        tokens, repeat_cost = min(config.micro_batch_tokens, int(max(0.0, budget) / alone)), round(repeated / alone, 3)
+        largest = max((size.cost(repeat_cost) for size in sizes), default=0.0)
+        return MemoryPlan(tokens, recomputed, repeat_cost), alone * largest - budget
 
     least, over = plan(0)
     # the last block keeps what it has: that much is given back before another is computed again, and taken for it
@@ -65,9 +68,9 @@ def plan_memory(
     smallest, still_over = plan(most)
     if still_over > 0:
         raise EthosError(
-            f"training.memory_gib: {config.memory_gib:g} GiB don't hold the activations of one row of "
-            f"{largest_row_tokens} tokens, which take {(still_over + budget + head) / 2**30:.2f} GiB even if they are "
-            "computed twice; raise it, or lower training.context_tokens"
+            f"training.memory_gib: {config.memory_gib:g} GiB don't hold the activations of one row of up to "
+            f"{max(size.tokens for size in sizes)} tokens, which take {(still_over + budget + head) / 2**30:.2g} GiB "
+            "even if they are computed twice; raise it, or lower training.context_tokens"
         )
     # each block saves as much as another
     recomputed = math.ceil(most * over / (over - still_over))
@@ -85,7 +88,7 @@ def costs(policy: Policy, length: int, recomputed: int = 0) -> tuple[float, floa
     if policy.forward is None:  # it computes what is shared in each sequence
         return each, each
     more = _kept_bytes(policy, shared, recomputed) - each * shared.tokens
-    return each, max(0.0, more / (shared.laid_out - shared.tokens))
+    return each, max(0.0, more / (shared.size.laid_out - shared.tokens))
 
 
 def _kept_bytes(policy: Policy, row: TokenRow, recomputed: int) -> float:

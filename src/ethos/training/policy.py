@@ -125,6 +125,7 @@ class Policy:
             "ethos": __version__,
             "torch": torch.__version__,
             "device": str(weights.device.type),
+            "processor": processor(weights.device),
             "precision": str(weights.dtype).removeprefix("torch."),
             "threads": str(torch.get_num_threads()),
         }
@@ -142,6 +143,13 @@ class Policy:
         """Writes trunk and scalar head as a Hugging Face directory for sequence classification."""
         assert self.scalar_head_E is not None, "this policy has no scalar head"
         export_reward_model(self.model, self.template, self.optimizer.masters["scalar_head"], directory)
+
+
+def processor(device: torch.device) -> str:
+    """Which instructions a CPU computes with, or which GPU it is: they decide how sums are rounded."""
+    if device.type == "cpu":
+        return str(torch.backends.cpu.get_cpu_capability())
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def trainable(forward: CausalForward, method: str) -> dict[str, Tensor]:

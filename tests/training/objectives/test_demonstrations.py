@@ -37,7 +37,7 @@ def test_all_replies_are_targets_if_asked_and_what_users_and_tools_say_never_is(
 
 def test_a_conversation_past_the_limit_and_a_document_are_left_out() -> None:
     row = DemonstrationRow(TALK, LINEAGE)
-    length = Demonstrations().prepare([row], TEMPLATE, 1000).rows[0].longest
+    length = Demonstrations().prepare([row], TEMPLATE, 1000).rows[0].size.longest
     assert len(Demonstrations().prepare([row], TEMPLATE, length).rows) == 1
     found = Demonstrations().prepare([row, DocumentRow("Text", "Title", LINEAGE)], TEMPLATE, length - 1)
     assert (found.rows, found.left_out) == ([], {"longer than the context": 1})

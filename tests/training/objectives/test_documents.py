@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from ethos.models.templates import ChatTemplate
 from ethos.spec.conversation import Conversation
@@ -23,6 +24,21 @@ def test_every_token_but_the_first_is_a_target_and_the_last_is_the_end() -> None
     row = document("Wren is kind.")
     prepared = Documents().prepare([row], TEMPLATE, 100).rows
     assert prepared == [single(row.id, (*TEMPLATE.encode("Wren is kind."), tiny.END), 1)]
+
+
+def test_a_document_begins_as_the_tokenizer_begins_a_text() -> None:
+    """Llama 3 has never seen a text without the token; its first word is then a target too."""
+    tokenizer, begin = tiny.tokenizer(), 256
+    tokenizer.bos_token = "<|endoftext|>"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", begin)]
+    )
+    template = ChatTemplate(tokenizer, None)
+    row = document("ab")
+    assert Documents().prepare([row], template, 100).rows == [
+        single(row.id, (begin, *template.encode("ab"), tiny.END), 1)
+    ]
+    assert Documents().prepare([document("")], template, 100).rows == []
 
 
 @pytest.mark.parametrize(("length", "sizes"), [(9, [10]), (10, [6, 5]), (29, [10, 10, 10]), (20, [7, 7, 7])])

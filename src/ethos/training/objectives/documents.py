@@ -31,14 +31,18 @@ class Documents:
     signals: ClassVar[tuple[str, ...]] = ()
 
     def prepare(self, rows: Sequence[Row], template: ChatTemplate, limit_tokens: int) -> Tokenised:
-        """Tokens of each document; one longer than the context is split into rows of equal size."""
+        """Tokens of each document, begun and ended as the model's tokenizer has it.
+
+        One longer than the context is split into rows of equal size.
+        """
         found = Tokenised()
-        end = template.tokenizer.eos_token_id
+        end, begin = template.tokenizer.eos_token_id, template.beginning
         for row in rows:
             if not isinstance(row, DocumentRow):
                 continue
-            tokens = template.encode(row.text) if end is None else (*template.encode(row.text), end)
-            if len(tokens) < 2:
+            text = template.encode(row.text)
+            tokens = (*begin, *text, *(() if end is None else (end,)))
+            if not text or len(tokens) < 2:
                 found.left_out[EMPTY] += 1
                 continue
             pieces = -(-len(tokens) // limit_tokens)

@@ -44,7 +44,7 @@ def tokenise(rows: Iterable[R], limit_tokens: int, to_tokens: Callable[[R], Toke
         except (Unusable, EthosError) as reason:
             found.left_out[str(reason)] += 1
             continue
-        if tokens.longest > limit_tokens:
+        if tokens.size.longest > limit_tokens:
             found.left_out[TOO_LONG] += 1
         else:
             found.rows.append(tokens)
