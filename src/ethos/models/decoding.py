@@ -102,7 +102,7 @@ class Decoding:
         self.forward.unpack()
         self._packed = False
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def admit(self, groups: Sequence[Sequence[Running]]) -> list[Running]:
         """Starts groups of draws that share a prompt, prefilled once. Returns those that ended at once."""
         self.settle()
@@ -121,7 +121,7 @@ class Decoding:
         self.running.extend(joined)
         return self._take_tokens(joined, self.forward.logits(last_BE)[rows])
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def step(self) -> list[Running]:
         """One token for every running sequence. Returns those that ended."""
         self.settle()
@@ -133,7 +133,7 @@ class Decoding:
         )
         return self._take_tokens(self.running, self.forward.logits(hidden_BE))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def score_many(self, tasks: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]]) -> list[list[TokenLogprobs]]:
         """Teacher-forced log-probabilities of replies to each prompt; takes a slot for each prompt.
 
@@ -254,6 +254,7 @@ class Decoding:
         self.drop(ended)
         return ended
 
+    @torch.inference_mode()
     def drop(self, gone: Sequence[Running]) -> None:
         """Frees slots; the last sequences move into the gaps."""
         leaving = {id(running) for running in gone}
