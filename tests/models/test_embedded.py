@@ -18,7 +18,7 @@ from ethos.models.shape import Shape
 from ethos.progress import PlainProgress
 
 CONTENT = b"first part, second part"
-SHAPE = Shape(1, 1, 1, 1)
+SHAPE = Shape(1, 1, 1, 1, 1, 1, 1)
 HUB_FILE = HubFile("org/tiny", "0" * 40, "tiny.gguf")
 WHEELS = Wheels(
     (Wheel("tiny-part1", "1.0", "tiny_part1/data/part01.bin"), Wheel("tiny-part2", "1.0", "tiny_part2/data/part02.bin"))

@@ -203,9 +203,12 @@ def test_a_student_that_plays_another_part_is_held_twice_unless_it_is_the_same_e
     auto, other = ("bf16", "fp32") if is_bf16 else ("fp32", "bf16")
     assert memory() - same == memory(system_message="You are Wren.") - same == weights[auto] + 2**28
     assert memory(system_message="template", training={"precision": auto}) == same
-    slots = {precision: shape.kv_bytes_per_token(size) * 96 * 1024 for precision, size in (("bf16", 2), ("fp32", 4))}
+    policys = {
+        precision: shape.kv_bytes_per_token(size) * 96 * 1024 + shape.activation_bytes_per_token(size) * 2048
+        for precision, size in (("bf16", 2), ("fp32", 4))
+    }
     apart = memory(system_message="template", training={"precision": other})
-    assert apart - same == weights[other] + 2**28 + slots[other] - slots[auto]  # the policy's slots are others too
+    assert apart - same == weights[other] + 2**28 + policys[other] - policys[auto]  # its slots are others too
 
 
 def test_memory_is_that_of_every_engine_and_of_the_prompts_that_it_keeps(
@@ -220,7 +223,7 @@ def test_memory_is_that_of_every_engine_and_of_the_prompts_that_it_keeps(
     shape = EMBEDDED["qwen2.5-coder-0.5b"].shape
     assert helped - alone == int(shape.parameters * 2.6) + shape.kv_bytes_per_token(2) * 96 * 1024 + 2**30
     small = EMBEDDED["smollm2-135m"].shape
-    frozen, trained = int(small.parameters * 2.6), small.parameters * 22
+    frozen, trained = int(small.parameters * 2.6), small.parameters * 24 + small.activation_bytes_per_token(2) * 2048
     assert alone == frozen + trained + small.kv_bytes_per_token(2) * 96 * 1024 + 2 * 2**28 + 2**30
 
 

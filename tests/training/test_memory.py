@@ -8,6 +8,7 @@ import torch
 
 from ethos.errors import EthosError
 from ethos.models.causal_attention import SHORT_TOKENS
+from ethos.models.shape import Shape
 from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import Completion, RowSize, TokenRow, one_batch
 from ethos.training.logprobs import CHUNK, TeacherStates, divergences, summed, target_logprobs
@@ -40,6 +41,22 @@ def gib(made_bytes: float) -> float:
 
 def test_without_a_budget_the_config_decides() -> None:
     assert plan_memory(policy(), config(), row_of(256)) == MemoryPlan(4096)
+
+
+def test_what_a_plan_before_loading_counts_is_what_is_kept() -> None:
+    made = policy("llama-deep")
+    config, forward = made.model.config, made.forward
+    assert forward is not None
+    shape = Shape(
+        parameters=0,
+        layers=len(forward.layers),
+        width=config.hidden_size,
+        feed_forward=config.intermediate_size,
+        heads=forward.heads,
+        kv_heads=forward.kv_heads,
+        head_width=forward.head_width,
+    )
+    assert shape.activation_bytes_per_token(4) == pytest.approx(costs(made, 128)[0], rel=0.1)
 
 
 def alone(made: Policy, recomputed: int = 0) -> float:

@@ -196,6 +196,9 @@ EMBEDDED: dict[str, Weights] = {
             shape=Shape(
                 parameters=134_515_008,
                 layers=30,
+                width=576,
+                feed_forward=1536,
+                heads=9,
                 kv_heads=3,
                 head_width=64,
             ),
@@ -216,6 +219,9 @@ EMBEDDED: dict[str, Weights] = {
             shape=Shape(
                 parameters=630_167_424,
                 layers=24,
+                width=896,
+                feed_forward=4864,
+                heads=14,
                 kv_heads=2,
                 head_width=64,
             ),
@@ -236,6 +242,9 @@ EMBEDDED: dict[str, Weights] = {
             shape=Shape(
                 parameters=1_777_088_000,
                 layers=28,
+                width=1536,
+                feed_forward=8960,
+                heads=12,
                 kv_heads=2,
                 head_width=128,
             ),

@@ -20,12 +20,20 @@ class Shape:
 
     parameters: int
     layers: int
+    width: int
+    feed_forward: int
+    heads: int
     kv_heads: int
     head_width: int
 
     def kv_bytes_per_token(self, bytes_per_number: int) -> int:
         """Memory of one token's keys and values over all layers."""
         return 2 * self.layers * self.kv_heads * self.head_width * bytes_per_number
+
+    def activation_bytes_per_token(self, bytes_per_number: int) -> int:
+        """What a token of a micro-batch leaves behind for the backward pass, up to the output matrix."""
+        attention = (4 * self.heads + 3 * self.kv_heads) * self.head_width  # queries, keys, values, and what is found
+        return self.layers * (4 * self.width + attention + 3 * self.feed_forward) * bytes_per_number
 
 
 def read_shape(directory: Path) -> Shape:
@@ -42,6 +50,9 @@ def read_shape(directory: Path) -> Shape:
         return Shape(
             parameters=_count_parameters(directory),
             layers=config["num_hidden_layers"],
+            width=config["hidden_size"],
+            feed_forward=config.get("intermediate_size") or 4 * config["hidden_size"],
+            heads=heads,
             kv_heads=config.get("num_key_value_heads") or heads,
             head_width=config.get("head_dim") or config["hidden_size"] // heads,
         )

@@ -34,12 +34,13 @@ from ethos.synthesis.sizes import chosen_clauses
 
 BF16_GFLOPS_PER_CORE = 350.0  # with what surrounds the products, between two 2-core machines: with AMX and without
 FP32_GFLOPS_PER_CORE = 85.0
-TRAINING_BYTES_PER_PARAMETER = 22  # bf16 weight, fp32 master, two gradients (an objective's, the step's), two moments
+TRAINING_BYTES_PER_PARAMETER = 24  # bf16 weight, packed too; fp32 master, two gradients (one objective's), two moments
+ADAPTED_BYTES_PER_PARAMETER = 5  # bf16 weight, packed too; adapters with all that is theirs
 SAVED_BYTES_PER_PARAMETER = 12  # fp32 master, two moments
 EXPORTED_BYTES_PER_PARAMETER = 4  # at most: bf16 where the CPU has it
 FROZEN_BYTES_PER_PARAMETER = 2.6  # bf16 weight; that of the output twice, as it lies and packed
 FP32_BYTES_PER_PARAMETER = 4  # of a frozen model where bf16 isn't fast
-PROCESS_BYTES = 2**30  # libraries, activations, what freed memory is kept
+PROCESS_BYTES = 2**30  # libraries, what freed memory is kept
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
 _MEMINFO, _CGROUP_LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
@@ -220,11 +221,21 @@ def _memory(config: RunConfig, entries: Mapping[str, Entry], gpu: Gpu | None) ->
     # of the student's own engines one answers at a time, and one at rest has given its slots back
     slots = sum(_slot_bytes(entries[name], is_bf16) for name, _, is_bf16 in (*helpers, student))
     full = config.training.method == "full"
-    trained = _parameters(entries[names.student]) * (TRAINING_BYTES_PER_PARAMETER if full else 3)
+    trained = _parameters(entries[names.student]) * (
+        TRAINING_BYTES_PER_PARAMETER if full else ADAPTED_BYTES_PER_PARAMETER
+    )
     kept = KEPT_PROMPT_BYTES * len(helpers) + STUDENT_KEPT_PROMPT_BYTES * len(frozen - helpers)
-    activations = int((config.training.memory_gib or 0) * 2**30)  # without a budget, a part of the process's own
+    activations = _activation_bytes(config, entries[names.student], is_bf16=student[2])
     policy = trained + activations + STUDENT_KEPT_PROMPT_BYTES  # it keeps prompts too
     return weights + slots + kept + policy + PROCESS_BYTES
+
+
+def _activation_bytes(config: RunConfig, student: Entry, *, is_bf16: bool) -> int:
+    """Of a micro-batch, until its backward pass; or the budget that cuts it."""
+    if config.training.memory_gib is not None:
+        return int(config.training.memory_gib * 2**30)
+    each = 0 if student.shape is None else student.shape.activation_bytes_per_token(2 if is_bf16 else 4)
+    return each * config.training.micro_batch_tokens
 
 
 def _frozen_bytes(entry: Entry, is_bf16: bool) -> int:
