@@ -356,7 +356,7 @@ def test_every_row_traces_to_a_clause_or_a_capability(job: Job) -> None:
     assert {row.lineage.recipe for row in rows} == recipes
     for row in rows:
         found = find_row(job.run, row.id)
-        assert found == row
+        assert found in [other for other in rows if other.id == row.id]  # the placebo may repeat what replay says
         if found.lineage.capability_source is None:
             assert set(found.lineage.clause_ids) <= clauses
             assert found.lineage.clause_ids
