@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -40,6 +41,8 @@ def start(folder: Path, policy: Policy) -> tuple[int, int]:
         try:
             sitting(folder, policy, writing)
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     os.close(writing)

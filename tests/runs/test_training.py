@@ -42,6 +42,7 @@ from ethos.training.outputs import Outputs
 from ethos.training.policy import Policy
 from ethos.training.schedule import plan_step
 from runs.training_run import (
+    ADAPTED,
     CONFIG,
     EVERY,
     LINEAGE,
@@ -63,7 +64,9 @@ def controls_of(session: Session) -> Controls:
     return found
 
 
-@pytest.fixture(scope="module", params=[CONFIG, EVERY], ids=["two objectives", "all objectives"])
+@pytest.fixture(
+    scope="module", params=[CONFIG, EVERY, ADAPTED], ids=["two objectives", "all objectives", "adapters, rloo"]
+)
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, Path]:
     """The folders of two equal runs: one undisturbed, one killed often."""
     folders = (tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("disturbed"))
@@ -96,7 +99,8 @@ def test_batches_of_a_run_that_was_killed_often_are_the_same(both: tuple[Path, P
 def test_no_row_is_consumed_twice_within_an_epoch(both: tuple[Path, Path], which: int) -> None:
     with session_in(both[which]) as session:
         records = [session.records.batch(MAIN, step) for step in range(1, STEPS + 1)]
-    for name, size in (("documents", 7), ("demonstrations", 11), ("preferences", 5), ("reward_model", 5)):
+    sizes = {"documents": 7, "demonstrations": 11, "preferences": 5, "reward_model": 5, "rewards": 9, "distillation": 9}
+    for name, size in sizes.items():
         taken = [row_id for record in records if record for row_id in record["row_ids"].get(name, [])]
         assert len(taken) > size or name not in ("documents", "demonstrations")
         for start in range(0, len(taken), size):
@@ -419,7 +423,7 @@ def test_a_group_that_no_reward_tells_apart_is_skipped_and_counted(folder: Path)
         assert "rewards trained on nothing: of the replies to its" in warning
 
 
-@pytest.mark.parametrize("config", [CONFIG, EVERY], ids=["two objectives", "all objectives"])
+@pytest.mark.parametrize("config", [CONFIG, EVERY, ADAPTED], ids=["two objectives", "all", "adapters, rloo"])
 def test_a_branch_from_a_checkpoint_is_an_uninterrupted_run_with_the_same_knobs(folder: Path, config: str) -> None:
     write_config(folder, config)
     with session_in(folder) as session:

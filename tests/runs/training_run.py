@@ -48,6 +48,10 @@ EVERY = CONFIG.replace(
     " rewards: {kl_coefficient: 0.1}",
 )
 """The same with all six objectives."""
+ADAPTED = EVERY.replace("training: {rewards: {", "training: {method: lora, rewards: {estimator: rloo, ").replace(
+    "lr: 0.003", "lr: 0.01"
+)
+"""And with adapters, and RLOO in the place of GRPO."""
 SPEC = """\
 # Tiny
 
