@@ -1,9 +1,8 @@
 """Causal attention over padded sequences, of our own where the built-in one is slow.
 
 PyTorch's flash attention for CPUs walks each pair of sequence and head alone, in products that are small. Here they are
-products over all pairs, a block of queries at a time against the keys that it sees. In bf16, with AVX-512 and without
-AMX, that took 0.6 to 0.8 of flash's time for the forward pass of rows of 65 to 1,024 tokens, and as long at 2,048; for
-the backward pass 0.12 at 20 rows of 100 tokens, 0.6 at 4 of 512.
+products over all pairs, a block of queries at a time against the keys that it sees: faster on CPUs without AMX, forward
+and backward, up to about a thousand tokens a row, and slower past that.
 
 Shapes: `B` sequences, `H` query heads, `K` key-value heads, `G` query heads that share a key-value head, `T` tokens,
 `D` head width; `P` pairs of a sequence and a key-value head; in a block, `Q` queries of all heads of a pair, and `S`
