@@ -6,7 +6,7 @@ Threads, dtype and prompts are the same for both, and each run takes one after t
 Figures are medians of three runs after one that warms up, ratios are medians of the runs' own. Decoding goes on for 32
 tokens at temperature 1, with top_p where it says so, and counts prefill in; the peer is `generate`. A training step is
 on eight packed rows of uneven length; the peer's rows are padded, and it steps on the weights themselves where the
-policy keeps fp32 masters.
+policy keeps fp32 masters. `profile` says where the engine's seconds go, of 64 prompts of 64 tokens with 48 new ones.
 """
 
 # ruff: noqa: E402, since the process is set up before torch is imported
@@ -21,6 +21,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ tune_process()
 
 import torch
 
+from ethos.models import architecture, attention, decoding
 from ethos.models.catalogue import resolve
 from ethos.models.engine import Engine
 from ethos.models.loading import Loaded, compute_dtype, load
@@ -39,7 +41,7 @@ from ethos.models.local import local_directory
 from ethos.models.sampling import choose
 from ethos.models.templates import ChatTemplate
 from ethos.models.types import SamplingParams
-from ethos.models.worker import compute_worker
+from ethos.models.worker import Worker, compute_worker
 from ethos.spec.conversation import Conversation
 from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import TokenRow, pack, single
@@ -59,16 +61,20 @@ _WORDS = "anchor bakery candle desert engine forest garden harbour island jacket
 
 @dataclass
 class Clock:
-    """A function, and the seconds that were spent in it."""
+    """Seconds spent in a function, which is called as before."""
 
-    function: Callable[..., Any]
     seconds: float = 0.0
 
-    def __call__(self, *arguments: Any) -> Any:
-        began = time.perf_counter()
-        result = self.function(*arguments)
-        self.seconds += time.perf_counter() - began
-        return result
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, timed."""
+
+        def timed(*arguments: Any) -> Any:
+            began = time.perf_counter()
+            result = function(*arguments)
+            self.seconds += time.perf_counter() - began
+            return result
+
+        return timed
 
 
 @dataclass
@@ -100,14 +106,13 @@ async def measure(name: str) -> dict[str, Any]:
     """All figures of one model."""
     directory = local_directory(resolve(name, Path.cwd()))
     worker = compute_worker()
-    loaded = await worker.run(load, directory)
-    endless = Loaded(loaded.model, loaded.tokenizer, frozenset())  # every reply runs to its limit
-    engine = Engine(name, "bench", endless, ChatTemplate(loaded.tokenizer, None), worker)
+    engine = await worker.run(_engine, name, directory, worker)
     peer = await worker.run(_plain, directory)
     decoding = {str(size): await _race_decoding(engine, peer, size) for size in BATCHES}
     decoding["64, top_p"] = await _race_decoding(engine, peer, 64, TOP_P)
     prefill = await _race_prefill(engine, peer)
-    del engine, peer, loaded, endless
+    profile = await _profile(engine)
+    del engine, peer
     return {
         "benchmark": "engine",
         "model": name,
@@ -117,8 +122,15 @@ async def measure(name: str) -> dict[str, Any]:
         "runs": RUNS,
         "decoding": decoding,
         "prefill": prefill,
+        "profile": profile,
         "training": await worker.run(_race_training, directory),
     }
+
+
+def _engine(name: str, directory: Path, worker: Worker) -> Engine:
+    loaded = load(directory)
+    endless = Loaded(loaded.model, loaded.tokenizer, frozenset())  # every reply runs to its limit
+    return Engine(name, "bench", endless, ChatTemplate(loaded.tokenizer, None), worker)
 
 
 async def _race_decoding(engine: Engine, peer: Any, size: int, top_p: float = 1.0) -> dict[str, Any]:
@@ -126,9 +138,9 @@ async def _race_decoding(engine: Engine, peer: Any, size: int, top_p: float = 1.
     race, shares = Race(), []
     for run in range(RUNS + 1):
         tokens = NEW_TOKENS if run else WARM_UP_TOKENS
-        prompts = _prompts(size, PROMPT_WORDS, run)
-        clock = Clock(choose)
-        with patch("ethos.models.decoding.choose", clock):
+        prompts = _prompts(size, PROMPT_WORDS, f"{run}/{size}/{top_p}")
+        clock = Clock()
+        with patch.object(decoding, "choose", clock.around(choose)):
             engine_s = await _sample_s(engine, prompts, tokens, top_p)
         peer_s = await _generate_s(engine, peer, prompts, tokens, top_p)
         if run:
@@ -142,13 +154,40 @@ async def _race_prefill(engine: Engine, peer: Any) -> dict[str, Any]:
     """Tokens of prompts a second, up to the first token of the reply."""
     race = Race()
     for run in range(RUNS + 1):
-        prompts = _prompts(PREFILL_PROMPTS, PREFILL_WORDS, run)
+        prompts = _prompts(PREFILL_PROMPTS, PREFILL_WORDS, f"{run}/prefill")
         tokens = sum(len(engine.template.prompt(prompt)) for prompt in prompts)
         engine_s, peer_s = await _sample_s(engine, prompts, 1), await _generate_s(engine, peer, prompts, 1)
         if run:
             race.engine.append(tokens / engine_s)
             race.peer.append(tokens / peer_s)
     return race.to_dict()
+
+
+_PARTS = {
+    "products": (architecture.Projection, "__call__"),
+    "output matrix": (architecture.CausalForward, "logits"),
+    "attention of prompts": (attention.ExtendAttention, "__call__"),
+    "attention of a step": (attention.StepAttention, "__call__"),
+    "norms": (architecture, "rms_norm"),
+    "rotary embedding": (architecture, "rotate"),
+    "gates": (architecture, "swiglu"),
+    "drawing": (decoding, "choose"),
+}
+
+
+async def _profile(engine: Engine) -> dict[str, float]:
+    """Seconds in each part of one round, the whole of it, and the share of prefill."""
+    clocks = {name: Clock() for name in (*_PARTS, "prefill")}
+    with ExitStack() as stack:
+        for name, (owner, attribute) in {**_PARTS, "prefill": (decoding.Decoding, "_prefill")}.items():
+            stack.enter_context(patch.object(owner, attribute, clocks[name].around(getattr(owner, attribute))))
+        for run in range(2):
+            for clock in clocks.values():
+                clock.seconds = 0.0
+            prompts = _prompts(64, 64 - len(engine.template.prompt(Conversation.user(""))), f"{run}/profile")
+            seconds = await _sample_s(engine, prompts, 48)
+    clocks["products"].seconds -= clocks["output matrix"].seconds
+    return {"whole": round(seconds, 2)} | {name: round(clock.seconds, 2) for name, clock in clocks.items()}
 
 
 async def _sample_s(engine: Engine, prompts: Sequence[Conversation], tokens: int, top_p: float = 1.0) -> float:
@@ -229,9 +268,9 @@ def _padded(rows: Sequence[torch.Tensor], side: str) -> tuple[torch.Tensor, torc
     return tokens, mask
 
 
-def _prompts(count: int, words: int, seed: int) -> list[Conversation]:
-    """Different ones in each run, so that no prefix is kept from an earlier one."""
-    noise = random.Random(f"{seed}/{words}")
+def _prompts(count: int, words: int, seed: str) -> list[Conversation]:
+    """Different ones for each seed, so that no prefix is kept from an earlier race."""
+    noise = random.Random(seed)
     return [Conversation.user(" ".join(noise.choices(_WORDS.split(), k=words))) for _ in range(count)]
 
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ethos.models import kernels
 from ethos.models.causal_attention import causal_attention, is_by_products
 
 _Move = Callable[[Tensor], Tensor]
@@ -317,6 +318,8 @@ class StepAttention:
     def __call__(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
         """Query heads that share a key-value head are laid side by side, so that each key is read once."""
         keys, values = self._cache.keys[layer], self._cache.values[layer]
+        if kernels.can_take(query_NHD, keys):
+            return kernels.attend_step(query_NHD, key_NKD, value_NKD, keys, values, self._lengths_B)
         keys[self._rows_B, :, self._lengths_B] = key_NKD
         values[self._rows_B, :, self._lengths_B] = value_NKD
         kv_heads, width = key_NKD.shape[1:]

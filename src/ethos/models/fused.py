@@ -13,12 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ethos.models import kernels
+
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Root mean square norm (Zhang and Sennrich 2019, eq. 4), in fp32; the weight is applied in the dtype of `x`."""
     if torch.is_grad_enabled():
         result: Tensor = _RmsNorm.apply(x, weight, epsilon)  # type: ignore[no-untyped-call]
         return result
+    if kernels.can_take(x, weight):
+        return kernels.rms_norm(x, weight, epsilon)
     return _normed(x, epsilon)[0].to(x.dtype) * weight
 
 
@@ -27,6 +31,8 @@ def rotate(x_NHD: Tensor, cos_N1D: Tensor, sin_N1D: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         result: Tensor = _Rotate.apply(x_NHD, cos_N1D, sin_N1D)  # type: ignore[no-untyped-call]
         return result
+    if kernels.can_take(x_NHD, cos_N1D, sin_N1D):
+        return kernels.rotate(x_NHD, cos_N1D, sin_N1D)
     return _rotated(x_NHD, cos_N1D, sin_N1D)
 
 
@@ -35,6 +41,8 @@ def swiglu(gate_up_NF: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         result: Tensor = _SwiGlu.apply(gate_up_NF)  # type: ignore[no-untyped-call]
         return result
+    if kernels.can_take(gate_up_NF):
+        return kernels.swiglu(gate_up_NF)
     gate_NF, up_NF = gate_up_NF.chunk(2, dim=-1)
     return F.silu(gate_NF) * up_NF
 
