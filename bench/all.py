@@ -8,6 +8,7 @@ again while the rooms that it measures and bench/ are as they were. So a run tha
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import subprocess
@@ -66,10 +67,27 @@ def _sources(name: str) -> str:
     command, rooms = BENCHES[name]
     seen = hashlib.sha256(" ".join(command).encode())
     for place in [HERE.parent / "src" / "ethos" / room for room in rooms] + [HERE / n for n in (command[0], *SHARED)]:
-        files = [path for path in place.rglob("*") if path.suffix in (".py", ".txt")] if place.is_dir() else [place]
+        files = (
+            [path for path in place.rglob("*") if path.suffix in (".py", ".c", ".txt")] if place.is_dir() else [place]
+        )
         for path in sorted(files):
-            seen.update(path.read_bytes())
+            seen.update(_code(path))
     return seen.hexdigest()
+
+
+def _code(path: Path) -> bytes:
+    """What a file does: of Python without comments and docstrings."""
+    if path.suffix != ".py":
+        return path.read_bytes()
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [part for part in node.body if not _is_words(part)]
+    return ast.unparse(tree).encode()
+
+
+def _is_words(part: ast.stmt) -> bool:
+    return isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and isinstance(part.value.value, str)
 
 
 def page(figures: dict[str, Any]) -> str:

@@ -90,7 +90,7 @@ def test_a_batch_counts_each_prompt_as_its_samples_are_there() -> None:
     engine = tiny.engine(tiny.loaded(), slots=1)
     waiting: list[int] = []
     prompts = [asked(text) for text in ("One", "Two", "Three")]
-    asyncio.run(engine.sample_batch(prompts, PARAMS, advance=lambda: waiting.append(len(engine._owners))))
+    asyncio.run(engine.sample_batch(prompts, PARAMS, advance=lambda: waiting.append(len(engine._batching._owners))))
     assert waiting == [2, 1, 0]
 
 
@@ -216,8 +216,8 @@ def test_stopping_drops_what_is_at_work_what_waits_and_what_is_asked_later(shape
         finally:
             go.set()
             await blocked
-            assert engine._pump is not None
-            assert engine._pump.cancelled()
+            assert engine._batching._pump is not None
+            assert engine._batching._pump.cancelled()
 
     assert [type(ended) for ended in asyncio.run(story())] == [asyncio.CancelledError] * 5
 

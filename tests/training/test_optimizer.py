@@ -19,10 +19,11 @@ def pull(compute: dict[str, torch.Tensor], scale: float = 1.0) -> None:
     (scale * ((compute["a"].float() @ compute["b"].float()) ** 2).sum()).backward()
 
 
-def test_steps_are_those_of_torchs_adamw() -> None:
+def test_steps_are_those_of_torchs_adamw_whose_decay_is_that_of_matrices() -> None:
     compute, optimizer = pair()
     own = {name: tensor.detach().clone().requires_grad_() for name, tensor in compute.items()}
-    adamw = torch.optim.AdamW(own.values(), lr=1e-2, betas=PARAMS.betas, eps=PARAMS.eps, weight_decay=0.1)
+    groups = [{"params": [own["a"]]}, {"params": [own["b"]], "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=1e-2, betas=PARAMS.betas, eps=PARAMS.eps, weight_decay=0.1)
     for _ in range(5):
         pull(compute)
         optimizer.step(PARAMS)

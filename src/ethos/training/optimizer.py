@@ -19,7 +19,11 @@ from ethos.training.guard import START_ANEW, Diverged
 
 @dataclass(frozen=True, slots=True)
 class OptimParams:
-    """Of one step. `clip` is the largest norm of the whole gradient (Pascanu et al. 2013)."""
+    """Of one step.
+
+    `clip` is the largest norm of the whole gradient (Pascanu et al. 2013). `weight_decay` is that of matrices: what
+    scales or shifts single channels, norms and biases, stays where gradients put it.
+    """
 
     lr: float
     betas: tuple[float, float] = (0.9, 0.95)
@@ -44,7 +48,10 @@ class MasterOptimizer:
         self._arrived: set[str] = set()  # names whose buffer holds something; the others' content is void
         self._held: set[str] = set()
         self._known_norm: float | None = None  # of all that is held, once somebody has asked
-        self._adam = torch.optim.AdamW(self.masters.values(), fused=True)
+        matrices = [master for master in self.masters.values() if master.ndim > 1]
+        vectors = [master for master in self.masters.values() if master.ndim <= 1]
+        groups = [{"params": held, "decays": held is matrices} for held in (matrices, vectors) if held]
+        self._adam = torch.optim.AdamW(groups, fused=True)
         for name, tensor in self._compute.items():
             tensor.requires_grad_(True)
             tensor.register_post_accumulate_grad_hook(self._collector(name))
@@ -107,7 +114,8 @@ class MasterOptimizer:
             gradient = self._total[name]
             master.grad = gradient.mul_(scale) if scale < 1 else gradient
         for group in self._adam.param_groups:
-            group.update(lr=params.lr, betas=params.betas, eps=params.eps, weight_decay=params.weight_decay)
+            decay = params.weight_decay if group["decays"] else 0.0
+            group.update(lr=params.lr, betas=params.betas, eps=params.eps, weight_decay=decay)
         self._adam.step()
         for name, tensor in self._compute.items():
             tensor.copy_(self.masters[name])

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ethos import __version__
 from ethos.errors import EthosError
+from ethos.models import kernels
 from ethos.models.architecture import ADAPTER, KNOWN_TYPES, CausalForward, is_known
 from ethos.models.loading import Loaded, load
 from ethos.models.templates import ChatTemplate
@@ -118,8 +119,9 @@ class Policy:
         self.optimizer.release()
         give_back_freed_memory()
 
+    @torch.no_grad()
     def build(self) -> dict[str, str]:
-        """What losses depend on bit for bit, beside rows and steps; to be asked on the thread that computes."""
+        """What losses and draws depend on bit for bit, beside rows and steps; asked on the thread that computes."""
         weights = next(self.model.parameters())
         return {
             "ethos": __version__,
@@ -128,6 +130,7 @@ class Policy:
             "processor": processor(weights.device),
             "precision": str(weights.dtype).removeprefix("torch."),
             "threads": str(torch.get_num_threads()),
+            "decoding": "compiled functions" if kernels.can_take(weights) else "PyTorch's operations",
         }
 
     def export(self, directory: Path) -> None:

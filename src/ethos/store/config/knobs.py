@@ -76,7 +76,7 @@ class Knobs(Section):
     clip: float = _knob(1.0, "live", gt=0, le=1e6)
     """Largest norm of the whole gradient; above it the gradient is scaled down."""
     weight_decay: float = _knob(0.0, "live", ge=0, le=1)
-    """AdamW's decoupled weight decay."""
+    """AdamW's decoupled weight decay, of matrices: norms and biases have none."""
     batch_rows: int = _knob(8, "live", ge=1, le=4096)
     """Rows in one optimizer step, over all objectives."""
     taste_every: int = _knob(20, "live", ge=1, le=100_000)
