@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from ethos.models import fused, kernels
+from ethos.models.architecture import CausalForward
+from ethos.models.attention import KeyValueSlots, StepAttention
+from models import tiny
 
 BF16 = torch.bfloat16
 needs_compiler = pytest.mark.skipif(shutil.which(os.environ.get("CC", "cc")) is None, reason="no C compiler")
@@ -45,7 +48,9 @@ def test_elementwise_parts_equal_those_of_pytorch(monkeypatch: pytest.MonkeyPatc
         (fused.rms_norm, (of_some_heads, weight, 1e-3)),
         (fused.rms_norm, (mixed.flatten(1), torch.rand(576).to(BF16), 1e-3)),
         (fused.rms_norm, (mixed.flatten(1)[:, 64:128], weight, 1e-3)),
+        (fused.rms_norm, (mixed.flatten(1).mT.contiguous().mT, torch.rand(576).to(BF16), 1e-3)),
         (fused.rotate, (of_some_heads, cos, sin)),
+        (fused.rotate, (of_some_heads, cos[:1], sin[:1])),
         (fused.rotate, (of_some_heads.mT.contiguous().mT, cos, sin)),
         (fused.swiglu, (gates,)),
     ):
@@ -78,6 +83,38 @@ def test_a_step_writes_its_keys_and_attends_to_all_that_its_slot_holds(heads: in
         assert (out[row].double() - expected).norm() < 3e-3 * expected.norm()  # bf16's rounding of the result
     assert torch.equal(keys, before_keys)
     assert torch.equal(values, before_values)
+
+
+def test_a_sequence_without_room_is_refused() -> None:
+    """In C its key would be written to whatever lies behind the slot."""
+    cache = KeyValueSlots(1, 4, 512, 1, 8, BF16, torch.device("cpu"))
+    cache.reserve(2, 100)
+    for lengths in ([1, cache.capacity], [1] * (cache.slots + 1)):
+        with pytest.raises(ValueError, match="no room"):
+            StepAttention(cache, lengths)
+
+
+@needs_compiler
+@torch.no_grad()
+def test_steps_of_a_model_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = CausalForward(tiny.model("qwen2", dtype=BF16))
+    past = [3, 17, 40]
+
+    def stepped() -> Tensor:
+        torch.manual_seed(0)
+        slots = (len(forward.layers), 4, 512, forward.kv_heads, forward.head_width)
+        cache = KeyValueSlots(*slots, BF16, torch.device("cpu"))
+        cache.reserve(4, 64)
+        for held in (*cache.keys, *cache.values):
+            held.normal_()
+        tokens = torch.tensor([5, 6, 7])
+        return forward.logits(forward.hidden(tokens, torch.tensor(past), StepAttention(cache, past)))
+
+    expected = plainly(stepped, patch=monkeypatch)
+    assert kernels.can_take(forward.embedding_VE)
+    found = stepped()
+    assert not torch.equal(found, expected)  # rounded once, not at every operation
+    assert (found - expected).norm() < 2e-2 * expected.norm()
 
 
 @needs_compiler

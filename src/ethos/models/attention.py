@@ -307,6 +307,9 @@ class StepAttention:
     """
 
     def __init__(self, cache: KeyValueSlots, lengths: list[int]) -> None:
+        """`lengths` are what the slots hold so far. Raises ValueError for a sequence that has no room."""
+        if len(lengths) > cache.slots or max(lengths) >= cache.capacity:
+            raise ValueError(f"{cache.slots} slots of {cache.capacity} tokens have no room for {lengths} and one more")
         self._cache, self._rows = cache, len(lengths)
         device = cache.keys[0].device
         self._lengths_B = torch.tensor(lengths, device=device)
@@ -318,7 +321,7 @@ class StepAttention:
     def __call__(self, layer: int, query_NHD: Tensor, key_NKD: Tensor, value_NKD: Tensor) -> Tensor:
         """Query heads that share a key-value head are laid side by side, so that each key is read once."""
         keys, values = self._cache.keys[layer], self._cache.values[layer]
-        if kernels.can_take(query_NHD, keys):
+        if kernels.can_take(query_NHD, key_NKD, value_NKD, keys, values):
             return kernels.attend_step(query_NHD, key_NKD, value_NKD, keys, values, self._lengths_B)
         keys[self._rows_B, :, self._lengths_B] = key_NKD
         values[self._rows_B, :, self._lengths_B] = value_NKD

@@ -154,7 +154,7 @@ void attend_step(const bf16 *query, int64_t query_stride, const bf16 *key, int64
 /* Root mean square norm of rows that are a stride apart; rounded before the weight, as modules do. */
 void rms_norm(const bf16 *x, int64_t stride, const bf16 *weight, bf16 *out, int rows, int width, float epsilon,
               int threads) {
-#pragma omp parallel for num_threads(rows * width < SMALL ? 1 : threads)
+#pragma omp parallel for num_threads((int64_t)rows * width < SMALL ? 1 : threads)
     for (int row = 0; row < rows; row++) {
         const bf16 *in = x + row * stride;
         bf16 *to = out + (ptrdiff_t)row * width;
@@ -168,7 +168,7 @@ void rms_norm(const bf16 *x, int64_t stride, const bf16 *weight, bf16 *out, int 
 
 /* SiLU of the first half of a row's channels, rounded, times the second half: [rows, 2 width] to [rows, width]. */
 void swiglu(const bf16 *gate_up, bf16 *out, int rows, int width, int threads) {
-#pragma omp parallel for num_threads(rows * width < SMALL ? 1 : threads)
+#pragma omp parallel for num_threads((int64_t)rows * width < SMALL ? 1 : threads)
     for (int row = 0; row < rows; row++) {
         const bf16 *gate = gate_up + (ptrdiff_t)row * 2 * width, *up = gate + width;
         bf16 *to = out + (ptrdiff_t)row * width;
@@ -184,7 +184,7 @@ void swiglu(const bf16 *gate_up, bf16 *out, int rows, int width, int threads) {
 void rotate(const bf16 *x, int64_t stride, const bf16 *cosine, const bf16 *sine, bf16 *out, int rows, int heads,
             int width, int threads) {
     int half = width / 2;
-#pragma omp parallel for num_threads(rows * heads * width < SMALL ? 1 : threads)
+#pragma omp parallel for num_threads((int64_t)rows * heads * width < SMALL ? 1 : threads)
     for (int row = 0; row < rows; row++) {
         const bf16 *cos = cosine + (ptrdiff_t)row * width, *sin = sine + (ptrdiff_t)row * width;
         const bf16 *cos_high = cos + half, *sin_high = sin + half;

@@ -50,14 +50,19 @@ def attend_step(
 
     `keys` and `values` have shape [slots, K, capacity, D]; `lengths_B` says what the slots held before. The result has
     the shape of `query_BHD`.
+
+    Raises ValueError for keys and values that lie otherwise. That each row has a slot, and each slot room for one more,
+    is for the caller to see to.
     """
+    if not keys.is_contiguous() or not values.is_contiguous() or keys.shape != values.shape:
+        raise ValueError("keys and values lie in two blocks of the same shape")
     (rows, heads, width), kv_heads, capacity = query_BHD.shape, key_BKD.shape[1], keys.shape[2]
     out = query_BHD.new_empty(query_BHD.shape)
     query, key, value = _in_rows(query_BHD), _in_rows(key_BKD), _in_rows(value_BKD)
     _call(
         "attend_step",
         *(query, query.stride(0), key, key.stride(0), value, value.stride(0)),
-        *(keys, values, lengths_B, out),
+        *(keys, values, lengths_B.to(torch.int64), out),
         *(rows, kv_heads, heads // kv_heads, width, capacity, width**-0.5),
     )
     return out
@@ -66,6 +71,8 @@ def attend_step(
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """As `fused.rms_norm`."""
     rows, out = x.reshape(-1, x.shape[-1]), x.new_empty(x.shape)
+    if rows.stride(-1) != 1:
+        rows = rows.contiguous()
     _call("rms_norm", rows, rows.stride(0), weight.contiguous(), out, *rows.shape, epsilon)
     return out
 
@@ -73,7 +80,9 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 def rotate(x_NHD: Tensor, cos_N1D: Tensor, sin_N1D: Tensor) -> Tensor:
     """As `fused.rotate`."""
     rows, out = _in_rows(x_NHD), x_NHD.new_empty(x_NHD.shape)
-    _call("rotate", rows, rows.stride(0), cos_N1D.contiguous(), sin_N1D.contiguous(), out, *x_NHD.shape)
+    angles = (len(x_NHD), 1, x_NHD.shape[-1])
+    cosine, sine = cos_N1D.expand(angles).contiguous(), sin_N1D.expand(angles).contiguous()
+    _call("rotate", rows, rows.stride(0), cosine, sine, out, *x_NHD.shape)
     return out
 
 
@@ -99,14 +108,14 @@ def _call(name: str, *arguments: Tensor | float) -> None:
 @cache
 def _library() -> ctypes.CDLL | None:
     """The compiled functions; none where nothing compiles them, or `ETHOS_KERNELS=0` forbids it."""
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    if not compiler or shutil.which(compiler[0]) is None or os.environ.get("ETHOS_KERNELS") == "0":
-        return None
     try:
+        compiler = shlex.split(os.environ.get("CC", "cc"))
+        if not compiler or shutil.which(compiler[0]) is None or os.environ.get("ETHOS_KERNELS") == "0":
+            return None
         library = ctypes.CDLL(str(_compiled(compiler)))
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, ValueError, RuntimeError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", None) or str(error)
-        _log.warning("decoding does without compiled functions: %s can't make them (%s)", compiler[0], said.strip())
+        _log.warning("decoding does without compiled functions: %s", " ".join(said.split()))
         return None
     for name, types in _SIGNATURES.items():
         function = getattr(library, name)
@@ -115,18 +124,25 @@ def _library() -> ctypes.CDLL | None:
 
 
 def _compiled(compiler: list[str]) -> Path:
-    """The shared library, from the cache if this compiler has made it for this kind of processor."""
+    """The shared library, from the cache if this compiler has made it for this kind of processor.
+
+    Raises OSError if it is somebody else's, CalledProcessError if it can't be made.
+    """
     # what the processor can do shows in the macros that the compiler then defines
     macros = _output(*compiler, *_OPTIONS, "-dM", "-E", "-x", "c", os.devnull)
-    made = cache_directory() / "kernels" / f"{digest([_SOURCE.read_text(), _OPTIONS, macros])[:16]}.so"
+    made = cache_directory() / "kernels" / f"{digest([compiler, _SOURCE.read_text(), _OPTIONS, macros])[:16]}.so"
     if not made.exists():
         made.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=made.parent) as folder:
             fresh = Path(folder) / made.name
-            _output(*compiler, *_OPTIONS, str(_SOURCE), "-o", str(fresh))
+            _output(*compiler, *_OPTIONS, str(_SOURCE), "-o", str(fresh), "-lm")
+            with fresh.open("rb") as file:
+                os.fsync(file.fileno())
             fresh.replace(made)
+    if made.stat().st_uid not in (os.geteuid(), 0):
+        raise OSError(f"{made} belongs to another user; set ETHOS_CACHE to a folder of your own")
     return made
 
 
 def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True).stdout
