@@ -168,6 +168,14 @@ def knobs() -> None:
     show_knobs()
 
 
+@app.command()
+def sandbox() -> None:
+    """Try whether code that a model wrote can be run here without harm, and in which languages."""
+    from ethos.cli.sandbox import try_sandbox
+
+    try_sandbox()
+
+
 @models_app.command("list")
 def list_models() -> None:
     """List the models, and what else a name can be."""

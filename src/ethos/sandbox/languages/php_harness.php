@@ -1,0 +1,137 @@
+<?php
+declare(strict_types=1);
+
+// Runs inside the sandbox: defines what a PHP program defines, and calls one of its functions on each input.
+// What the program prints goes to standard error, so that the last line of standard output is this file's own.
+
+final class EthosHarness
+{
+    const PROGRAM = '/tmp/program.php';
+
+    public static array $asked;
+
+    public static function tagged(mixed $value, int $depth = 0): array
+    {
+        if ($depth > 100) {
+            throw new TypeError('a value is nested more than 100 deep');
+        }
+        if (is_array($value)) {
+            if (array_is_list($value)) {
+                return ['list', array_map(fn ($item) => self::tagged($item, $depth + 1), $value)];
+            }
+            $pairs = [];
+            foreach ($value as $key => $item) {
+                $pairs[] = [self::tagged($key), self::tagged($item, $depth + 1)];
+            }
+            return ['map', $pairs];
+        }
+        return match (true) {
+            $value === null => ['null', null],
+            is_bool($value) => ['bool', $value],
+            is_int($value) => ['int', (string) $value],
+            is_float($value) => ['float', self::written($value)],
+            is_string($value) => preg_match('//u', $value) ? ['str', $value] : ['bytes', base64_encode($value)],
+            default => throw new TypeError(
+                'a value of type ' . get_debug_type($value) . ' has no counterpart in other languages'
+            ),
+        };
+    }
+
+    private static function written(float $value): string
+    {
+        if (is_finite($value)) {
+            return var_export($value, true);
+        }
+        return is_nan($value) ? 'nan' : ($value > 0 ? 'inf' : '-inf');
+    }
+
+    public static function value(array $tagged): mixed
+    {
+        [$tag, $content] = $tagged;
+        switch ($tag) {
+            case 'int':
+                $number = (int) $content;
+                if ((string) $number !== $content) {
+                    throw new RangeException("PHP has no integer $content");
+                }
+                return $number;
+            case 'float':
+                return ['nan' => NAN, 'inf' => INF, '-inf' => -INF][$content] ?? (float) $content;
+            case 'bytes':
+                return base64_decode($content);
+            case 'list':
+                return array_map(self::value(...), $content);
+            case 'map':
+                $map = [];
+                foreach ($content as [$key, $item]) {
+                    $map[self::value($key)] = self::value($item);
+                }
+                return $map;
+            default:
+                return $content;
+        }
+    }
+
+    public static function said(Throwable $error): string
+    {
+        return substr(get_class($error) . ': ' . $error->getMessage(), 0, 500);
+    }
+
+    // the program's own function, in whatever namespace it has put itself
+    private static function named(string $wanted): ?string
+    {
+        foreach (get_defined_functions()['user'] as $name) {
+            if (strcasecmp(substr($name, (int) strrpos('\\' . $name, '\\')), $wanted) === 0) {
+                return $name;
+            }
+        }
+        return null;
+    }
+
+    public static function answers(): array
+    {
+        if (self::$asked['function'] === null) {
+            return ['results' => []];
+        }
+        $function = self::named(self::$asked['function']);
+        if ($function === null) {
+            return ['unparsed' => 'it defines no function ' . self::$asked['function']];
+        }
+        return ['results' => array_map(fn ($given) => self::result($function, $given), self::$asked['inputs'])];
+    }
+
+    private static function result(string $function, array $arguments): array
+    {
+        try {
+            return ['value' => self::tagged($function(...array_map(self::value(...), $arguments)))];
+        } catch (Throwable $error) {
+            return ['error' => self::said($error)];
+        }
+    }
+
+    public static function tell(array $answers): void
+    {
+        $flags = JSON_THROW_ON_ERROR | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE;
+        fwrite(STDOUT, "\n" . json_encode($answers, $flags) . "\n");
+    }
+}
+
+// an undefined variable or key: where Python would stop, PHP warns and goes on with null
+set_error_handler(function (int $severity, string $message, string $file, int $line): bool {
+    if (!(error_reporting() & $severity) || $severity & (E_DEPRECATED | E_USER_DEPRECATED)) {
+        return false;
+    }
+    throw new ErrorException($message, 0, $severity, $file, $line);
+});
+ob_start(function (string $printed): string {
+    fwrite(STDERR, $printed);
+    return '';
+}, 4096);
+EthosHarness::$asked = json_decode(stream_get_contents(STDIN), true, 512, JSON_THROW_ON_ERROR);
+file_put_contents(EthosHarness::PROGRAM, EthosHarness::$asked['source']);
+try {
+    include EthosHarness::PROGRAM; // here, so that its variables are global, as in a file that is run
+    EthosHarness::tell(EthosHarness::answers());
+} catch (ParseError $error) {
+    EthosHarness::tell(['unparsed' => EthosHarness::said($error) . ' in line ' . $error->getLine()]);
+}

@@ -1,0 +1,164 @@
+"""Functions of programs are called with what is given, and what they did is told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ethos.sandbox.bubblewrap import Sandbox
+from ethos.sandbox.calls import Called, Result, call
+from ethos.sandbox.languages import LANGUAGES
+from ethos.sandbox.types import Limits, SandboxUnavailable
+
+ECHO = {"python": "def f(x):\n    return x\n", "php": "<?php\nfunction f($x)\n{\n    return $x;\n}\n"}
+BOTH = pytest.mark.parametrize("language", ECHO)
+VALUES = [None, True, 0, -(2**62), 1.5, -0.0, float("inf"), 1e300, "", "é\n$x 'q' \"d\"", b"\xff\x00", [1, [2.5, "x"]]]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Sandbox:
+    return Sandbox()
+
+
+def ran(sandbox: Sandbox, language: str, source: str, *inputs: Any, function: str | None = "f") -> Called:
+    return asyncio.run(call(sandbox, LANGUAGES[language], source, function, [[one] for one in inputs]))
+
+
+@BOTH
+def test_values_go_in_and_come_out_as_they_are(language: str, sandbox: Sandbox) -> None:
+    called = ran(sandbox, language, ECHO[language], *VALUES, {"a": 1, "7": [None]})
+    assert called.results is not None
+    *plain, mapped = (result.value for result in called.results)
+    assert plain == VALUES
+    assert [type(value) for value in plain] == [type(value) for value in VALUES]
+    assert {str(key): value for key, value in mapped.items()} == {"a": 1, "7": [None]}
+
+
+def test_php_has_no_larger_integers_and_says_so(sandbox: Sandbox) -> None:
+    assert ran(sandbox, "php", ECHO["php"], 2**63, 1).results == (
+        Result(error="RangeException: PHP has no integer 9223372036854775808"),
+        Result(1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("language", "source", "error"),
+    [
+        ("python", "def f(x):\n    return x / 0", "ZeroDivisionError: division by zero"),
+        ("python", "def f(x):\n    return y", "NameError: name 'y' is not defined"),
+        ("python", "def f(x):\n    return {x}", "TypeError: a value of type set has no counterpart"),
+        ("php", "<?php function f($x) { return intdiv($x, 0); }", "DivisionByZeroError: Division by zero"),
+        ("php", "<?php function f($x) { return $y; }", "ErrorException: Undefined variable $y"),
+        ("php", "<?php function f($x) { return [][$x]; }", "ErrorException: Undefined array key 1"),
+        ("php", "<?php function f($x) { return g($x); }", "Error: Call to undefined function g()"),
+        (
+            "php",
+            "<?php function f($x) { return new stdClass; }",
+            "TypeError: a value of type stdClass has no counterpart",
+        ),
+    ],
+)
+def test_a_call_that_fails_is_an_error_of_its_own(language: str, source: str, error: str, sandbox: Sandbox) -> None:
+    called = ran(sandbox, language, source, 1, 1)
+    assert called.results is not None
+    assert len(called.results) == 2
+    assert all((result.error or "").startswith(error) for result in called.results)
+
+
+@pytest.mark.parametrize(
+    ("language", "source", "unparsed"),
+    [
+        ("python", "def f(x) return x", "SyntaxError: expected ':'"),
+        ("python", "def g(x): return x", "it defines no function f"),
+        ("python", "f = 1", "it defines no function f"),
+        ("php", "<?php", "it defines no function f"),
+        ("php", "<?php function f($x) { return $x }", 'ParseError: syntax error, unexpected token "}"'),
+        ("php", "<?php function g($x) { return $x; }", "it defines no function f"),
+        ("php", "function f($x) { return $x; }", "it defines no function f"),  # text, without its opening tag
+    ],
+)
+def test_a_program_that_can_not_be_read_is_told(language: str, source: str, unparsed: str, sandbox: Sandbox) -> None:
+    called = ran(sandbox, language, source, 1)
+    assert called.results is None
+    assert (called.unparsed or "").startswith(unparsed)
+
+
+@pytest.mark.parametrize(
+    ("language", "source"),
+    [
+        ("python", "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef f(x):\n    return P(x).x"),
+        ("python", "from __future__ import annotations\ndef f(x: no_such_type):\n    return x"),
+        ("php", "<?php declare(strict_types=1); namespace App; function F(int $x): int { return $x; }"),
+        ("php", "<?php $table = [1 => 1]; function f($x) { global $table; return $table[$x]; }"),
+        ("php", "<?php $asked = 1; function f($x) { return @file_get_contents('/none') === false ? $x : 0; }"),
+        ("php", "<?php class P {} function f($x) { $p = new P; $p->x = $x; return $p->x; }"),
+        ("php", "<?php class P { function __destruct() { echo 'late'; } } $p = new P; function f($x) { return $x; }"),
+        ("php", "<?php function f($x) { while (ob_get_level()) { ob_end_clean(); } echo '[]'; return $x; }"),
+        ("php", "<?php function f($x) { return ctype_digit('1') ? $x : 0; }"),
+    ],
+)
+def test_programs_run_as_they_would_outside(language: str, source: str, sandbox: Sandbox) -> None:
+    called = ran(sandbox, language, source, 1)
+    assert called.results == (Result(1),), called
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *("", "{}", "[]", "null", "9", '{"results": 1}', '{"results": []}', '{"results": [{}]}'),
+        *('{"results": [{"value": ["int", 1e999]}]}', '{"results": [{"value": ["float", 1]}]}', '{"results": [[]]}'),
+    ],
+)
+def test_an_answer_of_its_own_is_none(told: str, sandbox: Sandbox) -> None:
+    called = ran(sandbox, "python", f"import os\nos.write(3, {told!r}.encode() + b'\\n')\nos._exit(0)", 1)
+    assert (called.results, called.unparsed, called.ending) == (None, None, "crashed")
+    assert "no answer that can be read" in called.outcome.stderr
+
+
+def test_what_is_told_can_be_written_anywhere(sandbox: Sandbox) -> None:
+    called = ran(sandbox, "python", "def f(x):\n    raise ValueError(chr(0xd800))", 1)
+    assert called.results == (Result(error="ValueError: ?"),)
+
+
+def test_what_a_program_prints_is_no_answer(sandbox: Sandbox) -> None:
+    for language, source in (
+        ("python", "print('first')\ndef f(x):\n    print('x', x)\n    return 1"),
+        ("php", "<?php echo 'first'; function f($x) { echo \"x $x\"; return 1; }"),
+    ):
+        called = ran(sandbox, language, source, "{}")
+        assert called.results == (Result(1),)
+        assert "first" in called.outcome.stderr
+        assert "x {}" in called.outcome.stderr
+
+
+def test_a_program_that_fails_as_it_is_read_has_crashed(sandbox: Sandbox) -> None:
+    called = ran(sandbox, "python", "import no_such_module\ndef f(x): return x", 1)
+    assert (called.results, called.ending) == (None, "crashed")
+    assert "No module named 'no_such_module'" in called.outcome.stderr
+    called = ran(sandbox, "php", "<?php function f($x) { return 1; } function f($x) { return 2; }", 1)
+    assert (called.results, called.ending) == (None, "crashed")
+    assert "Cannot redeclare f()" in called.outcome.stderr
+
+
+def test_programs_do_not_see_each_other(sandbox: Sandbox) -> None:
+    source = "import os\ndef f(x):\n    open(f'/tmp/{x}', 'w').close()\n    return sorted(os.listdir('/tmp'))"
+
+    async def together() -> list[Called]:
+        return await asyncio.gather(*(call(sandbox, LANGUAGES["python"], source, "f", [[str(n)]]) for n in range(6)))
+
+    assert [called.results for called in asyncio.run(together())] == [(Result([str(n)]),) for n in range(6)]
+
+
+def test_what_arrives_in_many_parts_is_whole(sandbox: Sandbox) -> None:
+    """More than a pipe holds, both ways."""
+    text = "x" * 700_000
+    called = asyncio.run(call(sandbox, LANGUAGES["python"], ECHO["python"], "f", [[text]], Limits(output_bytes=2**21)))
+    assert called.results == (Result(text),)
+
+
+def test_a_language_that_is_not_installed_is_told(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SandboxUnavailable, match=r"no php on the path; install it \(Debian: apt install php-cli\)"):
+        ran(sandbox, "php", ECHO["php"], 1)
