@@ -1,7 +1,8 @@
 """Runs every bench against its peers, and writes bench/RESULTS.md: `make bench`. About two hours on two cores.
 
 Each bench is a command of its own; figures are kept in RESULTS.json as they come, and one that is there is not measured
-again while the rooms that it measures and bench/ are as they were. So a run that was stopped goes on.
+again while the rooms that it measures and bench/ are as they were. So a run that was stopped goes on. Figures of an
+earlier state are marked on the page until they are measured again.
 `python bench/all.py sampling dense` runs those alone.
 """
 
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from finished_run import keep_figures, kept_figures
+from finished_run import keep_figures
 
 HERE = Path(__file__).parent
 FIGURES, PAGE = HERE / "RESULTS.json", HERE / "RESULTS.md"
@@ -42,10 +43,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benches", nargs="*", choices=(*BENCHES, []), default=[])
     wanted = parser.parse_args().benches or list(BENCHES)
-    figures = kept_figures(FIGURES, lambda name: _sources(name) if name in BENCHES else None)
+    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
     failed: list[str] = []
     for name in wanted:
-        if name in figures:
+        if name in figures and _is_of_this_state(name, figures):
             continue
         command, inputs = BENCHES[name][0], _sources(name)  # before it is measured: what changes meanwhile is not in it
         print(f"{name}: python bench/{' '.join(command)}", file=sys.stderr, flush=True)
@@ -56,10 +57,14 @@ def main() -> None:
             continue
         figures[name] = {"inputs": inputs, "found": json.loads(ended.stdout)}
         keep_figures(FIGURES, figures)
-        PAGE.write_text(page(figures), encoding="utf-8")
-    print(PAGE.read_text(encoding="utf-8") if figures else "nothing was measured")
+    PAGE.write_text(page(figures), encoding="utf-8")
+    print(PAGE.read_text(encoding="utf-8"))
     if failed:
         sys.exit(f"failed, as told above: {', '.join(failed)}; the others are kept, and the same command goes on")
+
+
+def _is_of_this_state(name: str, figures: dict[str, Any]) -> bool:
+    return bool(figures[name]["inputs"] == _sources(name))
 
 
 def _sources(name: str) -> str:
@@ -96,19 +101,22 @@ def page(figures: dict[str, Any]) -> str:
         "# Benches",
         "",
         "Written by `make bench`. Ratios are medians of rounds that alternate in one run: absolute figures drift with",
-        "the machine.",
+        "the machine. Those with a * are of an earlier state of the code: the next `make bench` measures them again.",
         "",
         "| bench | peer | unit | ours | peer's | ratio | target | reached |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, figure in sorted(figures.items(), key=lambda found: list(BENCHES).index(found[0])):
+        mark = "" if _is_of_this_state(name, figures) else " *"
         for peer, found in _races(figure["found"]):
             cells = [found[key] for key in ("unit", "ours", "peer", "ratio", "target")]
             if "peak_share" in found:
                 cells[0] += f", at {found['peak_share']} of the peer's peak memory"
             if "ceiling" in found:
                 cells[4] = f"{cells[4]} (bare products: {found['ceiling']})"
-            lines.append(f"| {name} | {peer} | {' | '.join(map(str, cells))} | {'yes' if found['reached'] else 'no'} |")
+            lines.append(
+                f"| {name}{mark} | {peer} | {' | '.join(map(str, cells))} | {'yes' if found['reached'] else 'no'} |"
+            )
     lines += ["", "Machine and all figures:", "", "```json", json.dumps(figures, indent=1), "```"]
     return "\n".join(lines) + "\n"
 

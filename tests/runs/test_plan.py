@@ -66,10 +66,13 @@ def test_with_a_cuda_device_its_memory_decides_and_no_time_is_told(
         command.chmod(0o755)
         return planned(tmp_path)
 
+    monkeypatch.setattr("ethos.runs.plan._multiplies_bf16", lambda: True)
+    on_cpu = planned(tmp_path)
     found, small = with_free("22500"), with_free("4000")
     assert (found.gpu, found.available_bytes) == ("NVIDIA L4", 22_500 * 2**20)
     assert (found.fits, small.fits) == (True, False)
     assert found.seconds is None
+    assert found.memory_bytes < on_cpu.memory_bytes  # it has no packed copy of any weight
     assert any("of 22.0 GiB on NVIDIA L4, which fits" in line for line in found.lines())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert planned(tmp_path).gpu is None
@@ -184,6 +187,15 @@ def test_the_verdict_on_memory_follows_what_there_is(tmp_path: Path) -> None:
     assert (enough.fits, little.fits) == (True, False)
     assert any("which fits" in line for line in enough.lines())
     assert any("does NOT fit: name a smaller model" in line for line in little.lines())
+
+
+def test_a_size_that_is_not_known_is_told_and_not_passed_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    found = planned(tmp_path, models={"student": "hf:org/name"})
+    assert found.unsized == ("hf:org/name",)
+    told = "hf:org/name: its size isn't known yet, and counted as 1.5 billion parameters"
+    assert any(told in line and "`ethos models fetch hf:org/name`" in line for line in found.lines())
+    assert planned(tmp_path).unsized == ()
 
 
 SMALL = "embedded:smollm2-135m"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -35,9 +36,12 @@ from ethos.store.config.training import TrainingConfig
 from ethos.store.journal import MAIN
 from ethos.store.requests import file_request, read_answer
 from ethos.store.rows import DemonstrationRow, TaskRow
+from ethos.training.batch import TokenRow
+from ethos.training.frozen import FrozenModel
 from ethos.training.guard import Diverged
 from ethos.training.memory import _DISTILLED_ENTRY_BYTES, _head_bytes, costs
 from ethos.training.mixture import share_slots
+from ethos.training.optimizer import MasterOptimizer
 from ethos.training.outputs import Outputs
 from ethos.training.policy import Policy
 from ethos.training.schedule import plan_step
@@ -226,6 +230,7 @@ def test_metrics_are_kept_for_each_objective(session: Session, folder: Path) -> 
     for name in prepared(policy_of(folder, session.config)):
         assert found[f"loss.{name}"] > 0
         assert found[f"units.{name}"] > 0
+        assert found[f"seconds.{name}"] > 0
         assert found[f"gradient_norm.{name}"] > 0
     assert found["lr"] > 0
 
@@ -400,6 +405,75 @@ def test_a_repeated_step_draws_refers_and_asks_for_nothing(folder: Path, monkeyp
         monkeypatch.setattr("runs.training_run.brief", lambda *_: pytest.fail("asked again"))
         asyncio.run(train(session, policy_of(folder, session.config), steps=7))
         assert losses(session) == before
+
+
+def test_the_reference_is_asked_about_a_pair_once_a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every_objective(folder)
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("rewards: 1, distillation: 0.5", "preferences: 2"))
+    asked: list[str] = []
+    whole = FrozenModel.logprobs
+
+    def counted(frozen: FrozenModel, rows: Sequence[TokenRow], limit_tokens: int) -> list[list[list[float]]]:
+        asked.extend(row.row_id for row in rows)
+        return whole(frozen, rows, limit_tokens)
+
+    monkeypatch.setattr(FrozenModel, "logprobs", counted)
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config)))
+        taken = [
+            row_id
+            for step in range(1, STEPS + 1)
+            for row_id in (session.records.batch(MAIN, step) or {})["row_ids"].get("preferences", [])
+        ]
+    assert len(taken) > len(set(taken)) == 5  # several epochs
+    assert sorted(asked) == sorted(set(taken))
+
+
+def test_replies_that_were_cut_off_are_trained_on_or_not_as_the_config_says(folder: Path) -> None:
+    trained = {}
+    for truncated in ("keep", "mask"):
+        every_objective(folder)
+        path = folder / "config.yaml"
+        short = f"draws: 3, max_tokens: 2, truncated: {truncated}"
+        path.write_text(path.read_text().replace("draws: 3, max_tokens: 6", short))
+        with session_in(folder) as session:
+            asyncio.run(train(session, policy_of(folder, session.config), steps=6))
+            found = [session.records.metrics_at(MAIN, step) for step in range(1, 7)]
+            cut = sum(metrics.get("truncated.rewards", 0) for metrics in found)
+            masked = sum(metrics.get("masked.rewards", 0) for metrics in found)
+            rollouts = [
+                rollout
+                for step in range(1, 7)
+                for group in (session.records.batch(MAIN, step) or {}).get("rollouts", {}).get("rewards", [])
+                for rollout in group
+            ]
+            asked = [rollout for rollout in rollouts if rollout["reference"] is not None]
+            trained[truncated] = sum(metrics.get("units.rewards", 0) for metrics in found)
+        assert cut > 0
+        assert (masked > 0) == (truncated == "mask")
+        assert any(rollout["truncated"] for rollout in asked) == (truncated == "keep")
+        shutil.rmtree(folder / "runs")
+    assert trained["mask"] < trained["keep"]
+
+
+def test_replies_that_a_reward_that_counts_has_not_scored_are_counted(folder: Path) -> None:
+    every_objective(folder)
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("right: right_answer", "odd: 'runs.training_run:odd'"))
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config), steps=6))
+        drawn = [step for step in range(1, 7) if "rewards" in (session.records.batch(MAIN, step) or {})["rows"]]
+        for step in drawn:
+            rollouts = [r for group in (session.records.batch(MAIN, step) or {})["rollouts"]["rewards"] for r in group]
+            unscored = sum(rollout["rewards"]["odd"] is None for rollout in rollouts)
+            assert session.records.metrics_at(MAIN, step)["unscored.rewards"] == unscored > 0
+            assert all(r["advantage"] is None for r in rollouts if r["rewards"]["odd"] is None)
+    shutil.rmtree(folder / "runs")
+    path.write_text(path.read_text().replace("rewards: {kl_coefficient: 0.1}", "rewards: {weights: {odd: 0}}"))
+    with session_in(folder) as session:  # nothing is lost by one that doesn't count
+        asyncio.run(train(session, policy_of(folder, session.config), steps=6))
+        assert {value for _, value in session.records.metric(MAIN, "unscored.rewards")} == {0.0}
 
 
 def test_a_group_that_no_reward_tells_apart_is_skipped_and_counted(folder: Path) -> None:
@@ -600,6 +674,29 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_the_state_before_the_step_
             asyncio.run(train(session, policy_of(folder, session.config), steps=6))
         assert (session.run.checkpoints / "step-000002").is_dir()
         assert [step for step, _ in session.records.metric(MAIN, "gradient_norm")] == [1, 2]
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_with_the_state_before_the_step_saved(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config), steps=2))
+        whole = MasterOptimizer.gather
+
+        def broken(optimizer: MasterOptimizer) -> float:
+            found = whole(optimizer)
+            for gradient in optimizer.gradients.values():
+                gradient.fill_(float("inf"))
+            optimizer._known_norm = None
+            return found
+
+        monkeypatch.setattr(MasterOptimizer, "gather", broken)
+        policy = policy_of(folder, session.config)
+        with pytest.raises(Diverged, match=r"the gradient's norm is (inf|nan); .*start a run of another name"):
+            asyncio.run(train(session, policy, steps=6))
+        assert (session.run.checkpoints / "step-000002").is_dir()
+        assert [step for step, _ in session.records.metric(MAIN, "gradient_norm")] == [1, 2]
+        assert all(torch.isfinite(master).all() for master in policy.optimizer.masters.values())
 
 
 def test_what_is_changed_while_a_step_draws_is_in_force_from_the_next(folder: Path) -> None:

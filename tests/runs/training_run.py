@@ -77,6 +77,11 @@ def same(task: TaskRow, replies: Sequence[Sample]) -> list[float | None]:
     return [0.25] * len(replies)
 
 
+def odd(task: TaskRow, replies: Sequence[Sample]) -> list[float | None]:
+    """A reward that has no word on every third reply."""
+    return [None if place % 3 == 2 else float(place) for place in range(len(replies))]
+
+
 def write_config(folder: Path, text: str = CONFIG) -> RunConfig:
     """Config and spec in `folder`, beside the tiny model."""
     (folder / "spec.md").write_text(SPEC)

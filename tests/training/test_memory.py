@@ -150,6 +150,23 @@ def test_a_chunk_of_logits_takes_what_is_planned_for_it(dtype: torch.dtype) -> N
     assert found == pytest.approx([_ENTRY_BYTES, _ENTRY_BYTES, _DISTILLED_ENTRY_BYTES], rel=0.02)
 
 
+def test_more_targets_than_a_chunk_take_no_more_logits() -> None:
+    """The whole logits of these would be eight times a chunk's."""
+
+    def peaks(targets: int) -> list[int]:
+        hidden, weight = (torch.randn(n, 4).requires_grad_() for n in (targets, 8192))
+        given = torch.zeros(targets, dtype=torch.long)
+        teacher = TeacherStates(hidden.detach(), weight.detach() + 1)
+        jobs = (
+            lambda: target_logprobs(hidden, weight, given).sum().backward(),
+            lambda: summed(hidden, weight, given, lambda found, piece: found)[0].backward(),
+            lambda: divergences(hidden, weight, teacher, "reverse").sum().backward(),
+        )
+        return [peak_bytes(job) for job in jobs]
+
+    assert peaks(8 * CHUNK) == pytest.approx(peaks(CHUNK), rel=0.1)
+
+
 def peak_bytes(job: Callable[[], None]) -> int:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         job()

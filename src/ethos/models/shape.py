@@ -63,6 +63,30 @@ def read_shape(directory: Path) -> Shape:
         ) from error
 
 
+def read_gguf_shape(path: Path) -> Shape:
+    """The shape of a GGUF file, from its header. Raises EthosError if it has none that describes a decoder."""
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+        told = {name: field.contents() for name, field in reader.fields.items() if "tokenizer" not in name}
+        family = told["general.architecture"]
+        width, heads = told[f"{family}.embedding_length"], told[f"{family}.attention.head_count"]
+        return Shape(
+            parameters=sum(int(tensor.n_elements) for tensor in reader.tensors),
+            layers=told[f"{family}.block_count"],
+            width=width,
+            feed_forward=told[f"{family}.feed_forward_length"],
+            heads=heads,
+            kv_heads=told.get(f"{family}.attention.head_count_kv") or heads,
+            head_width=told.get(f"{family}.attention.key_length") or width // heads,
+        )
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise EthosError(
+            f"{path}: doesn't describe a language model ({type(error).__name__}: {error}); name a whole GGUF file"
+        ) from error
+
+
 def _count_parameters(directory: Path) -> int:
     """Numbers in all tensors; a file's header names each tensor's shape (github.com/huggingface/safetensors)."""
     headers = [_read_header(path) for path in sorted(directory.glob("*.safetensors"))]

@@ -20,6 +20,7 @@ from ethos.judging.labelled import load_calibration
 from ethos.models.catalogue import Entry, require_weights, resolve
 from ethos.models.gpu import Gpu, find_gpu
 from ethos.models.memory import KEPT_PROMPT_BYTES, SLOTS, STUDENT_KEPT_PROMPT_BYTES, TOKENS_A_SLOT
+from ethos.models.sizing import sized
 from ethos.models.templates import TEMPLATE
 from ethos.process import available_cores
 from ethos.runs.expected import ASSUMED, Calls, sums
@@ -39,7 +40,9 @@ ADAPTED_BYTES_PER_PARAMETER = 5  # bf16 weight, packed too; adapters with all th
 SAVED_BYTES_PER_PARAMETER = 12  # fp32 master, two moments
 EXPORTED_BYTES_PER_PARAMETER = 4  # at most: bf16 where the CPU has it
 FROZEN_BYTES_PER_PARAMETER = 2.6  # bf16 weight; that of the output twice, as it lies and packed
+BF16_BYTES_PER_PARAMETER = 2  # the same on a CUDA device
 FP32_BYTES_PER_PARAMETER = 4  # of a frozen model where bf16 isn't fast
+PACKED_BYTES_PER_PARAMETER = 2  # of those above what a CPU needs to multiply faster; a CUDA device has no such copy
 PROCESS_BYTES = 2**30  # libraries, what freed memory is kept
 UNKNOWN_PARAMETERS = 1_500_000_000  # assumed where only loading would tell
 
@@ -74,6 +77,7 @@ class Plan:
     available_bytes: int
     gpu: str | None  # the CUDA device whose memory that is; None for the machine's own
     disk_bytes: int  # of the run's folder at its largest
+    unsized: tuple[str, ...]  # local models whose size can't be known yet; it is assumed
 
     @property
     def fits(self) -> bool:
@@ -112,6 +116,11 @@ class Plan:
         verdict = "fits" if self.fits else "does NOT fit: name a smaller model, or training.method: lora"
         where = f" on {self.gpu}" if self.gpu else ""
         lines.append(f"memory: about {_gib(self.memory_bytes)} of {_gib(self.available_bytes)}{where}, which {verdict}")
+        lines += [
+            f"  {name}: its size isn't known yet, and counted as {UNKNOWN_PARAMETERS / 1e9:g} billion parameters, "
+            f"without activations and caches; `ethos models fetch {name}`, then ask again"
+            for name in self.unsized
+        ]
         lines.append(f"disk: up to {_gib(self.disk_bytes)}, nearly all of it checkpoints")
         if self.download_bytes:
             lines.append(f"weights to fetch, if they aren't here yet: {_gib(self.download_bytes)}")
@@ -129,7 +138,7 @@ def plan(config: RunConfig, base: Path) -> Plan:
     clauses = chosen_clauses(config, spec)
     config.require_pool_floor(clauses)
     names = config.models
-    entries = {name: resolve(name, base, names.endpoint(name).key_variable) for name in names.names}
+    entries = {name: sized(resolve(name, base, names.endpoint(name).key_variable)) for name in names.names}
     require_weights(entries[names.student], "models.student")
     if names.distillation_teacher is not None:
         require_weights(entries[names.distillation_teacher], "models.distillation_teacher")
@@ -166,6 +175,7 @@ def plan(config: RunConfig, base: Path) -> Plan:
         available_memory() if gpu is None else gpu.free_bytes,
         None if gpu is None else gpu.name,
         _disk(config, student, has_reward_model=training.slots.get("reward_model", 0) > 0),
+        tuple(name for name, entry in entries.items() if entry.kind == "local" and entry.shape is None),
     )
 
 
@@ -217,13 +227,12 @@ def _memory(config: RunConfig, entries: Mapping[str, Entry], gpu: Gpu | None) ->
     helpers = {(name, TEMPLATE, auto) for name in names.helpers if entries[name].kind == "local"}
     student = (names.student, config.system_message, auto if precision == "auto" else _is_bf16(precision))
     frozen = helpers | {student}
-    weights = sum(_frozen_bytes(entries[name], is_bf16) for name, _, is_bf16 in frozen)
+    weights = sum(_frozen_bytes(entries[name], is_bf16, gpu) for name, _, is_bf16 in frozen)
     # of the student's own engines one answers at a time, and one at rest has given its slots back
     slots = sum(_slot_bytes(entries[name], is_bf16) for name, _, is_bf16 in (*helpers, student))
     full = config.training.method == "full"
-    trained = _parameters(entries[names.student]) * (
-        TRAINING_BYTES_PER_PARAMETER if full else ADAPTED_BYTES_PER_PARAMETER
-    )
+    each = TRAINING_BYTES_PER_PARAMETER if full else ADAPTED_BYTES_PER_PARAMETER
+    trained = _parameters(entries[names.student]) * (each - (PACKED_BYTES_PER_PARAMETER if gpu else 0))
     kept = KEPT_PROMPT_BYTES * len(helpers) + STUDENT_KEPT_PROMPT_BYTES * len(frozen - helpers)
     activations = _activation_bytes(config, entries[names.student], is_bf16=student[2])
     policy = trained + activations + STUDENT_KEPT_PROMPT_BYTES  # it keeps prompts too
@@ -238,8 +247,9 @@ def _activation_bytes(config: RunConfig, student: Entry, *, is_bf16: bool) -> in
     return each * config.training.micro_batch_tokens
 
 
-def _frozen_bytes(entry: Entry, is_bf16: bool) -> int:
-    return int(_parameters(entry) * (FROZEN_BYTES_PER_PARAMETER if is_bf16 else FP32_BYTES_PER_PARAMETER))
+def _frozen_bytes(entry: Entry, is_bf16: bool, gpu: Gpu | None) -> int:
+    bf16 = FROZEN_BYTES_PER_PARAMETER if gpu is None else BF16_BYTES_PER_PARAMETER
+    return int(_parameters(entry) * (bf16 if is_bf16 else FP32_BYTES_PER_PARAMETER))
 
 
 def _slot_bytes(entry: Entry, is_bf16: bool) -> int:

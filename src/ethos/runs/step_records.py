@@ -98,6 +98,7 @@ class StepRecords:
             "weights": {name: weights[name] for name in taken},
             "settings": {name: settings_of(objectives[name]) for name in taken},
             "optimizer": {"weight_decay": knobs.weight_decay, "clip": knobs.clip},
+            "rewards": [name for name, weight in knobs.rewards.weights.items() if weight],
             "rows": taken,
             "row_ids": {name: [row.row_id for row in self._taken(name, indices)] for name, indices in taken.items()},
             "micro_batch_tokens": self.plan.micro_batch_tokens,
@@ -276,5 +277,6 @@ def rollout_metrics(record: Mapping[str, Any], truncated: str) -> dict[str, floa
         told = [group for group in groups if any(rollout.advantage is not None for rollout in group)]
         metrics["groups_skipped.rewards"] = len(groups) - len(told)
         metrics["masked.rewards"] = sum(rollout.truncated for rollout in every) if truncated == "mask" else 0
-        metrics["unscored.rewards"] = sum(None in rollout.rewards.values() for rollout in every)
+        counted = record["rewards"]
+        metrics["unscored.rewards"] = sum(any(r.rewards.get(name) is None for name in counted) for r in every)
     return metrics

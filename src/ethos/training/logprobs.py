@@ -63,8 +63,13 @@ def divergences(hidden_ME: Tensor, weight_VE: Tensor, teacher: TeacherStates, di
 
 
 def _chunks(size: int) -> Iterator[slice]:
+    """What is computed of a chunk stays within a function: a loop's variables would live on into the next one's."""
     for start in range(0, size, CHUNK):
         yield slice(start, min(size, start + CHUNK))
+
+
+def _softmax(hidden_ME: Tensor, weight_VE: Tensor) -> Tensor:
+    return (hidden_ME @ weight_VE.T).float().softmax(dim=-1)
 
 
 def _chosen(hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor) -> Tensor:
@@ -109,8 +114,7 @@ class _TargetLogprobs(torch.autograd.Function):
         hidden_ME, weight_VE, targets_M = ctx.saved_tensors
         found = _Gradients(hidden_ME, weight_VE, ctx.needs_input_grad)
         for piece in _chunks(len(targets_M)):
-            probabilities_MV = (hidden_ME[piece] @ weight_VE.T).float().softmax(dim=-1)
-            found.add(piece, _of_logits(probabilities_MV, targets_M[piece], gradients[0][piece]))
+            found.add(piece, _of_logits(_softmax(hidden_ME[piece], weight_VE), targets_M[piece], gradients[0][piece]))
         return *found.both(), None
 
 
@@ -121,15 +125,19 @@ class _Summed(torch.autograd.Function):
         ctx.found = _Gradients(hidden_ME, weight_VE, wanted)
         logprobs_M = _chosen(hidden_ME, weight_VE, targets_M)
         total = logprobs_M.new_zeros(())
-        for piece in _chunks(len(targets_M)):
+
+        def add(piece: slice) -> None:
             logits_MV = (hidden_ME[piece] @ weight_VE.T).float()
             normaliser_M = logits_MV.logsumexp(dim=-1)
             logprobs_M[piece] -= normaliser_M
             value, weights_M = _with_gradient(term, logprobs_M[piece], piece)
-            total += value
+            total.add_(value)
             if wanted[0] or wanted[1]:
                 probabilities_MV = logits_MV.sub_(normaliser_M[:, None]).exp_()
                 ctx.found.add(piece, _of_logits(probabilities_MV, targets_M[piece], weights_M))
+
+        for piece in _chunks(len(targets_M)):
+            add(piece)
         ctx.mark_non_differentiable(logprobs_M)
         return total, logprobs_M
 
@@ -163,19 +171,21 @@ class _Divergences(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(hidden_ME, weight_VE, teacher_MA, teacher_VA)
         ctx.direction = direction
-        found = []
-        for piece in _chunks(len(hidden_ME)):
+
+        def divergence(piece: slice) -> Tensor:
             student_MV, own_MV = _both(hidden_ME[piece], weight_VE, teacher_MA[piece], teacher_VA)
             weights_MV = (student_MV if direction == "reverse" else own_MV).exp()
             difference_MV = student_MV.sub_(own_MV) if direction == "reverse" else own_MV.sub_(student_MV)
-            found.append(weights_MV.mul_(difference_MV).sum(dim=-1))
-        return torch.cat(found)
+            return weights_MV.mul_(difference_MV).sum(dim=-1)
+
+        return torch.cat([divergence(piece) for piece in _chunks(len(hidden_ME))])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         hidden_ME, weight_VE, teacher_MA, teacher_VA = ctx.saved_tensors
         found = _Gradients(hidden_ME, weight_VE, ctx.needs_input_grad)
-        for piece in _chunks(len(hidden_ME)):
+
+        def of_logits(piece: slice) -> Tensor:
             student_MV, own_MV = _both(hidden_ME[piece], weight_VE, teacher_MA[piece], teacher_VA)
             p_MV = student_MV.exp()
             if ctx.direction == "reverse":  # d KL(p||q) / d logits = p (log p - log q - KL)
@@ -184,7 +194,10 @@ class _Divergences(torch.autograd.Function):
                 logits_MV = difference_MV.sub_(divergence_M1).mul_(p_MV)
             else:  # d KL(q||p) / d logits = p - q
                 logits_MV = p_MV.sub_(own_MV.exp_())
-            found.add(piece, logits_MV.mul_(gradients[0][piece, None]))
+            return logits_MV.mul_(gradients[0][piece, None])
+
+        for piece in _chunks(len(hidden_ME)):
+            found.add(piece, of_logits(piece))
         return *found.both(), None, None, None
 
 
