@@ -33,6 +33,7 @@ BENCHES: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "sampling": (["generation.py", "sampling"], ENGINE),
     "teacher": (["generation.py", "teacher"], ENGINE),
     "dense": (["dense.py"], CORE),
+    "sandbox": (["sandbox.py"], ("sandbox",)),
 }
 """Of each its command, and the rooms of src/ethos that its figures depend on."""
 SHARED = ("race.py", "work.py", "peers")  # of bench/, beside the command's own file
@@ -73,7 +74,9 @@ def _sources(name: str) -> str:
     seen = hashlib.sha256(" ".join(command).encode())
     for place in [HERE.parent / "src" / "ethos" / room for room in rooms] + [HERE / n for n in (command[0], *SHARED)]:
         files = (
-            [path for path in place.rglob("*") if path.suffix in (".py", ".c", ".txt")] if place.is_dir() else [place]
+            [path for path in place.rglob("*") if path.suffix in (".py", ".c", ".php", ".txt")]
+            if place.is_dir()
+            else [place]
         )
         for path in sorted(files):
             seen.update(_code(path))

@@ -1,7 +1,7 @@
 """Programs a second, each in a sandbox of its own: `python bench/sandbox.py`. Prints JSON; half a minute.
 
-Every program is a function that is called on ten inputs. The peer runs the same harness on the same input with nothing
-around it, as many at a time: the ratio is what the sandbox costs. Rounds alternate.
+Every program is a function that is called on ten inputs. The peer is the language's interpreter, started on nothing and
+with nothing around it, as many at a time. Rounds alternate.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,10 +18,10 @@ from ethos.process import available_cores
 from ethos.sandbox.calls import call
 from ethos.sandbox.languages import LANGUAGES
 from ethos.sandbox.self_test import open_sandbox
-from ethos.sandbox.values import to_tagged
 
 PROGRAMS, ROUNDS = 200, 3
-TARGETS = {"php": 60, "python": 0}  # a second, on two cores
+TARGETS = {"php": 60, "python": 0}  # programs a second on two cores
+BARE = {"python": ["/usr/bin/python3", "-S", "-c", ""], "php": ["/usr/bin/php", "-n", "-r", ""]}
 INPUTS = [[list(range(n, n + 20))] for n in range(10)]
 SOURCES = {
     "python": "def f(numbers):\n    return {str(n): sum(numbers[:n]) * %d for n in numbers}\n",
@@ -51,13 +50,8 @@ def measure(name: str) -> dict[str, object]:
         asyncio.run(inside(number))
         return PROGRAMS / (time.perf_counter() - began)
 
-    harness = next(path for place, path in language.files().items() if "/harness/harness." in place)
-    command = [sys.executable, "-S", "-B"] if name == "python" else language.command()[:-1]
-
-    def bare(number: int) -> None:
-        inputs = [[to_tagged(one) for one in given] for given in INPUTS]
-        given = {"source": SOURCES[name] % number, "function": "f", "inputs": inputs}
-        subprocess.run([*command, str(harness)], input=json.dumps(given), capture_output=True, text=True, check=True)
+    def bare(_: int) -> None:
+        subprocess.run(BARE[name], stdin=subprocess.DEVNULL, check=True)
 
     def outside(number: int) -> float:
         began = time.perf_counter()
@@ -66,7 +60,7 @@ def measure(name: str) -> dict[str, object]:
         return PROGRAMS / (time.perf_counter() - began)
 
     found = race(ours, outside, ROUNDS).to_dict("programs/s", 0)
-    return found | {"target": TARGETS[name], "reached": found["ours"] >= TARGETS[name]}
+    return found | {"target": f"{TARGETS[name]} programs/s", "reached": found["ours"] >= TARGETS[name]}
 
 
 if __name__ == "__main__":
