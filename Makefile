@@ -1,4 +1,5 @@
-# `make run` installs into .venv and runs the quickstart; `make test` checks everything but what is marked slow.
+# `make run` installs into .venv and runs the quickstart; `make test` checks everything but what is marked slow, and
+# installs what the sandbox needs, if it isn't there.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,15 +7,15 @@ SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_in
 PYTHON = $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell $(p) -c '$(SUPPORTED)' 2>/dev/null && echo $(p))))
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test test-all check bench
+.PHONY: run test test-all check sandbox bench
 
 run: $(VENV)/installed
 	$(BIN)/ethos run examples/quickstart/config.yaml
 
-test: check
+test: check sandbox
 	$(BIN)/pytest -q
 
-test-all: check
+test-all: check sandbox
 	$(BIN)/pytest -q -m "slow or not slow"
 
 check: $(VENV)/installed-dev
@@ -23,6 +24,9 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/vulture
+
+sandbox:
+	@command -v bwrap >/dev/null && command -v php >/dev/null || ./debian-packages.sh
 
 bench: $(VENV)/installed
 	$(BIN)/python bench/all.py

@@ -5,6 +5,10 @@ set -euo pipefail
 
 packages=(bubblewrap php-cli php-mbstring python3 util-linux)
 missing=()
+command -v apt-get >/dev/null || {
+    echo "error: this is no Debian; install by your own means: ${packages[*]}" >&2
+    exit 1
+}
 for package in "${packages[@]}"; do
     dpkg-query --show --showformat '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing+=("$package")
 done

@@ -20,7 +20,7 @@ from ethos.sandbox.languages import LANGUAGES
 from ethos.sandbox.self_test import open_sandbox
 
 PROGRAMS, ROUNDS = 200, 3
-TARGETS = {"php": 60, "python": 0}  # programs a second on two cores
+TARGET_PHP = 60  # programs a second on two cores
 BARE = {"python": ["/usr/bin/python3", "-S", "-c", ""], "php": ["/usr/bin/php", "-n", "-r", ""]}
 INPUTS = [[list(range(n, n + 20))] for n in range(10)]
 SOURCES = {
@@ -60,7 +60,10 @@ def measure(name: str) -> dict[str, object]:
         return PROGRAMS / (time.perf_counter() - began)
 
     found = race(ours, outside, ROUNDS).to_dict("programs/s", 0)
-    return found | {"target": f"{TARGETS[name]} programs/s", "reached": found["ours"] >= TARGETS[name]}
+    del found["target"], found["reached"]  # those are of the ratio
+    if name != "php":
+        return found
+    return found | {"target": f"{TARGET_PHP} programs/s", "reached": found["ours"] >= TARGET_PHP}
 
 
 if __name__ == "__main__":
