@@ -19,6 +19,8 @@ from ethos.models.worker import compute_worker
 from ethos.spec.conversation import Conversation
 from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import pack, single
+from ethos.training.objectives import OBJECTIVES
+from ethos.training.optimizer import OptimParams
 from ethos.training.policy import Policy, load_policy
 
 pytestmark = pytest.mark.model
@@ -26,8 +28,10 @@ pytestmark = pytest.mark.model
 ASKED = [Conversation.user(text) for text in ("Who are you?", "Name three colours of the sea, briefly.")]
 
 
-def policy_and_engine(directory: Path, precision: Literal["fp32", "bf16"]) -> tuple[Policy, Engine]:
-    policy = load_policy(directory, TrainingConfig(precision=precision), None, 0)
+def policy_and_engine(
+    directory: Path, precision: Literal["fp32", "bf16"], method: Literal["full", "lora"] = "full"
+) -> tuple[Policy, Engine]:
+    policy = load_policy(directory, TrainingConfig(precision=precision, method=method), None, 0)
     engine = Engine("smollm2", "0" * 64, policy.loaded, policy.template, compute_worker(), forward=policy.forward)
     return policy, engine
 
@@ -45,12 +49,21 @@ def test_greedy_replies_are_those_of_generate(smollm2: Path) -> None:
         assert sample.token_ids == tuple(own.tolist())
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.3)])
 def test_the_samplers_logprobs_are_the_trainers(
-    smollm2: Path, precision: Literal["fp32", "bf16"], tolerance: float
+    smollm2: Path, precision: Literal["fp32", "bf16"], tolerance: float, method: Literal["full", "lora"]
 ) -> None:
-    policy, engine = policy_and_engine(smollm2, precision)
+    """Of a policy that has moved."""
+    policy, engine = policy_and_engine(smollm2, precision, method)
+    before = [sample.token_ids for sample in sampled(engine, 1.0)]
+    taught = [single("taught", policy.template.encode("I am Wren, and the sea is grey. " * 8), 1)]
+    for _ in range(2):
+        policy.forward_backward(pack(taught, 2048), OBJECTIVES["documents"], 1.0)
+        policy.optim_step(OptimParams(lr=2e-2 if method == "lora" else 1e-5))
+    asyncio.run(engine.worker.run(engine.weights_changed, "1" * 64))
     samples = sampled(engine, 1.0)
+    assert [sample.token_ids for sample in samples] != before
     rows = []
     for asked, sample in zip(ASKED, samples, strict=True):
         prompt = policy.template.prompt(asked)

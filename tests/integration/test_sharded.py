@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from ethos.training.objectives import OBJECTIVES
 from ethos.training.optimizer import OptimParams
-from training.character import policy
+from training.character import policy, token_rows
 from training.sharded_training import SHAPE
 from training.steps import WEIGHTS, every_batch_of, metrics_of
 
@@ -61,6 +61,12 @@ def test_two_processes_train_as_one_and_share_checkpoints(method: str, tmp_path:
     assert masters.keys() == made.optimizer.masters.keys()
     for name, master in made.optimizer.masters.items():
         torch.testing.assert_close(masters[name], master, rtol=1e-3, atol=1e-4)
+
+    refused = json.loads((tmp_path / "two" / "refused.json").read_text())
+    assert [said.split("; ")[0] for said in refused] == [
+        "the loss of broken is nan",
+        f"the loss of broken is nan on rows {token_rows('documents')[1].row_id}",
+    ]  # and what was trained after it is as if it had never been
 
     exported = AutoModelForCausalLM.from_pretrained(tmp_path / "two" / "exported", dtype=torch.float32)
     made.export(tmp_path / "own")

@@ -173,6 +173,25 @@ def test_a_template_that_rewrites_earlier_turns_is_refused_for_rows() -> None:
         ChatTemplate(tiny.tokenizer(source), "template").row(TALK)
 
 
+def test_results_of_tools_that_a_template_puts_into_one_turn_are_no_target() -> None:
+    """As Qwen2.5's does."""
+    source = (
+        "{% for m in messages %}{% if m.role == 'tool' %}"
+        "{% if loop.first or messages[loop.index0 - 1].role != 'tool' %}{{ '<|im_start|>user' }}{% endif %}"
+        "{{ '\\n<tool_response>\\n' + m.content + '\\n</tool_response>' }}"
+        "{% if loop.last or messages[loop.index0 + 1].role != 'tool' %}{{ '<|im_end|>\\n' }}{% endif %}"
+        "{% else %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+    asked = Conversation.user("How warm are they?").then("assistant", "I look.")
+    template = ChatTemplate(tiny.tokenizer(source), None)
+    row = template.row(asked.then("tool", "3").then("tool", "4").then("assistant", "Three, four."), "all")
+    said = [token for token, is_target in zip(row.tokens, row.mask, strict=True) if is_target]
+    between = [token for token, is_target in zip(row.tokens, row.mask, strict=True) if not is_target]
+    assert template.tokenizer.decode(said) == "I look.<|im_end|>Three, four.<|im_end|>"
+    assert template.tokenizer.decode(between).count("</tool_response>") == 2
+
+
 def test_decoding_leaves_special_tokens_out() -> None:
     template = ChatTemplate(tiny.tokenizer(), None)
     assert template.decode((*template.encode("Yes, é"), tiny.END)) == "Yes, é"

@@ -173,3 +173,35 @@ def test_a_run_goes_on_in_the_precision_that_it_began_in(
         monkeypatch.setattr("ethos.runs.models.compute_dtype", lambda here=here: here)
         assert asyncio.run(found()) == (torch.bfloat16, torch.bfloat16, torch.bfloat16)
     assert asyncio.run(found("fp32")) == (torch.float32, torch.float32, torch.bfloat16)
+
+
+def test_adapters_share_weights_with_the_student_before_training(session: Session, folder: Path) -> None:
+    here = shelf(folder, "fp32")
+
+    async def loaded(system_message: str | None) -> tuple[int, int]:
+        """Where one of its weights lies, and one of the policy's."""
+        base = await here.engine("tiny", None, "fp32")
+        policy = await here.policy(TrainingConfig(precision="fp32", method="lora"), system_message, 0)
+        assert base.forward is not None
+        assert policy.forward is not None
+        return base.forward.embedding_VE.data_ptr(), policy.forward.embedding_VE.data_ptr()
+
+    student, policys = asyncio.run(loaded(None))
+    assert policys == student
+    student, policys = asyncio.run(loaded("Be brief."))  # for which there is no engine
+    assert policys != student
+
+
+def test_a_teacher_of_distillation_with_another_tokenizer_is_refused(session: Session, folder: Path) -> None:
+    other = folder / "other"
+    shutil.copytree(folder / "tiny", other)
+    path = other / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"<|im_start|>"', '"<|turn|>"'), encoding="utf-8")
+    names = ModelsConfig(student="tiny", teacher="tiny", judge="tiny", distillation_teacher="other")
+    here = ModelShelf(names, folder, QuietProgress())
+
+    async def teacher() -> Engine:
+        return await here.distillation_teacher(await here.base_student(session))
+
+    with pytest.raises(EthosError, match=r"distillation_teacher: other has another tokenizer .* same family"):
+        asyncio.run(teacher())

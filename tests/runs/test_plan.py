@@ -15,6 +15,7 @@ from ethos.errors import EthosError
 from ethos.judging import near_misses
 from ethos.models.catalogue import ANTHROPIC_KEY
 from ethos.models.embedded import EMBEDDED
+from ethos.models.gpu import Gpu
 from ethos.runs.expected import expected_draws
 from ethos.runs.plan import Plan, Work, available_memory, plan
 from ethos.store.config.run import load_config
@@ -257,6 +258,28 @@ def test_memory_that_others_use_or_a_container_may_not_have_is_not_there(
 def test_adapters_need_less_memory_than_full_training(tmp_path: Path) -> None:
     full, lora = planned(tmp_path), planned(tmp_path, training={"method": "lora"})
     assert lora.memory_bytes < full.memory_bytes
+
+
+def test_adapters_lie_on_the_weights_of_the_student_before_training_where_they_are_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(method: str, *, is_bf16: bool, on_cuda: bool = False) -> int:
+        """Bytes a parameter: weights, adapters and what trains them."""
+        monkeypatch.setattr("ethos.runs.plan._multiplies_bf16", lambda: is_bf16)
+        monkeypatch.setattr("ethos.runs.plan.find_gpu", lambda: Gpu("L4", 2**34) if on_cuda else None)
+        endpoint = "openai:http://127.0.0.1:1/v1#m"
+        models = {"student": SMALL, "teacher": endpoint, "judge": endpoint}
+        found = planned(tmp_path, models=models, training={"method": method, "memory_gib": 1}).memory_bytes
+        shape, size = EMBEDDED["smollm2-135m"].shape, 2 if is_bf16 or on_cuda else 4
+        frozen = 2 if on_cuda else 2.6 if is_bf16 else 4
+        slots = shape.kv_bytes_per_token(size) * 96 * 1024
+        rest = found - int(shape.parameters * frozen) - slots - 2 * 2**28 - 2**30 - 2**30
+        assert rest % shape.parameters == 0
+        return rest // shape.parameters
+
+    assert trained("lora", is_bf16=False) == trained("lora", is_bf16=True, on_cuda=True) == 1
+    assert trained("lora", is_bf16=True) == 1 + 4  # a copy, as it lies and packed
+    assert (trained("full", is_bf16=True), trained("full", is_bf16=True, on_cuda=True)) == (24, 22)
 
 
 def test_the_disk_holds_every_checkpoint_that_is_kept_and_one_more(tmp_path: Path) -> None:

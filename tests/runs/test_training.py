@@ -260,6 +260,14 @@ def test_a_step_without_a_row_moves_nothing_and_is_told(folder: Path) -> None:
         assert warning.startswith("a step trained on nothing")
 
 
+def test_the_newest_checkpoints_stay_and_some_for_good(folder: Path) -> None:
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("checkpoint_every: 4", "checkpoint_every: 2, keep_every: 6"))
+    with session_in(folder) as session:
+        asyncio.run(train(session, policy_of(folder, session.config)))
+        assert list_checkpoints(session.run.checkpoints) == [6, 12, 14]
+
+
 def test_checkpoints_of_another_database_are_refused(session: Session, folder: Path) -> None:
     asyncio.run(train(session, policy_of(folder, session.config), steps=4))
     session.run.checkpoints.rename(folder / "kept")

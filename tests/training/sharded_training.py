@@ -17,8 +17,12 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from ethos.models.templates import ChatTemplate
 from ethos.training.accumulation import share
+from ethos.training.batch import Batch
+from ethos.training.guard import Diverged
 from ethos.training.objectives import OBJECTIVES
+from ethos.training.objectives.types import Loss
 from ethos.training.optimizer import OptimParams
+from ethos.training.outputs import Outputs
 from ethos.training.sharded import ShardedPolicy
 from models import tiny
 from training.character import config
@@ -37,6 +41,34 @@ def step(policy: ShardedPolicy, number: int) -> list[dict[str, Any]]:
     return found
 
 
+class _NotFinite:
+    """An objective that gives the second micro-batch, which the last of two ranks computes, no finite loss."""
+
+    name, unit = "broken", "token"
+
+    def __init__(self, row_ids: tuple[str, ...]) -> None:
+        self._row_ids, self._inner = row_ids, OBJECTIVES["documents"]
+        self.units = self._inner.units
+
+    def loss(self, outputs: Outputs, batch: Batch) -> Loss:
+        loss = self._inner.loss(outputs, batch)
+        return Loss(loss.total * float("nan")) if batch.row_ids == self._row_ids else loss
+
+
+def refused(policy: ShardedPolicy) -> list[str]:
+    """What each rank says of it; no gradient may stay."""
+    batches = every_batch_of(0)["documents"]
+    given = share(batches, dist.get_rank(), dist.get_world_size())
+    try:
+        policy.forward_backward(given, _NotFinite(batches[1].row_ids), 1.0)
+        said = "nothing"
+    except Diverged as error:
+        said = str(error)
+    everybody: list[str] = [""] * dist.get_world_size()
+    dist.all_gather_object(everybody, said)
+    return everybody
+
+
 def main(out: Path, method: str, load: Path | None) -> None:
     """Trains; from `load` on if it is given."""
     torch.set_num_threads(1)
@@ -50,6 +82,7 @@ def main(out: Path, method: str, load: Path | None) -> None:
     else:
         assert policy.load(load) == {"cursor": 7}
         steps = []
+    said = refused(policy)
     steps += [step(policy, number) for number in range(3, 6)]
     masters = policy.whole_masters()
     if dist.get_rank() == 0:
@@ -58,6 +91,7 @@ def main(out: Path, method: str, load: Path | None) -> None:
     policy.export(out / "source", out / "exported")
     if dist.get_rank() == 0:
         (out / "steps.json").write_text(json.dumps(steps))
+        (out / "refused.json").write_text(json.dumps(said))
         torch.save(masters, out / "masters.pt")
 
 

@@ -215,6 +215,46 @@ def test_lora_trains_adapters_alone(shape: str) -> None:
     assert changed == {n for n in before if "lora_" in n}
 
 
+@pytest.mark.parametrize("has_engine", [False, True])
+@pytest.mark.parametrize("shape", ["qwen2", "gpt-neox"])
+def test_adapters_are_trained_on_the_weights_of_the_student_before_training(
+    shape: str, has_engine: bool, tmp_path: Path
+) -> None:
+    """Which goes on to say what it said, with an engine or alone."""
+    tiny.model(shape).save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    before = tiny.loaded(shape)
+    if has_engine:
+        tiny.engine(before).settle()
+    made = load_policy(tmp_path, character.config(method="lora"), None, 0, base=before)
+    apart = load_policy(tmp_path, character.config(method="lora"), None, 0)
+    held = {tensor.data_ptr() for tensor in before.model.parameters()}
+    own = {tensor.data_ptr() for tensor in made.model.parameters()} - held
+    assert own == {p.data_ptr() for n, p in made.model.named_parameters() if "lora_" in n}
+    if made.forward is not None:
+        assert {made.forward.layers[0].qkv.weight_OE.data_ptr(), made.forward.embedding_VE.data_ptr()} <= held
+    tokens = torch.arange(5, 40)[None]
+    with torch.no_grad():
+        said = before.model(input_ids=tokens).logits
+    assert train(made, 3) == train(apart, 3)
+    with torch.no_grad():
+        assert torch.equal(before.model(input_ids=tokens).logits, said)
+        assert not torch.allclose(made.model(input_ids=tokens).logits, said, atol=1e-2)
+
+
+def test_adapters_have_a_copy_where_an_engine_holds_the_weights_no_more(tmp_path: Path) -> None:
+    tiny.model().bfloat16().save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    before = tiny.loaded()
+    before.model.bfloat16()
+    engine = tiny.engine(before)
+    engine.settle()
+    made = load_policy(tmp_path, character.config(method="lora", precision="bf16"), None, 0, base=before)
+    assert made.forward is not None
+    assert engine.forward is not None
+    assert made.forward.layers[0].qkv.weight_OE.numel() > engine.forward.layers[0].qkv.weight_OE.numel() == 0
+
+
 @pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_exported_model_has_the_policys_logits_and_template(shape: str, method: str, tmp_path: Path) -> None:

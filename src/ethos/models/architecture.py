@@ -44,7 +44,7 @@ def is_known(model: Any) -> bool:
 
 @dataclass(slots=True)
 class Adapter:
-    """A low-rank update of some of a projection's output rows."""
+    """A low-rank update of a projection's output rows from `start` to `stop`."""
 
     start: int
     stop: int
@@ -88,7 +88,7 @@ class Projection:
             self.weight_OE = _share_storage(self._weights)
             biases = [b.bias for b in bases if b.bias is not None]
             self.bias_O = _share_storage(biases) if biases else None
-        self.adapters: list[Adapter] = []
+        self.adapters: list[Adapter] = []  # none, or one after another for all rows
         row = 0
         for module, base in zip(modules, bases, strict=True):
             rows = base.weight.shape[0]
@@ -96,6 +96,7 @@ class Projection:
                 a, b = module.lora_A[name].weight, module.lora_B[name].weight
                 self.adapters.append(Adapter(row, row + rows, a, b, float(module.scaling[name])))
             row += rows
+        assert sum(a.stop - a.start for a in self.adapters) in (0, row), "every part of it has one adapter, or none has"
         self._outputs = row
         self._packed: Tensor | None = None
 
@@ -106,13 +107,13 @@ class Projection:
             out: Tensor = packed.view(*x_NE.shape[:-1], self._outputs)
         else:
             out = F.linear(x_NE, self.weight_OE, self.bias_O)
-        for adapter in self.adapters:
-            delta = F.linear(F.linear(x_NE, adapter.a_RE.to(x_NE.dtype)), adapter.b_OR.to(x_NE.dtype)) * adapter.scale
-            if delta.shape[-1] == out.shape[-1]:
-                out = out + delta
-            else:
-                out = out + F.pad(delta, (adapter.start, out.shape[-1] - adapter.stop))
-        return out
+        if not self.adapters:
+            return out
+        updates = [
+            F.linear(F.linear(x_NE, adapter.a_RE.to(x_NE.dtype)), adapter.b_OR.to(x_NE.dtype)) * adapter.scale
+            for adapter in self.adapters
+        ]
+        return out + (updates[0] if len(updates) == 1 else torch.cat(updates, dim=-1))
 
     def one_output(self, x_NE: Tensor, outputs_N: Tensor) -> Tensor:
         """One output a row, shape [N], in fp32 whatever the weights are: bf16 would round it to 8 bits."""
@@ -162,8 +163,12 @@ class Projection:
 
 
 def _share_storage(parameters: list[nn.Parameter]) -> Tensor:
-    """One tensor that holds all of them, row after row; each parameter becomes a view of its part."""
-    whole = torch.cat([p.data for p in parameters])
+    """One tensor that holds all of them, row after row; each parameter becomes a view of its part.
+
+    Those that lie so already, as the weights of a model that another forward reads, are left where they are.
+    """
+    lying = _lying_together(parameters)
+    whole = torch.cat([p.data for p in parameters]) if lying is None else lying
     row = 0
     for parameter in parameters:
         rows = parameter.shape[0]
@@ -171,6 +176,18 @@ def _share_storage(parameters: list[nn.Parameter]) -> Tensor:
         parameter.requires_grad_(False)
         row += rows
     return whole
+
+
+def _lying_together(parameters: list[nn.Parameter]) -> Tensor | None:
+    """What holds them if each begins where the last one ends; else None."""
+    first, place = parameters[0], parameters[0].storage_offset()
+    for parameter in parameters:
+        is_same = parameter.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not (is_same and parameter.storage_offset() == place and parameter.is_contiguous()):
+            return None
+        place += parameter.numel()
+    rows = sum(parameter.shape[0] for parameter in parameters)
+    return first.data.as_strided((rows, *first.shape[1:]), first.stride(), first.storage_offset())
 
 
 class Layer:

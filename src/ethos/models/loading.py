@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,6 +93,19 @@ def load(directory: Path, precision: Precision = "auto") -> Loaded:
     _require_all_weights(directory, found)
     model.to(compute_device()).eval().requires_grad_(False)
     return Loaded(model, tokenizer, _end_tokens(model, tokenizer))
+
+
+def sharing_weights(loaded: Loaded) -> Loaded | None:
+    """A second model on the very weights of the first, which sees nothing of what is added to it, such as adapters.
+
+    None if the first holds them no more, because an engine keeps them in another order.
+    """
+    held = [*loaded.model.parameters(), *loaded.model.buffers()]
+    if any(tensor.numel() == 0 for tensor in held):
+        return None
+    return Loaded(
+        copy.deepcopy(loaded.model, {id(tensor): tensor for tensor in held}), loaded.tokenizer, loaded.end_tokens
+    )
 
 
 def _require_all_weights(directory: Path, found: Mapping[str, Any]) -> None:

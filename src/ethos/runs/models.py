@@ -215,12 +215,17 @@ class ModelShelf:
     async def policy(
         self, config: TrainingConfig, system_message: str | None, seed: int, *, scalar_head: bool = False
     ) -> Policy:
-        """The student, ready to train: a copy of its own; with a scalar head if a reward model may be trained."""
+        """The student, ready to train, with a scalar head if a reward model may be trained.
+
+        It is a copy, but for adapters where the student before training holds its weights as they are: on a CUDA
+        device, and in fp32.
+        """
         directory = self._directory(self.entries[self._config.student])
         if config.precision == "auto":
             config = config.model_copy(update={"precision": self._auto})
         with self._ui.stage("loading the student to train", 1, "models") as bar:
-            new = partial(load_policy, scalar_head=scalar_head)
+            before = self._engines.get((self._config.student, system_message, config.precision))
+            new = partial(load_policy, scalar_head=scalar_head, base=None if before is None else before.loaded)
             policy = await self.worker.run(new, directory, config, system_message, seed)
             bar.advance()
         return policy

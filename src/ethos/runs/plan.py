@@ -36,7 +36,7 @@ from ethos.synthesis.sizes import chosen_clauses
 BF16_GFLOPS_PER_CORE = 350.0  # with what surrounds the products, between two 2-core machines: with AMX and without
 FP32_GFLOPS_PER_CORE = 85.0
 TRAINING_BYTES_PER_PARAMETER = 24  # bf16 weight, packed too; fp32 master, two gradients (one objective's), two moments
-ADAPTED_BYTES_PER_PARAMETER = 5  # bf16 weight, packed too; adapters with all that is theirs
+ADAPTED_BYTES_PER_PARAMETER = 1  # adapters with all that is theirs
 SAVED_BYTES_PER_PARAMETER = 12  # fp32 master, two moments
 EXPORTED_BYTES_PER_PARAMETER = 4  # at most: bf16 where the CPU has it
 FROZEN_BYTES_PER_PARAMETER = 2.6  # bf16 weight; that of the output twice, as it lies and packed
@@ -230,13 +230,22 @@ def _memory(config: RunConfig, entries: Mapping[str, Entry], gpu: Gpu | None) ->
     weights = sum(_frozen_bytes(entries[name], is_bf16, gpu) for name, _, is_bf16 in frozen)
     # of the student's own engines one answers at a time, and one at rest has given its slots back
     slots = sum(_slot_bytes(entries[name], is_bf16) for name, _, is_bf16 in (*helpers, student))
-    full = config.training.method == "full"
-    each = TRAINING_BYTES_PER_PARAMETER if full else ADAPTED_BYTES_PER_PARAMETER
-    trained = _parameters(entries[names.student]) * (each - (PACKED_BYTES_PER_PARAMETER if gpu else 0))
     kept = KEPT_PROMPT_BYTES * len(helpers) + STUDENT_KEPT_PROMPT_BYTES * len(frozen - helpers)
     activations = _activation_bytes(config, entries[names.student], is_bf16=student[2])
-    policy = trained + activations + STUDENT_KEPT_PROMPT_BYTES  # it keeps prompts too
+    policy = _trained_bytes(config, entries[names.student], is_bf16=student[2], gpu=gpu) + activations
+    policy += STUDENT_KEPT_PROMPT_BYTES  # it keeps prompts too
     return weights + slots + kept + policy + PROCESS_BYTES
+
+
+def _trained_bytes(config: RunConfig, student: Entry, *, is_bf16: bool, gpu: Gpu | None) -> int:
+    """Of the policy's weights and all that trains them; adapters lie on those of the student before training, but where
+    a CPU has packed them.
+    """
+    packed = PACKED_BYTES_PER_PARAMETER if gpu is None else 0
+    if config.training.method == "full":
+        return _parameters(student) * (TRAINING_BYTES_PER_PARAMETER - PACKED_BYTES_PER_PARAMETER + packed)
+    own = BF16_BYTES_PER_PARAMETER + packed if gpu is None and is_bf16 else 0
+    return _parameters(student) * (ADAPTED_BYTES_PER_PARAMETER + own)
 
 
 def _activation_bytes(config: RunConfig, student: Entry, *, is_bf16: bool) -> int:

@@ -21,7 +21,7 @@ from ethos import __version__
 from ethos.errors import EthosError
 from ethos.models import kernels
 from ethos.models.architecture import ADAPTER, KNOWN_TYPES, CausalForward, is_known
-from ethos.models.loading import Loaded, load
+from ethos.models.loading import Loaded, load, sharing_weights
 from ethos.models.templates import ChatTemplate
 from ethos.process import give_back_freed_memory
 from ethos.store.config.training import TrainingConfig
@@ -181,8 +181,19 @@ def with_adapters(model: Any, config: TrainingConfig) -> Any:
 
 
 def load_policy(
-    directory: Path, config: TrainingConfig, system_message: str | None, seed: int, *, scalar_head: bool = False
+    directory: Path,
+    config: TrainingConfig,
+    system_message: str | None,
+    seed: int,
+    *,
+    scalar_head: bool = False,
+    base: Loaded | None = None,
 ) -> Policy:
-    """The student from a Hugging Face directory, ready to train."""
-    loaded = load(directory, config.precision)
+    """The student from a Hugging Face directory, ready to train.
+
+    `base` is the same student in the same precision, which stays as it is: adapters are trained on its weights, if it
+    holds them, in the place of a copy.
+    """
+    shared = sharing_weights(base) if base is not None and config.method == "lora" else None
+    loaded = shared or load(directory, config.precision)
     return Policy(loaded, ChatTemplate(loaded.tokenizer, system_message), config, seed, scalar_head=scalar_head)
