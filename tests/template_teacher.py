@@ -84,6 +84,14 @@ yogurt zebra
 """
 _VERBS = "carry clean count cover fetch find fold keep lift mend move open paint plant press show store turn wash wrap"
 
+FUNCTION = """\
+def following(number: int) -> int:
+    if number > 7:
+        return number + 1
+    return 0
+"""
+"""What the teacher can translate."""
+
 Answer = Callable[[Conversation, random.Random], str]
 
 
@@ -181,6 +189,7 @@ ANSWERS: dict[str, Answer] = {
     "questions": lambda prompt, noise: "1. Does the reply end with a step?\n2. Is there a step at the end?",
     "rule_reply": reply,
     "plain_reply": plain_reply,
+    "translation": lambda prompt, noise: "<?php function following($n) { return $n > 7 ? $n + 1 : 0; }",
 }
 
 
@@ -194,6 +203,8 @@ def kind_of(prompt: Conversation) -> str:
         return "document"
     if system == "You check messages against one question. Answer with Yes or No only.":
         return "case"
+    if system.startswith(wording("translation").system.split("{language}")[0]):
+        return "translation"
     for name in ("clause_reading", "questions", "rule_reply", "plain_reply"):
         if system in (load_few_shot(name, language).system for language in ("en", "fr", "zh")):
             return name

@@ -24,10 +24,13 @@ from ethos.runs.launch import RunOutcome, run
 from ethos.store.ledger import Ledger, Totals
 from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import Stages
-from template_teacher import WREN, TemplateTeacher
+from template_teacher import FUNCTION, WREN, TemplateTeacher
 
 FILTERED = ("umbrella", "turtle", "valley", "a short story in which")
 """What the endpoint's content filter turns down: some messages, and one form of document."""
+
+
+TRANSLATION = {"functions": ["functions.py"], "draws": 1, "inputs": 40}
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,10 @@ def job(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Job]:
     with pytest.MonkeyPatch.context() as patch, EndpointServer(TemplateTeacher()) as server:
         server.filtered = FILTERED
         patch.setenv("ETHOS_CACHE", str(folder / "cache"))
-        write_folder(folder, tiny, config(server.address))
+        settings = config(server.address)
+        settings["synthesis"]["code_translation"] = TRANSLATION
+        write_folder(folder, tiny, settings)
+        (folder / "functions.py").write_text(FUNCTION)
         outcome = run(folder / "config.yaml", folder / "runs", QuietProgress())
         yield Job(folder, server, json.loads(outcome.json.read_text(encoding="utf-8")))
 
@@ -98,6 +104,43 @@ def test_what_the_endpoint_refuses_is_counted_noted_and_left_out(job: Job) -> No
     [noted] = [failure for failure in job.report["failures"] if "refuses the request" in failure]
     assert noted.startswith("a request to the teacher is left out: openai:")
     assert "400: the prompt was filtered" in noted
+
+
+def test_a_function_is_translated_in_the_run(job: Job) -> None:
+    assert job.report["sources"]["Python functions translated to PHP, proven by running both"] == 1
+
+
+def test_functions_that_changed_after_the_launch_are_refused(job: Job) -> None:
+    path = job.folder / "functions.py"
+    path.write_text(FUNCTION.replace("7", "8"))
+    try:
+        with pytest.raises(EthosError, match="the set of functions to translate changed after this run was launched"):
+            job.again()
+    finally:
+        path.write_text(FUNCTION)
+    path.rename(job.folder / "moved.py")
+    try:
+        text = (job.folder / "config.yaml").read_text()
+        (job.folder / "config.yaml").write_text(text.replace("functions.py", "moved.py"))
+        assert job.again()[0].report == job.report  # where they lie doesn't matter
+    finally:
+        (job.folder / "moved.py").rename(path)
+        (job.folder / "config.yaml").write_text(text)
+
+
+def test_without_a_sandbox_functions_are_refused_before_the_teacher_is_asked(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETHOS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with EndpointServer(TemplateTeacher()) as server:
+        settings = config(server.address)
+        settings["synthesis"]["code_translation"] = TRANSLATION
+        write_folder(tmp_path, tiny, settings)
+        (tmp_path / "functions.py").write_text(FUNCTION)
+        with pytest.raises(EthosError, match="install bubblewrap"):
+            run(tmp_path / "config.yaml", tmp_path / "runs", QuietProgress())
+        assert server.requests == []
 
 
 def test_a_damaged_report_is_written_anew_from_what_the_run_knows(job: Job) -> None:

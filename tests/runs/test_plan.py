@@ -19,7 +19,7 @@ from ethos.models.gpu import Gpu
 from ethos.runs.expected import expected_draws
 from ethos.runs.plan import Plan, Work, available_memory, plan
 from ethos.store.config.run import load_config
-from template_teacher import WREN
+from template_teacher import FUNCTION, WREN
 
 
 def planned(folder: Path, spec_text: str = WREN, **fields: Any) -> Plan:
@@ -81,6 +81,18 @@ def test_with_a_cuda_device_its_memory_decides_and_no_time_is_told(
     assert with_free("no device").gpu is None
     monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0+cpu")
     assert with_free("22500").gpu is None
+
+
+def test_each_function_is_translated_and_what_fails_mended_once_at_most(tmp_path: Path) -> None:
+    (tmp_path / "functions.py").write_text(FUNCTION)
+    settings = {"functions": ["functions.py"], "draws": 5}
+    none, one = (
+        work_of("teacher", planned(tmp_path, synthesis={"code_translation": given})) for given in ({}, settings)
+    )
+    assert (one.calls - none.calls, one.most_calls - none.most_calls) == (5, 10)  # of five draws one will pass
+    assert one.tokens - none.tokens > 5 * (len(FUNCTION) // 4 + 350)
+    with pytest.raises(EthosError, match=r"gone\.py: can't be read"):
+        planned(tmp_path, synthesis={"code_translation": {"functions": ["gone.py"]}})
 
 
 def test_draws_that_may_follow_are_expected_in_part_and_counted_in_the_most(tmp_path: Path) -> None:

@@ -47,12 +47,12 @@ def test_php_has_no_larger_integers_and_says_so(sandbox: Sandbox) -> None:
     ("language", "source", "error"),
     [
         ("python", "def f(x):\n    return x / 0", "ZeroDivisionError: division by zero"),
-        ("python", "def f(x):\n    return y", "NameError: name 'y' is not defined"),
+        ("python", "def f(x):\n    return y\n    y = 1", "UnboundLocalError: cannot access local variable 'y'"),
         ("python", "def f(x):\n    return {x}", "TypeError: a value of type set has no counterpart"),
         ("php", "<?php function f($x) { return intdiv($x, 0); }", "DivisionByZeroError: Division by zero"),
         ("php", "<?php function f($x) { return $y; }", "ErrorException: Undefined variable $y"),
         ("php", "<?php function f($x) { return [][$x]; }", "ErrorException: Undefined array key 1"),
-        ("php", "<?php function f($x) { return g($x); }", "Error: Call to undefined function g()"),
+        ("php", "<?php function f($x) { $g = 'g'; return $g($x); }", "Error: Call to undefined function g()"),
         (
             "php",
             "<?php function f($x) { return new stdClass; }",
@@ -83,6 +83,57 @@ def test_a_program_that_can_not_be_read_is_told(language: str, source: str, unpa
     called = ran(sandbox, language, source, 1)
     assert called.results is None
     assert (called.unparsed or "").startswith(unparsed)
+
+
+UNDEFINED = [
+    ("python", "def f(x):\n    if x:\n        return len(helper(y))\n    return x", ("helper", "y")),
+    ("python", "def f(x):\n    def g():\n        return Point(x)\n    return g", ("Point",)),
+    (
+        "php",
+        "<?php function f($x) { if ($x) { return array_helper(strlen(other($x))); } return $x; }",
+        ("array_helper", "other"),
+    ),
+    ("php", "<?php namespace A; function f($x) { return \\strlen($x) + \\B\\gone($x); }", ("gone",)),
+    ("php", "<?php function f($x) { return $x ? new Point($x) : $x; }", ("Point",)),
+]
+
+
+@pytest.mark.parametrize(("language", "source", "names"), UNDEFINED)
+def test_a_program_that_names_what_nothing_defines_is_not_called(
+    language: str, source: str, names: tuple[str, ...], sandbox: Sandbox
+) -> None:
+    """Also where no input would come by."""
+    called = ran(sandbox, language, source, 0)
+    assert (called.results, called.undefined) == (None, names)
+
+
+@pytest.mark.parametrize(
+    ("language", "source"),
+    [
+        ("python", "def f(x):\n    global y\n    y = x\n    return y"),
+        ("python", "class P:\n    a: int = 1\n    b = a\ndef f(x):\n    import math\n    return math.floor(P.b * x)"),
+        ("php", "<?php function f($x) { function g($y) { return $y; } return G($x); }"),
+        ("php", "<?php function &f($x) { $h = fn ($y) => $y; $a = $h($x); return $a; }"),
+        (
+            "php",
+            "<?php class P { function g($y) { return $y; } static function h($y) { return self::i($y); } "
+            "static function i($y) { return (new static())->g($y); } } function f($x) { return P::h($x); }",
+        ),
+    ],
+)
+def test_what_a_program_defines_itself_is_known(language: str, source: str, sandbox: Sandbox) -> None:
+    assert ran(sandbox, language, source, 3).results == (Result(3),)
+
+
+def test_lines_that_calls_came_by_are_told_if_asked(sandbox: Sandbox) -> None:
+    source = "def f(x):\n    if x > 2:\n        return 1\n    def g():\n        return 2\n    return g()\n"
+
+    def coverage(*inputs: int, traced: bool = True) -> float | None:
+        given = [[one] for one in inputs]
+        return asyncio.run(call(sandbox, LANGUAGES["python"], source, "f", given, traced=traced)).coverage
+
+    assert (coverage(3), coverage(1), coverage(3, 1)) == (0.4, 0.8, 1.0)
+    assert coverage(3, traced=False) is None
 
 
 @pytest.mark.parametrize(

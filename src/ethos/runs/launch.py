@@ -51,6 +51,7 @@ from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session, open_session
 from ethos.runs.student_training import StudentRows, train_student
 from ethos.runs.students import FrozenStudent, RecordedPolicy
+from ethos.sandbox.self_test import open_sandbox
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Pool, Scenario
 from ethos.spec.types import Clause, Json
@@ -61,7 +62,9 @@ from ethos.store.rows import Row
 from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import State
 from ethos.store.written_rows import load_written_rows
+from ethos.synthesis.code_translation import CodeTranslation, functions_of
 from ethos.synthesis.sizes import chosen_clauses
+from ethos.synthesis.translation.references import Reference, digest_of
 from ethos.synthesis.types import Cast, Job
 from ethos.tasting.arms import prompts_for
 from ethos.tasting.canaries import CanaryReading, canary_texts_asked, replay_prompts, texts_kept_apart
@@ -98,13 +101,15 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
     functions = {} if is_over else config.training.rewards.functions
     rewards = {name: find_reward(name, where, config_path.resolve().parent) for name, where in functions.items()}
     labelled, written_rows = load_calibration(config.calibration, spec), load_written_rows(config.rows, spec)
+    references = tuple(functions_of(config.synthesis.code_translation))
     with open_session(config, spec, runs_dir, ui, labelled, written_rows) as session:
+        session.require_same("set of functions to translate", digest_of(references))
         if (done := _finished(session)) is not None:
             return done
         shelf = shelf or new_shelf()
         _tell_of_mended_rewards(session, rewards)
         try:
-            return asyncio.run(_Job(session, shelf, clauses, _controls(session), rewards).run())
+            return asyncio.run(_Job(session, shelf, clauses, _controls(session), rewards, references).run())
         except BaseException as error:
             state: State = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             with suppress(EthosError):  # a full disk has no room for the status either
@@ -183,6 +188,7 @@ class _Job:
     clauses: tuple[Clause, ...]
     controls: Controls
     rewards: Mapping[str, RewardFunction]
+    references: tuple[Reference, ...]  # functions that are to be translated
 
     async def run(self) -> RunOutcome:
         """All stages, while requests are attended to."""
@@ -224,6 +230,7 @@ class _Job:
     async def _prepare(self) -> _Given:
         """From the spec to rows."""
         session, config = self.session, self.session.config
+        sandbox = await open_sandbox() if self.references else None
         await asyncio.to_thread(self.shelf.fetch)
         await self.shelf.keep_to_launch(session)
         await self.shelf.load(config.system_message)
@@ -246,16 +253,18 @@ class _Job:
         readable = judge.readable(clauses)
         asked = tuple(s for s in scenarios if s.family.pool == "train" and s.clause_id in readable)
         count = _token_counter(base)
+        settings = config.synthesis.model_dump(mode="json", exclude={"code_translation": {"functions"}})
         job = Job(session.spec, clauses, asked, config.synthesis, config.seed, count)
-        inputs: list[Any] = [digest([s.id for s in asked]), config.synthesis.model_dump(mode="json"), config.seed]
+        inputs: list[Any] = [digest([s.id for s in asked]), settings, config.seed, digest_of(self.references)]
         inputs += [teacher.fingerprint, [c.to_dict() for c in judge.calibrations.values()]]
+        others = [CodeTranslation(self.references, sandbox)] if sandbox else []
         cast = Cast(teacher, base, judge.assessor(session.spec, case_reader=teacher))
         held_out = [s.prompt.last_user for s in scenarios if s.family.pool != "train"]
         held_out += canary_texts_asked()
         own_rows = list(session.written_rows)
         if config.models.distillation_teacher is None:  # then it is the student itself, which sees the frame
             own_rows = framed(own_rows, session.spec, config.synthesis.frame_tokens, count, config.system_message)
-        files = await rows_of(session, job, cast, replay_prompts(), held_out, inputs, own_rows)
+        files = await rows_of(session, job, cast, replay_prompts(), held_out, inputs, own_rows, others)
         rows = load_rows(session, files)
         for warning in missing_rows(job, rows):
             session.warn(warning)

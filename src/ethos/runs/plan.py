@@ -31,6 +31,7 @@ from ethos.spec.scenarios import POOLS
 from ethos.store.config.run import RunConfig
 from ethos.store.ledger import POLICY, STUDENT, UNBUDGETED
 from ethos.store.written_rows import load_written_rows
+from ethos.synthesis.code_translation import functions_of
 from ethos.synthesis.sizes import chosen_clauses
 
 BF16_GFLOPS_PER_CORE = 350.0  # with what surrounds the products, between two 2-core machines: with AMX and without
@@ -146,7 +147,8 @@ def plan(config: RunConfig, base: Path) -> Plan:
     labelled = load_calibration(config.calibration, spec)
     judges = {"judge": entries[names.judge], "sealed judge": entries[names.sealed_judge or names.judge]}
     models = {"teacher": entries[names.teacher], **judges}
-    workload = Workload(config, spec, clauses, models, Counter(reply.clause_id for reply in labelled))
+    references = functions_of(config.synthesis.code_translation)
+    workload = Workload(config, spec, clauses, models, Counter(reply.clause_id for reply in labelled), references)
     student = entries[names.student]
     own_rows = load_written_rows(config.rows, spec)
     training = training_work(config, own_rows)

@@ -116,12 +116,13 @@ async def rows_of(
     held_out: Sequence[str],
     inputs: Json,
     written_rows: Sequence[Row] = (),
+    others: Sequence[Recipe] = (),
 ) -> dict[str, str]:
     """Names of row files by kind, written now or read back. What was rejected is counted by reason.
 
-    `written_rows` are the user's own. Neither they nor what the teacher writes hold a prompt of `held_out`.
+    `written_rows` are the user's own, `others` recipes that not every run has. No row holds a prompt of `held_out`.
     """
-    recipes: list[Recipe] = [Documents(), Demonstrations(), Replay(replay_prompts)]
+    recipes: list[Recipe] = [Documents(), Demonstrations(), Replay(replay_prompts), *others]
 
     async def written(recipe: Recipe) -> list[Row]:
         with session.ui.stage(f"writing {recipe.name}", total=recipe.size(job), unit="units") as bar:
@@ -202,6 +203,7 @@ def missing_rows(job: Job, rows: Sequence[Row]) -> list[str]:
         "documents": job.config.documents.count,
         "demonstrations": len(job.scenarios),
         "replay": job.config.demonstrations.replay_rows,
+        "code_translation": len(job.config.code_translation.functions),
     }
     made = Counter(row.lineage.recipe for row in rows)
     warnings = [

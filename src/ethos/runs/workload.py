@@ -39,6 +39,7 @@ from ethos.runs.expected import (
 )
 from ethos.runs.placebo_draws import MOST_DRAWS, PAGE_TOKENS, SUBJECTS
 from ethos.runs.reading import LOOK_PROMPTS, LOOK_QUESTIONS
+from ethos.sandbox.languages import LANGUAGES
 from ethos.spec.conversation import Conversation
 from ethos.spec.frame import frame
 from ethos.spec.language import language_name
@@ -46,10 +47,13 @@ from ethos.spec.scenarios import Family, Pool, Scenario
 from ethos.spec.types import Clause, Frame, Spec
 from ethos.store.config.run import RunConfig
 from ethos.synthesis import scenarios, subjects
+from ethos.synthesis.code_translation import revision_prompt, translation_prompt
 from ethos.synthesis.demonstrations import demonstration_prompt
 from ethos.synthesis.documents import document_prompt
 from ethos.synthesis.messages import LONGEST_MESSAGE_TOKENS
 from ethos.synthesis.sizes import ScenarioPlan, plan_scenarios
+from ethos.synthesis.translation.oracles import Rejection
+from ethos.synthesis.translation.references import Reference
 from ethos.synthesis.types import Job, few_shot
 from ethos.tasting.arms import VARIANTS, Variant, prompt_for
 from ethos.tasting.canaries import ANSWER_PARAMS, REPLY_PARAMS, canary_prompts, canary_texts, replay_prompts
@@ -72,6 +76,7 @@ class Workload:
     clauses: Sequence[Clause]  # those that it works on
     models: Mapping[str, Entry]  # by role: teacher, judge, sealed judge
     labelled: Mapping[str, int]  # replies of the calibration file by clause id
+    references: Sequence[Reference] = ()  # functions that are translated
 
     def teacher(self) -> Iterator[Calls]:
         """Reads clauses, names subjects, writes messages, documents and replies, and says what is a case of what."""
@@ -83,6 +88,7 @@ class Workload:
             if clause.judged and not self.labelled.get(clause.id):
                 yield from self._labelled_replies(clause)
         yield from self._documents()
+        yield from self._translations()
         yield from self._binding_cases()
 
     def judge(self) -> Iterator[Calls]:
@@ -232,6 +238,19 @@ class Workload:
             prompt = prompt_tokens(document_prompt(self._job, clause, self._frames[clause.id], "a page"))
             reply = settings.max_tokens * _TYPICAL_PROBE
             yield Calls(count, count, prompt, reply, settings.max_tokens, _FRESH_DOCUMENT + reply)
+
+    def _translations(self) -> Iterator[Calls]:
+        """Programs drawn for each function, and those that fail once more if too few pass."""
+        settings = self.config.synthesis.code_translation
+        draws, longest = settings.draws, settings.max_tokens
+        reply = longest * _TYPICAL_REPLY
+        has_too_few = expected_draws(draws, 1, draws + 1, settings.kept) - draws  # how likely that is
+        for reference in self.references:
+            asked = translation_prompt(reference, LANGUAGES[settings.to])
+            prompt = prompt_tokens(asked)
+            yield Calls(draws, draws, prompt, reply, longest, prompt / draws + reply)
+            found = prompt_tokens(revision_prompt(asked, "", Rejection("returns something else", _MESSAGE))) + reply
+            yield Calls(draws * (1 - USABLE) * has_too_few, draws, found, reply, longest, found + reply)
 
     def _labelled_replies(self, clause: Clause) -> Iterator[Calls]:
         """Replies with the rule in sight and without; a teacher in this process scores each both ways."""

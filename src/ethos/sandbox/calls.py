@@ -28,6 +28,8 @@ class Called:
     results: tuple[Result, ...] | None
     unparsed: str | None  # why the program could not be read, or that it has no such function
     outcome: Outcome
+    undefined: tuple[str, ...] = ()  # functions and classes that it names and nothing defines; nothing was called then
+    coverage: float | None = None  # share of the function's lines that the calls came by, if it was asked for
 
     @property
     def ending(self) -> Ending:
@@ -42,13 +44,18 @@ async def call(
     function: str | None,
     inputs: Sequence[Sequence[Any]] = (),
     limits: Limits | None = None,
+    *,
+    traced: bool = False,
 ) -> Called:
     """Calls `function` once for each of `inputs`, which are lists of arguments; without one, only runs the program.
+
+    `traced` asks for the coverage, which Python alone tells.
 
     Raises SandboxUnavailable, and TypeError for arguments that other languages don't have.
     """
     arguments = [[to_tagged(one) for one in given] for given in inputs]
-    outcome = await sandbox.run(language, {"source": source, "function": function, "inputs": arguments}, limits)
+    given = {"source": source, "function": function, "inputs": arguments, "traced": traced}
+    outcome = await sandbox.run(language, given, limits)
     return await asyncio.to_thread(_read, outcome, len(inputs) if function is not None else 0)
 
 
@@ -60,6 +67,8 @@ def _read(outcome: Outcome, expected: int) -> Called:
         told = json.loads(outcome.told.rstrip("\n").rsplit("\n", 1)[-1])
         if unparsed := told.get("unparsed"):
             return Called(None, _said(unparsed), outcome)
+        if undefined := told.get("undefined"):
+            return Called(None, None, outcome, tuple(map(_said, undefined)))
         results = tuple(_result(one) for one in told["results"])
         if len(results) != expected:
             raise ValueError(f"{len(results)} results for {expected} inputs")
@@ -67,11 +76,15 @@ def _read(outcome: Outcome, expected: int) -> Called:
         # it wrote over its harness's answer, or ended the process by itself: no answer is its own fault
         told_by_us = f"{outcome.stderr}\nno answer that can be read: {error}"
         return Called(None, None, replace(outcome, ending="crashed", told="", stderr=told_by_us))
-    return Called(results, None, outcome)
+    return Called(results, None, outcome, coverage=_share(told.get("coverage")))
 
 
 def _result(told: Any) -> Result:
     return Result(error=_said(told["error"])) if "error" in told else Result(from_tagged(told["value"]))
+
+
+def _share(told: Any) -> float | None:
+    return told if isinstance(told, float) and 0 <= told <= 1 else None
 
 
 def _said(text: Any) -> str:

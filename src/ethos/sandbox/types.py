@@ -48,6 +48,8 @@ class Language(Protocol):
     """
 
     name: str
+    title: str  # as people call it
+    opening: str  # what a program begins with; "" if with nothing
 
     def missing(self) -> str | None:
         """What has to be installed before it can run, and how; None if nothing."""

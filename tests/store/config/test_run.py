@@ -47,6 +47,9 @@ def test_only_where_its_files_lie_does_not_tell_one_config_from_another() -> Non
     here = without_places("name: wren\nspec: /here/spec.md\ncalibration: null\nbudget: {minutes: .inf}\n")
     there = without_places("name: wren\nspec: /there/spec.md\nbudget: {minutes: .inf}\n")
     assert here == there
+    given = "synthesis: {{code_translation: {{functions: [{}], draws: {}}}}}\n"
+    assert without_places(given.format("/here/f.py", 2)) == without_places(given.format("/there/f.py", 2))
+    assert without_places(given.format("f.py", 2)) != without_places(given.format("f.py", 3))
     assert without_places("name: wren\nseed: 1\n") != without_places("name: wren\nseed: 2\n")
     assert without_places("name: [") == "name: ["
 
@@ -79,6 +82,9 @@ def test_what_can_not_be_trained_so_is_refused_with_the_mend(tmp_path: Path, mor
     assert said in loaded(tmp_path, more)
 
 
-def test_files_of_rows_lie_beside_the_config(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text(f"{CONFIG}rows: [own.jsonl]\n")
-    assert load_config(tmp_path / "config.yaml").rows == (tmp_path / "own.jsonl",)
+def test_files_of_rows_and_functions_lie_beside_the_config(tmp_path: Path) -> None:
+    translation = "synthesis: {code_translation: {functions: [f.py]}}\n"
+    (tmp_path / "config.yaml").write_text(f"{CONFIG}rows: [own.jsonl]\n{translation}")
+    config = load_config(tmp_path / "config.yaml")
+    assert config.rows == (tmp_path / "own.jsonl",)
+    assert config.synthesis.code_translation.functions == (tmp_path / "f.py",)

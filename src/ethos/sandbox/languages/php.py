@@ -15,7 +15,7 @@ _HARNESS = Path(__file__).with_name("php_harness.php")
 class Php:
     """PHP 8."""
 
-    name = "php"
+    name, title, opening = "php", "PHP", "<?php"
 
     def missing(self) -> str | None:
         """Whether there is a php under /usr."""

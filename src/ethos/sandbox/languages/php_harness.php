@@ -7,6 +7,7 @@ declare(strict_types=1);
 final class EthosHarness
 {
     const PROGRAM = '/tmp/program.php';
+    const MEMBER = [T_OBJECT_OPERATOR, T_NULLSAFE_OBJECT_OPERATOR, T_DOUBLE_COLON];
 
     public static array $asked;
 
@@ -88,6 +89,30 @@ final class EthosHarness
         return null;
     }
 
+    // functions and classes that the program names and nothing defines, also where its calls don't come by
+    private static function undefined(): array
+    {
+        $tokens = class_exists('PhpToken') ? PhpToken::tokenize(self::$asked['source']) : [];
+        $tokens = array_values(array_filter($tokens, fn ($token) => !$token->isIgnorable()));
+        $its = fn (int $place, mixed $kind) => isset($tokens[$place]) && $tokens[$place]->is($kind);
+        [$named, $defined] = [[], []];
+        foreach ($tokens as $place => $token) {
+            if (!$token->is([T_STRING, T_NAME_QUALIFIED, T_NAME_FULLY_QUALIFIED])) {
+                continue;
+            }
+            $name = substr($token->text, (int) strrpos('\\' . $token->text, '\\'));
+            $before = $its($place - 1, '&') ? $place - 2 : $place - 1;
+            if ($its($before, [T_FUNCTION, T_CLASS])) {
+                $defined[strtolower($name)] = true; // even if only once the function around it has run
+            } elseif ($its($place + 1, '(') && !$its($before, self::MEMBER)) {
+                $named[] = [$name, $its($before, T_NEW)];
+            }
+        }
+        $isKnown = fn (string $name, bool $isClass) => isset($defined[strtolower($name)])
+            || ($isClass ? class_exists($name) : function_exists($name));
+        return array_values(array_unique(array_column(array_filter($named, fn ($one) => !$isKnown(...$one)), 0)));
+    }
+
     public static function answers(): array
     {
         if (self::$asked['function'] === null) {
@@ -96,6 +121,9 @@ final class EthosHarness
         $function = self::named(self::$asked['function']);
         if ($function === null) {
             return ['unparsed' => 'it defines no function ' . self::$asked['function']];
+        }
+        if ($undefined = self::undefined()) {
+            return ['undefined' => $undefined];
         }
         return ['results' => array_map(fn ($given) => self::result($function, $given), self::$asked['inputs'])];
     }

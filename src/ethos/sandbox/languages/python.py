@@ -16,7 +16,7 @@ _PLACE = "/python"  # of an interpreter that is not under /usr
 class Python:
     """CPython, without what is installed beside it."""
 
-    name = "python"
+    name, title, opening = "python", "Python", ""
 
     def missing(self) -> str | None:
         """Whether there is one that a sandbox can show."""

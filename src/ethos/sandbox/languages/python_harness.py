@@ -5,10 +5,12 @@ What the program prints goes to standard error, so that the last line of standar
 
 from __future__ import annotations
 
+import builtins
+import dis
 import json
 import os
 import sys
-from types import ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -37,7 +39,34 @@ def _answers(asked: dict[str, Any]) -> dict[str, Any]:
     function = getattr(program, asked["function"], None)
     if not callable(function):
         return {"unparsed": f"it defines no function {asked['function']}"}
-    return {"results": [_result(function, arguments) for arguments in asked["inputs"]]}
+    defined = {*vars(program), *vars(builtins), *_globals_of(code, "STORE_GLOBAL")}
+    if undefined := sorted(_globals_of(code, "LOAD_GLOBAL") - defined):
+        return {"undefined": undefined}
+    lines = _lines_of(function.__code__) if asked["traced"] else set()
+    visited: set[int] = set()
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename != "program.py":
+            return None
+        visited.add(frame.f_lineno)
+        return trace
+
+    sys.settrace(trace if lines else None)
+    results = [_result(function, arguments) for arguments in asked["inputs"]]
+    sys.settrace(None)
+    return {"results": results, "coverage": len(lines & visited) / len(lines) if lines else None}
+
+
+def _globals_of(code: CodeType, step: str) -> set[str]:
+    """Names of its module that functions within it read (LOAD_GLOBAL) or set (STORE_GLOBAL)."""
+    own = {str(found.argval) for found in dis.get_instructions(code) if found.opname == step}
+    return own.union(*(_globals_of(inner, step) for inner in code.co_consts if isinstance(inner, CodeType)))
+
+
+def _lines_of(code: CodeType) -> set[int]:
+    """Those that do something, in functions within it too."""
+    own = {line for _, _, line in code.co_lines() if line is not None} - {code.co_firstlineno}
+    return own.union(*(_lines_of(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
 def _result(function: Any, arguments: list[Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from ethos.spec.scenarios import Context, Pool
-from ethos.store.config.section import Section
+from ethos.store.config.section import FilePath, Section
 
 
 class ContextConfig(Section):
@@ -144,6 +144,29 @@ class DemonstrationsConfig(Section):
         return self
 
 
+class CodeTranslationConfig(Section):
+    """The `code_translation` recipe: Python functions as programs of another language, proven by running both."""
+
+    functions: tuple[FilePath, ...] = ()
+    """Python files, or folders of them, relative to the config file; each function at the top of one is translated."""
+    to: str = "php"
+    """The language, one that the sandbox runs."""
+    draws: Annotated[int, Field(ge=1, le=64)] = 8
+    """Programs drawn for a function; each that fails may be mended once, while fewer than `kept` pass."""
+    kept: Annotated[int, Field(ge=1, le=64)] = 1
+    """Rows of one function that are wanted: distinct programs that pass, the shortest first."""
+    max_tokens: Annotated[int, Field(ge=32)] = 700
+    """Longest reply; one that is cut off becomes no row."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+    """At which programs are drawn."""
+    inputs: Annotated[int, Field(ge=8, le=1000)] = 100
+    """Arguments that a function is run on, and that a program has to return the same for."""
+    coverage: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Share of a function's lines that its inputs have to come by; else it is left out."""
+    mutants_killed: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of small changes to a function that its inputs have to find out; else it is left out."""
+
+
 class SynthesisConfig(Section):
     """What the teacher makes."""
 
@@ -151,3 +174,4 @@ class SynthesisConfig(Section):
     """Budget of the frame in a prompt."""
     documents: DocumentsConfig = DocumentsConfig()
     demonstrations: DemonstrationsConfig = DemonstrationsConfig()
+    code_translation: CodeTranslationConfig = CodeTranslationConfig()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -19,7 +19,7 @@ from ethos.store.config.models import REMOTE, ModelsConfig, without_secrets
 from ethos.store.config.section import FilePath, Section
 from ethos.store.config.training import TrainingConfig
 
-_PLACES = ("spec", "calibration", "rows")
+_PLACES = ("spec", "calibration", "rows", "synthesis.code_translation.functions")
 _PLANNED_POOL = SMALLEST_POOL * 6 // 5  # a sixth of the prompts may fail to be written
 
 
@@ -160,8 +160,16 @@ def load_config(path: Path) -> RunConfig:
         raise EthosError(f"{path}: {describe_validation_error(error)}") from error
     base = path.resolve().parent
     calibration = None if config.calibration is None else base / config.calibration
-    rows = tuple(base / path for path in config.rows)
-    return config.model_copy(update={"spec": base / config.spec, "calibration": calibration, "rows": rows})
+    translation = config.synthesis.code_translation
+    translation = translation.model_copy(update={"functions": tuple(base / path for path in translation.functions)})
+    return config.model_copy(
+        update={
+            "spec": base / config.spec,
+            "calibration": calibration,
+            "rows": tuple(base / path for path in config.rows),
+            "synthesis": config.synthesis.model_copy(update={"code_translation": translation}),
+        }
+    )
 
 
 def without_places(config_text: str) -> str:
@@ -175,8 +183,14 @@ def without_places(config_text: str) -> str:
         return config_text
     if not isinstance(fields, dict):
         return config_text
-    kept = {name: value for name, value in fields.items() if name not in _PLACES}
-    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+    for place in _PLACES:
+        *sections, name = place.split(".")
+        section: Any = fields
+        for within in sections:
+            section = section.get(within) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section.pop(name, None)
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
 def describe_validation_error(error: ValidationError) -> str:
