@@ -65,6 +65,49 @@ def test_elementwise_parts_equal_those_of_pytorch(monkeypatch: pytest.MonkeyPatc
 
 
 @needs_compiler
+@pytest.mark.parametrize("width", [64, 576])
+def test_gradients_equal_those_of_pytorch(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+
+    def gradients(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        given = [x.detach().requires_grad_() if isinstance(x, Tensor) else x for x in arguments]
+        out = function(*given)
+        out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(BF16))
+        return torch.cat([x.grad.flatten() for x in given if isinstance(x, Tensor) and x.grad is not None])
+
+    x, weight = torch.randn(301, 3, width).to(BF16), torch.rand(width).to(BF16)
+    for function, arguments in (
+        (fused.rms_norm, (x, weight, 1e-3)),
+        (fused.rms_norm, (x[:, 1], weight, 1e-3)),  # rows lie apart
+        (fused.rms_norm, (x[:1, 1], weight, 1e-3)),  # fewer than there are threads
+        (fused.swiglu, (x * 4,)),
+        (fused.swiglu, (x.mT.contiguous().mT,)),
+    ):
+        expected = plainly(gradients, function, *arguments, patch=monkeypatch)
+        found = gradients(function, *arguments)
+        assert (found != expected).float().mean() < 0.02  # the last bit, by the order of sums
+        torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+
+
+@needs_compiler
+@torch.no_grad()
+def test_logits_become_log_probabilities_and_gradients() -> None:
+    torch.manual_seed(0)
+    logits, weights = (torch.randn(70, 5000) * 8).to(BF16), torch.randn(70)
+    targets = torch.randint(0, 5000, (70,))
+    normalisers = kernels.log_sum_exp(logits)
+    torch.testing.assert_close(normalisers, logits.float().logsumexp(-1), atol=1e-5, rtol=1e-6)
+    onehot = torch.nn.functional.one_hot(targets, 5000)
+    expected = ((onehot - logits.float().softmax(-1)) * weights[:, None]).to(BF16)
+    found = kernels.by_logits(logits, normalisers, targets, weights)
+    assert found is logits
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-6)
+    assert kernels.log_sum_exp(torch.full((1, 9), torch.nan, dtype=BF16)).isnan().all()
+    with pytest.raises(ValueError, match="row by row"):
+        kernels.by_logits(logits.T, normalisers, targets, weights)
+
+
+@needs_compiler
 @pytest.mark.parametrize(("heads", "kv_heads", "width"), [(9, 3, 64), (14, 2, 64), (4, 4, 128), (6, 2, 80)])
 @torch.no_grad()
 def test_a_step_writes_its_keys_and_attends_to_all_that_its_slot_holds(heads: int, kv_heads: int, width: int) -> None:
@@ -170,4 +213,4 @@ def test_without_a_compiler_pytorch_does_the_work(
     x = torch.ones(2, 4, dtype=BF16)
     assert not kernels.can_take(x)
     assert torch.equal(fused.rms_norm(x, x[0], 0.0), x)
-    assert ("does without compiled functions" in caplog.text) == is_told
+    assert ("does the work of compiled functions" in caplog.text) == is_told

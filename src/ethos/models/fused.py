@@ -21,9 +21,7 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     if torch.is_grad_enabled():
         result: Tensor = _RmsNorm.apply(x, weight, epsilon)  # type: ignore[no-untyped-call]
         return result
-    if kernels.can_take(x, weight):
-        return kernels.rms_norm(x, weight, epsilon)
-    return _normed(x, epsilon)[0].to(x.dtype) * weight
+    return _weighted(x, weight, epsilon)
 
 
 def rotate(x_NHD: Tensor, cos_N1D: Tensor, sin_N1D: Tensor) -> Tensor:
@@ -31,8 +29,6 @@ def rotate(x_NHD: Tensor, cos_N1D: Tensor, sin_N1D: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         result: Tensor = _Rotate.apply(x_NHD, cos_N1D, sin_N1D)  # type: ignore[no-untyped-call]
         return result
-    if kernels.can_take(x_NHD, cos_N1D, sin_N1D):
-        return kernels.rotate(x_NHD, cos_N1D, sin_N1D)
     return _rotated(x_NHD, cos_N1D, sin_N1D)
 
 
@@ -41,10 +37,7 @@ def swiglu(gate_up_NF: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         result: Tensor = _SwiGlu.apply(gate_up_NF)  # type: ignore[no-untyped-call]
         return result
-    if kernels.can_take(gate_up_NF):
-        return kernels.swiglu(gate_up_NF)
-    gate_NF, up_NF = gate_up_NF.chunk(2, dim=-1)
-    return F.silu(gate_NF) * up_NF
+    return _gated(gate_up_NF)
 
 
 def _normed(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -54,17 +47,25 @@ def _normed(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     return whole * scale, scale
 
 
+def _weighted(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    if kernels.can_take(x, weight):
+        return kernels.rms_norm(x, weight, epsilon)
+    return _normed(x, epsilon)[0].to(x.dtype) * weight
+
+
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        normed, scale = _normed(x, epsilon)
-        ctx.save_for_backward(x, weight, scale)
-        return normed.to(x.dtype) * weight
+        ctx.save_for_backward(x, weight)
+        ctx.epsilon = epsilon
+        return _weighted(x, weight, epsilon)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, None]:
-        x, weight, scale = ctx.saved_tensors
-        normed, gradient = x.float() * scale, gradients[0].float()
+        x, weight = ctx.saved_tensors
+        if kernels.can_take(x, weight, gradients[0]):
+            return *kernels.rms_norm_backward(x, weight, ctx.epsilon, gradients[0]), None
+        (normed, scale), gradient = _normed(x, ctx.epsilon), gradients[0].float()
         product = gradient * normed
         by_weight = product.flatten(0, -2).sum(dim=0).to(weight.dtype) if ctx.needs_input_grad[1] else None
         # d/dx of x s w with s = 1 / rms(x): s (g w - n mean(g w n))
@@ -75,6 +76,8 @@ class _RmsNorm(torch.autograd.Function):
 
 def _rotated(x_NHD: Tensor, cos_N1D: Tensor, sin_N1D: Tensor) -> Tensor:
     """(low, high) to (low cos - high sin, high cos + low sin)."""
+    if kernels.can_take(x_NHD, cos_N1D, sin_N1D):
+        return kernels.rotate(x_NHD, cos_N1D, sin_N1D)
     half = x_NHD.shape[-1] // 2
     out = x_NHD * cos_N1D
     out[..., :half].addcmul_(x_NHD[..., half:], sin_N1D[..., :half], value=-1)
@@ -94,16 +97,24 @@ class _Rotate(torch.autograd.Function):
         return _rotated(gradients[0], cos_N1D, -sin_N1D), None, None  # back by the same angle
 
 
+def _gated(gate_up_NF: Tensor) -> Tensor:
+    if kernels.can_take(gate_up_NF):
+        return kernels.swiglu(gate_up_NF)
+    gate_NF, up_NF = gate_up_NF.chunk(2, dim=-1)
+    return F.silu(gate_NF).mul_(up_NF)
+
+
 class _SwiGlu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate_up_NF: Tensor) -> Tensor:
         ctx.save_for_backward(gate_up_NF)
-        gate_NF, up_NF = gate_up_NF.chunk(2, dim=-1)
-        return F.silu(gate_NF).mul_(up_NF)
+        return _gated(gate_up_NF)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Tensor:
         [gate_up_NF] = ctx.saved_tensors
+        if kernels.can_take(gate_up_NF, gradients[0]):
+            return kernels.swiglu_backward(gate_up_NF, gradients[0])
         gate_NF, up_NF = gate_up_NF.chunk(2, dim=-1)
         found = torch.empty_like(gate_up_NF)
         by_gate_NF, by_up_NF = found.chunk(2, dim=-1)

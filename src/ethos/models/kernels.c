@@ -1,4 +1,4 @@
-/* What a decoding step computes beside its matrix products, on a CPU: bf16 in and out, fp32 between.
+/* What is computed beside matrix products, on a CPU: bf16 in and out, fp32 between.
 
    Each function takes one pass over what it reads, where PyTorch's operations take several, each with threads to wake.
    Compiled at first use (kernels.py). Plain C: the compiler makes vectors of the loops. Shapes as in
@@ -166,6 +166,32 @@ void rms_norm(const bf16 *x, int64_t stride, const bf16 *weight, bf16 *out, int 
     }
 }
 
+/* The norm's gradient by x, and by the weight in as many parts as there are threads, [threads, width]. */
+void rms_norm_backward(const bf16 *x, const bf16 *weight, const bf16 *gradient, bf16 *by_x, float *by_weight, int rows,
+                       int width, float epsilon, int threads) {
+#pragma omp parallel for num_threads(threads)
+    for (int part = 0; part < threads; part++) {
+        float *its_share = by_weight + (ptrdiff_t)part * width;
+        memset(its_share, 0, sizeof(float) * width);
+        for (int64_t row = (int64_t)rows * part / threads; row < (int64_t)rows * (part + 1) / threads; row++) {
+            const bf16 *in = x + row * width, *g = gradient + row * width;
+            bf16 *to = by_x + row * width;
+            float squares = 0.0f, along = 0.0f;
+#pragma omp simd reduction(+ : squares)
+            for (int i = 0; i < width; i++) squares += wide(in[i]) * wide(in[i]);
+            float scale = 1.0f / sqrtf(squares / width + epsilon);
+#pragma omp simd reduction(+ : along)
+            for (int i = 0; i < width; i++) along += wide(g[i]) * wide(weight[i]) * wide(in[i]);
+            along *= scale / width;
+            for (int i = 0; i < width; i++) {
+                float normed = wide(in[i]) * scale;
+                its_share[i] += wide(g[i]) * normed;
+                to[i] = narrow(scale * (wide(g[i]) * wide(weight[i]) - normed * along));
+            }
+        }
+    }
+}
+
 /* SiLU of the first half of a row's channels, rounded, times the second half: [rows, 2 width] to [rows, width]. */
 void swiglu(const bf16 *gate_up, bf16 *out, int rows, int width, int threads) {
 #pragma omp parallel for num_threads((int64_t)rows * width < SMALL ? 1 : threads)
@@ -175,6 +201,22 @@ void swiglu(const bf16 *gate_up, bf16 *out, int rows, int width, int threads) {
         for (int i = 0; i < width; i++) {
             float x = wide(gate[i]);
             to[i] = narrow(wide(narrow(x / (1.0f + exponential(-x)))) * wide(up[i]));
+        }
+    }
+}
+
+/* Its gradient by both halves, [rows, 2 width], with what is rounded on the way rounded as PyTorch does. */
+void swiglu_backward(const bf16 *gate_up, const bf16 *gradient, bf16 *out, int rows, int width, int threads) {
+#pragma omp parallel for num_threads((int64_t)rows * width < SMALL ? 1 : threads)
+    for (int row = 0; row < rows; row++) {
+        const bf16 *gate = gate_up + (ptrdiff_t)row * 2 * width, *up = gate + width;
+        const bf16 *g = gradient + (ptrdiff_t)row * width;
+        bf16 *by_gate = out + (ptrdiff_t)row * 2 * width, *by_up = by_gate + width;
+#pragma omp simd
+        for (int i = 0; i < width; i++) {
+            float x = wide(gate[i]), sigmoid = 1.0f / (1.0f + exponential(-x));
+            by_up[i] = narrow(wide(g[i]) * wide(narrow(x * sigmoid)));
+            by_gate[i] = narrow(wide(narrow(wide(g[i]) * wide(up[i]))) * sigmoid * (1.0f + x * (1.0f - sigmoid)));
         }
     }
 }
@@ -198,5 +240,32 @@ void rotate(const bf16 *x, int64_t stride, const bf16 *cosine, const bf16 *sine,
             for (int i = 0; i < half; i++)
                 to_high[i] = narrow(wide(narrow(wide(high[i]) * wide(cos_high[i]))) + wide(low[i]) * wide(sin_high[i]));
         }
+    }
+}
+
+/* Of each row of logits, the log of the sum of their exponentials. */
+void log_sum_exp(const bf16 *logits, float *out, int rows, int width, int threads) {
+#pragma omp parallel for num_threads((int64_t)rows * width < SMALL ? 1 : threads)
+    for (int row = 0; row < rows; row++) {
+        const bf16 *in = logits + (ptrdiff_t)row * width;
+        float top = -INFINITY, sum = 0.0f;
+#pragma omp simd reduction(max : top)
+        for (int i = 0; i < width; i++) top = wide(in[i]) > top ? wide(in[i]) : top;
+#pragma omp simd reduction(+ : sum)
+        for (int i = 0; i < width; i++) sum += exponential(wide(in[i]) - top);
+        out[row] = top + logf(sum);
+    }
+}
+
+/* The gradient of weight * log p(target) by each row's logits, in their place: weight * (onehot - p). */
+void by_logits(bf16 *logits, const float *normalisers, const int64_t *targets, const float *weights, int rows, int width,
+               int threads) {
+#pragma omp parallel for num_threads((int64_t)rows * width < SMALL ? 1 : threads)
+    for (int row = 0; row < rows; row++) {
+        bf16 *its = logits + (ptrdiff_t)row * width;
+        float normaliser = normalisers[row], weight = weights[row];
+        float chosen = exponential(wide(its[targets[row]]) - normaliser);
+        for (int i = 0; i < width; i++) its[i] = narrow(-weight * exponential(wide(its[i]) - normaliser));
+        its[targets[row]] = narrow(weight * (1.0f - chosen));
     }
 }

@@ -1,4 +1,4 @@
-"""Decoding's small steps as compiled functions (`kernels.c`), for bf16 on a CPU and where no gradient is wanted.
+"""What stands between matrix products as compiled functions (`kernels.c`), for bf16 on a CPU and without recording.
 
 The machine's C compiler makes them at first use, for its own processor, in about a second; they stay in the user's
 cache. Without a compiler PyTorch's operations do the same, in more passes.
@@ -29,8 +29,12 @@ _POINTER, _INT, _STRIDE, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64,
 _SIGNATURES = {
     "attend_step": [_POINTER, _STRIDE] * 3 + [_POINTER] * 4 + [_INT] * 5 + [_FLOAT, _INT],
     "rms_norm": [_POINTER, _STRIDE, _POINTER, _POINTER, _INT, _INT, _FLOAT, _INT],
+    "rms_norm_backward": [_POINTER] * 5 + [_INT, _INT, _FLOAT, _INT],
     "rotate": [_POINTER, _STRIDE, _POINTER, _POINTER, _POINTER, _INT, _INT, _INT, _INT],
     "swiglu": [_POINTER, _POINTER, _INT, _INT, _INT],
+    "swiglu_backward": [_POINTER] * 3 + [_INT] * 3,
+    "log_sum_exp": [_POINTER, _POINTER, _INT, _INT, _INT],
+    "by_logits": [_POINTER] * 4 + [_INT] * 3,
 }
 
 
@@ -77,6 +81,17 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     return out
 
 
+def rms_norm_backward(x: Tensor, weight: Tensor, epsilon: float, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients by `x` and by `weight`."""
+    rows = x.reshape(-1, x.shape[-1]).contiguous()
+    by_x, by_weight = (
+        x.new_empty(x.shape),
+        weight.new_empty((torch.get_num_threads(), len(weight)), dtype=torch.float32),
+    )
+    _call("rms_norm_backward", rows, weight.contiguous(), gradient.contiguous(), by_x, by_weight, *rows.shape, epsilon)
+    return by_x, by_weight.sum(dim=0).to(weight.dtype)
+
+
 def rotate(x_NHD: Tensor, cos_N1D: Tensor, sin_N1D: Tensor) -> Tensor:
     """As `fused.rotate`."""
     rows, out = _in_rows(x_NHD), x_NHD.new_empty(x_NHD.shape)
@@ -92,6 +107,34 @@ def swiglu(gate_up_NF: Tensor) -> Tensor:
     out = gate_up_NF.new_empty(*rows, width // 2)
     _call("swiglu", gate_up_NF.contiguous(), out, gate_up_NF.numel() // width, width // 2)
     return out
+
+
+def swiglu_backward(gate_up_NF: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient by both halves."""
+    out = torch.empty_like(gate_up_NF, memory_format=torch.contiguous_format)
+    width = gate_up_NF.shape[-1] // 2
+    _call("swiglu_backward", gate_up_NF.contiguous(), gradient.contiguous(), out, gradient.numel() // width, width)
+    return out
+
+
+def log_sum_exp(logits_MV: Tensor) -> Tensor:
+    """Of each row, fp32, shape [M]."""
+    out = logits_MV.new_empty(len(logits_MV), dtype=torch.float32)
+    _call("log_sum_exp", logits_MV.contiguous(), out, *logits_MV.shape)
+    return out
+
+
+def by_logits(logits_MV: Tensor, normalisers_M: Tensor, targets_M: Tensor, weights_M: Tensor) -> Tensor:
+    """The gradient of weight x log p(target) by the logits, in their place: weight x (onehot - p).
+
+    Raises ValueError for logits that don't lie row by row, since they are overwritten. That targets are within the
+    vocabulary is for the caller to see to.
+    """
+    if not logits_MV.is_contiguous():
+        raise ValueError("logits lie row by row")
+    given = (normalisers_M.float().contiguous(), targets_M.to(torch.int64).contiguous(), weights_M.float().contiguous())
+    _call("by_logits", logits_MV, *given, *logits_MV.shape)
+    return logits_MV
 
 
 def _in_rows(x_NHD: Tensor) -> Tensor:
@@ -115,7 +158,7 @@ def _library() -> ctypes.CDLL | None:
         library = ctypes.CDLL(str(_compiled(compiler)))
     except (OSError, ValueError, RuntimeError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", None) or str(error)
-        _log.warning("decoding does without compiled functions: %s", " ".join(said.split()))
+        _log.warning("PyTorch does the work of compiled functions: %s", " ".join(said.split()))
         return None
     for name, types in _SIGNATURES.items():
         function = getattr(library, name)

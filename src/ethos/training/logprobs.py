@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ethos.models import kernels
+
 CHUNK = 512
 
 Direction = Literal["reverse", "forward"]
@@ -68,8 +70,9 @@ def _chunks(size: int) -> Iterator[slice]:
         yield slice(start, min(size, start + CHUNK))
 
 
-def _softmax(hidden_ME: Tensor, weight_VE: Tensor) -> Tensor:
-    return (hidden_ME @ weight_VE.T).float().softmax(dim=-1)
+def _normalisers(logits_MV: Tensor) -> Tensor:
+    """Log of the sum of each row's exponentials, fp32."""
+    return kernels.log_sum_exp(logits_MV) if kernels.can_take(logits_MV) else logits_MV.float().logsumexp(dim=-1)
 
 
 def _chosen(hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor) -> Tensor:
@@ -105,16 +108,18 @@ class _Gradients:
 class _TargetLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden_ME: Tensor, weight_VE: Tensor, targets_M: Tensor) -> Tensor:
-        normalisers = [(hidden_ME[piece] @ weight_VE.T).float().logsumexp(dim=-1) for piece in _chunks(len(targets_M))]
-        ctx.save_for_backward(hidden_ME, weight_VE, targets_M)
-        return _chosen(hidden_ME, weight_VE, targets_M) - torch.cat(normalisers)
+        parts = [_normalisers(hidden_ME[piece] @ weight_VE.T) for piece in _chunks(len(targets_M))]
+        normalisers_M = torch.cat(parts)
+        ctx.save_for_backward(hidden_ME, weight_VE, targets_M, normalisers_M)
+        return _chosen(hidden_ME, weight_VE, targets_M) - normalisers_M
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, None]:
-        hidden_ME, weight_VE, targets_M = ctx.saved_tensors
+        hidden_ME, weight_VE, targets_M, normalisers_M = ctx.saved_tensors
         found = _Gradients(hidden_ME, weight_VE, ctx.needs_input_grad)
         for piece in _chunks(len(targets_M)):
-            found.add(piece, _of_logits(_softmax(hidden_ME[piece], weight_VE), targets_M[piece], gradients[0][piece]))
+            logits_MV = hidden_ME[piece] @ weight_VE.T
+            found.add(piece, _by_logits(logits_MV, normalisers_M[piece], targets_M[piece], gradients[0][piece]))
         return *found.both(), None
 
 
@@ -127,14 +132,13 @@ class _Summed(torch.autograd.Function):
         total = logprobs_M.new_zeros(())
 
         def add(piece: slice) -> None:
-            logits_MV = (hidden_ME[piece] @ weight_VE.T).float()
-            normaliser_M = logits_MV.logsumexp(dim=-1)
-            logprobs_M[piece] -= normaliser_M
+            logits_MV = hidden_ME[piece] @ weight_VE.T
+            normalisers_M = _normalisers(logits_MV)
+            logprobs_M[piece] -= normalisers_M
             value, weights_M = _with_gradient(term, logprobs_M[piece], piece)
             total.add_(value)
             if wanted[0] or wanted[1]:
-                probabilities_MV = logits_MV.sub_(normaliser_M[:, None]).exp_()
-                ctx.found.add(piece, _of_logits(probabilities_MV, targets_M[piece], weights_M))
+                ctx.found.add(piece, _by_logits(logits_MV, normalisers_M, targets_M[piece], weights_M))
 
         for piece in _chunks(len(targets_M)):
             add(piece)
@@ -156,9 +160,11 @@ def _with_gradient(term: Term, logprobs_M: Tensor, piece: slice) -> tuple[Tensor
     return value.detach(), torch.autograd.grad(value, given_M)[0]
 
 
-def _of_logits(probabilities_MV: Tensor, targets_M: Tensor, weights_M: Tensor) -> Tensor:
-    """The gradient of weight x log p(target) by the logits: weight x (onehot - p). Overwrites the probabilities."""
-    gradient_MV = probabilities_MV.neg_()
+def _by_logits(logits_MV: Tensor, normalisers_M: Tensor, targets_M: Tensor, weights_M: Tensor) -> Tensor:
+    """The gradient of weight x log p(target) by the logits: weight x (onehot - p). Overwrites the logits."""
+    if kernels.can_take(logits_MV):
+        return kernels.by_logits(logits_MV, normalisers_M, targets_M, weights_M)
+    gradient_MV = logits_MV.float().sub_(normalisers_M[:, None]).exp_().neg_()
     rows = torch.arange(len(targets_M), device=targets_M.device)
     gradient_MV[rows, targets_M] += 1
     return gradient_MV.mul_(weights_M[:, None])

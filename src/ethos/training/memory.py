@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ethos.errors import EthosError
+from ethos.models import kernels
 from ethos.models.causal_attention import SHORT_TOKENS
 from ethos.store.config.training import TrainingConfig
 from ethos.training.batch import Completion, RowSize, TokenRow, one_batch, single
@@ -22,6 +23,7 @@ from ethos.training.policy import Policy
 
 _SHORT_PROBE, _LONG_PROBE = 128, SHORT_TOKENS + 128  # attention keeps other things of rows past SHORT_TOKENS
 _ENTRY_BYTES, _DISTILLED_ENTRY_BYTES = 8.0, 16.0  # of a chunk's logits at the peak: two, or four, of them in fp32
+_COMPILED_ENTRY_BYTES = 2.0  # one in bf16, which compiled functions overwrite
 _SHARING = 4  # completions of the probe with a shared prompt
 
 
@@ -48,7 +50,7 @@ def plan_memory(
     """
     if config.memory_gib is None:
         return MemoryPlan(config.micro_batch_tokens)
-    head = _head_bytes(policy, _DISTILLED_ENTRY_BYTES if "distillation" in objectives else _ENTRY_BYTES)
+    head = _head_bytes(policy, _DISTILLED_ENTRY_BYTES if "distillation" in objectives else _entry_bytes(policy))
     budget = config.memory_gib * 2**30 - head
     longest = max((size.longest for size in sizes), default=0)
     length = _SHORT_PROBE if longest <= SHORT_TOKENS else _LONG_PROBE
@@ -117,6 +119,12 @@ def _counted() -> Iterator[dict[int, int]]:
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         yield kept
+
+
+@torch.no_grad()
+def _entry_bytes(policy: Policy) -> float:
+    is_compiled = policy.forward is not None and kernels.can_take(policy.forward.head.weight_OE)
+    return _COMPILED_ENTRY_BYTES if is_compiled else _ENTRY_BYTES
 
 
 def _head_bytes(policy: Policy, entry_bytes: float) -> float:
