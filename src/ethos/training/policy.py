@@ -130,7 +130,7 @@ class Policy:
             "processor": processor(weights.device),
             "precision": str(weights.dtype).removeprefix("torch."),
             "threads": str(torch.get_num_threads()),
-            "decoding": "compiled functions" if kernels.can_take(weights) else "PyTorch's operations",
+            "small parts": "compiled functions" if kernels.can_take(weights) else "PyTorch's operations",
         }
 
     def export(self, directory: Path) -> None:
