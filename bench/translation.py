@@ -75,7 +75,7 @@ async def measured(session: Session, most: int | None) -> dict[str, Any]:
     rows = [row for row in found if isinstance(row, DemonstrationRow)]
     named = {reference.name: reference for reference in references}
     wrong = await asyncio.gather(*(_wrong(sandbox, named[str(row.lineage.family)], row, config) for row in rows))
-    untested = sum(count for cause, count in job.rejected.items() if cause.startswith("code_translation: the function"))
+    untested = sum(count for cause, count in job.rejected.items() if "is left out" in cause)
     return {
         "teacher": config.models.teacher,
         "draws": config.synthesis.code_translation.draws,
@@ -91,8 +91,10 @@ async def _wrong(sandbox: Sandbox, reference: Reference, row: DemonstrationRow, 
     """How an accepted program differs from its function on inputs that it wasn't chosen by; None if it doesn't."""
     settings = config.synthesis.code_translation
     seen, unseen = await asyncio.gather(
-        oracle_of(sandbox, reference, config.seed, inputs=settings.inputs, coverage=0, killed=0),
-        oracle_of(sandbox, reference, config.seed + 1, inputs=UNSEEN, coverage=0, killed=0),
+        oracle_of(
+            sandbox, reference, LANGUAGES[settings.to], config.seed, inputs=settings.inputs, coverage=0, killed=0
+        ),
+        oracle_of(sandbox, reference, LANGUAGES[settings.to], config.seed + 1, inputs=UNSEEN, coverage=0, killed=0),
     )
     assert isinstance(seen, Oracle)
     assert isinstance(unseen, Oracle)

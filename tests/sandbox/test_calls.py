@@ -113,6 +113,14 @@ def test_a_program_that_names_what_nothing_defines_is_not_called(
         ("python", "def f(x):\n    global y\n    y = x\n    return y"),
         ("python", "class P:\n    a: int = 1\n    b = a\ndef f(x):\n    import math\n    return math.floor(P.b * x)"),
         ("php", "<?php function f($x) { function g($y) { return $y; } return G($x); }"),
+        (
+            "php",
+            "<?php class P { static function g($y) { new self(); return $y; } } function f($x) { return P::g($x); }",
+        ),
+        ("php", "<?php use function strlen as g; function f($x) { return $x + g(''); }"),
+        ("php", "<?php function f($x) { return function_exists('gmp_abs') ? gmp_abs($x) : $x; }"),
+        ("php", "<?php #[Attribute(1)] class P {} function f($x) { return $x; }"),
+        ("python", "def f(x):\n    return x if True else len()"),
         ("php", "<?php function &f($x) { $h = fn ($y) => $y; $a = $h($x); return $a; }"),
         (
             "php",

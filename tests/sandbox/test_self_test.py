@@ -12,6 +12,7 @@ from ethos.sandbox import bubblewrap
 from ethos.sandbox.bubblewrap import Sandbox
 from ethos.sandbox.calls import call
 from ethos.sandbox.languages import LANGUAGES
+from ethos.sandbox.languages.php import Php
 from ethos.sandbox.self_test import open_sandbox
 from ethos.sandbox.types import SandboxUnavailable
 
@@ -27,6 +28,17 @@ def test_without_bubblewrap_code_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(SandboxUnavailable, match=r"no bwrap on the path; install bubblewrap .* never run without"):
         asyncio.run(open_sandbox())
+
+
+def test_a_language_that_is_needed_and_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(open_sandbox(LANGUAGES["php"]))
+    monkeypatch.setattr(Php, "missing", lambda php: "there is no php on the path; install it")
+    with pytest.raises(SandboxUnavailable, match=r"^PHP can't be run: there is no php on the path; install it$"):
+        asyncio.run(open_sandbox(LANGUAGES["php"]))
+    monkeypatch.undo()
+    monkeypatch.setattr(Php, "command", lambda php: ["/usr/bin/false"])
+    with pytest.raises(SandboxUnavailable, match=r"^PHP can't be run: an empty program crashed"):
+        asyncio.run(open_sandbox(LANGUAGES["php"]))
 
 
 def test_where_no_sandbox_can_be_set_up_code_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

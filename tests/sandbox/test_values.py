@@ -35,7 +35,7 @@ def test_what_is_no_number_and_what_is_no_text_come_back() -> None:
     assert math.isnan(from_tagged(to_tagged(math.nan)))
     assert from_tagged(to_tagged(-math.inf)) == -math.inf
     assert from_tagged(to_tagged("\ud800")) == b"\xed\xa0\x80"
-    assert from_tagged(to_tagged((1, (2,)))) == [1, [2]]
+    assert from_tagged(to_tagged((1, [(2,)]))) == (1, [(2,)])
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), 1j, [lambda: 0], {1: 0, "1": 0}, {b"a": 0, "a": 0}])

@@ -6,9 +6,8 @@ import asyncio
 
 import typer
 
-from ethos.sandbox.calls import call
 from ethos.sandbox.languages import LANGUAGES
-from ethos.sandbox.self_test import open_sandbox
+from ethos.sandbox.self_test import open_sandbox, unready
 
 
 def try_sandbox() -> None:
@@ -20,10 +19,4 @@ def try_sandbox() -> None:
 async def _tried() -> list[str]:
     sandbox = await open_sandbox()
     found = ["the sandbox holds: a program that tried to get out of it did not"]
-    for name, language in LANGUAGES.items():
-        said = language.missing()
-        if said is None:
-            called = await call(sandbox, language, "", None)
-            said = "ready" if called.ending == "ran" else f"an empty program {called.ending}: {called.outcome.stderr}"
-        found.append(f"{name}: {said}")
-    return found
+    return found + [f"{name}: {await unready(sandbox, language) or 'ready'}" for name, language in LANGUAGES.items()]

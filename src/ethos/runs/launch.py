@@ -51,6 +51,7 @@ from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session, open_session
 from ethos.runs.student_training import StudentRows, train_student
 from ethos.runs.students import FrozenStudent, RecordedPolicy
+from ethos.sandbox.languages import LANGUAGES
 from ethos.sandbox.self_test import open_sandbox
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Pool, Scenario
@@ -230,7 +231,8 @@ class _Job:
     async def _prepare(self) -> _Given:
         """From the spec to rows."""
         session, config = self.session, self.session.config
-        sandbox = await open_sandbox() if self.references else None
+        to = LANGUAGES[config.synthesis.code_translation.to] if self.references else None
+        sandbox = None if to is None else await open_sandbox(to)
         await asyncio.to_thread(self.shelf.fetch)
         await self.shelf.keep_to_launch(session)
         await self.shelf.load(config.system_message)

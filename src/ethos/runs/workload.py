@@ -5,6 +5,7 @@ Prompts are filled as their stages fill them, with words of the usual length whe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,6 +65,7 @@ _MESSAGE = "a message of about the length that people's messages have here"
 _MESSAGE_TOKENS, _READING_REPLY_TOKENS, _LIST_REPLY_TOKENS, _CALIBRATION_REPLY_TOKENS = 20, 40, 60, 35  # as they come
 _TYPICAL_REPLY, _TYPICAL_PROBE = 1 / 2, 3 / 4  # of the longest: of the teacher, who is told to be brief; of the student
 _COMPUTED_CASE, _COMPUTED_VERDICT = 50, 100
+_LONGEST_DETAIL = 500  # tokens of why a program failed
 _FRESH_MESSAGE, _FRESH_REPLY, _FRESH_DOCUMENT = 60, 80, 100  # tokens of a prompt that no other shares
 
 
@@ -244,13 +246,15 @@ class Workload:
         settings = self.config.synthesis.code_translation
         draws, longest = settings.draws, settings.max_tokens
         reply = longest * _TYPICAL_REPLY
-        has_too_few = expected_draws(draws, 1, draws + 1, settings.kept) - draws  # how likely that is
+        few = [(n, math.comb(draws, n) * USABLE**n * (1 - USABLE) ** (draws - n)) for n in range(settings.kept)]
+        mended = sum((draws - passing) * probability for passing, probability in few)
         for reference in self.references:
             asked = translation_prompt(reference, LANGUAGES[settings.to])
             prompt = prompt_tokens(asked)
             yield Calls(draws, draws, prompt, reply, longest, prompt / draws + reply)
-            found = prompt_tokens(revision_prompt(asked, "", Rejection("returns something else", _MESSAGE))) + reply
-            yield Calls(draws * (1 - USABLE) * has_too_few, draws, found, reply, longest, found + reply)
+            found = prompt_tokens(revision_prompt(asked, "", Rejection("returns something else", _MESSAGE)))
+            yield Calls(mended, 0, found + reply, reply, longest, found + 2 * reply)
+            yield Calls(0, draws, found + longest + _LONGEST_DETAIL, reply, longest, 0)
 
     def _labelled_replies(self, clause: Clause) -> Iterator[Calls]:
         """Replies with the rule in sight and without; a teacher in this process scores each both ways."""

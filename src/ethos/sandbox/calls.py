@@ -29,7 +29,7 @@ class Called:
     unparsed: str | None  # why the program could not be read, or that it has no such function
     outcome: Outcome
     undefined: tuple[str, ...] = ()  # functions and classes that it names and nothing defines; nothing was called then
-    coverage: float | None = None  # share of the function's lines that the calls came by, if it was asked for
+    coverage: float | None = None  # share of the function's lines that calls with a result came by, if it was asked for
 
     @property
     def ending(self) -> Ending:
@@ -49,7 +49,8 @@ async def call(
 ) -> Called:
     """Calls `function` once for each of `inputs`, which are lists of arguments; without one, only runs the program.
 
-    `traced` asks for the coverage, which Python alone tells.
+    `traced` asks for the coverage, which Python alone tells; a call then ends with an error if it takes 0.2 s of CPU,
+    or changes its arguments.
 
     Raises SandboxUnavailable, and TypeError for arguments that other languages don't have.
     """

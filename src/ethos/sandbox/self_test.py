@@ -14,7 +14,7 @@ from typing import Any
 from ethos.sandbox.bubblewrap import Sandbox
 from ethos.sandbox.calls import call
 from ethos.sandbox.languages import LANGUAGES
-from ethos.sandbox.types import Limits, SandboxUnavailable
+from ethos.sandbox.types import Language, Limits, SandboxUnavailable
 from ethos.store.cache import cache_directory
 
 _BREAK_OUT = Path(__file__).with_name("break_out.py")
@@ -27,16 +27,28 @@ _ENDLESS = {
 _REFUSAL = "code that a model wrote is refused here; use a machine whose kernel keeps a sandbox shut"
 
 
-async def open_sandbox() -> Sandbox:
+async def open_sandbox(*needed: Language) -> Sandbox:
     """A sandbox that has just held against a program which tried to break out.
 
-    Raises SandboxUnavailable where there is none, or where it doesn't hold, and says why.
+    Raises SandboxUnavailable where there is none, where it doesn't hold, or where a needed language isn't ready, and
+    says why.
     """
     sandbox = Sandbox()
     found = await asyncio.gather(_escapes(sandbox), *(_goes_on(sandbox, ending) for ending in _ENDLESS))
     if could := [said for part in found for said in part]:
         raise SandboxUnavailable(f"the sandbox doesn't hold: a program in it could {'; '.join(could)}; {_REFUSAL}")
+    for language in needed:
+        if said := await unready(sandbox, language):
+            raise SandboxUnavailable(f"{language.title} can't be run: {said}")
     return sandbox
+
+
+async def unready(sandbox: Sandbox, language: Language) -> str | None:
+    """Why programs of a language can't be run, and the mend; None if an empty one has just been."""
+    if missing := language.missing():
+        return missing
+    called = await call(sandbox, language, "", None)
+    return None if called.ending == "ran" else f"an empty program {called.ending}: {called.outcome.stderr}"
 
 
 async def _escapes(sandbox: Sandbox) -> list[str]:

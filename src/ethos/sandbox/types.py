@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from ethos.errors import EthosError
 
@@ -50,6 +50,10 @@ class Language(Protocol):
     name: str
     title: str  # as people call it
     opening: str  # what a program begins with; "" if with nothing
+
+    def holds(self, value: Any) -> bool:
+        """Whether it has this value, as arguments and results cross (`values.py`)."""
+        ...
 
     def missing(self) -> str | None:
         """What has to be installed before it can run, and how; None if nothing."""

@@ -33,7 +33,7 @@ def to_tagged(value: Any, depth: int = 0) -> list[Any]:
     if isinstance(value, bytes | bytearray):
         return ["bytes", _base64(bytes(value))]
     if isinstance(value, list | tuple):
-        return ["list", [to_tagged(item, depth + 1) for item in value]]
+        return ["tuple" if isinstance(value, tuple) else "list", [to_tagged(item, depth + 1) for item in value]]
     if isinstance(value, dict):
         if len({_as_bytes(key) for key in value}) < len(value):
             raise TypeError("a map whose keys are equal as text has no counterpart in other languages")
@@ -42,11 +42,11 @@ def to_tagged(value: Any, depth: int = 0) -> list[Any]:
 
 
 def from_tagged(tagged: Any) -> Any:
-    """The Python value; a list for any list, a tuple's too. Raises ValueError for what is not tagged JSON."""
+    """The Python value. Raises ValueError for what is not tagged JSON."""
     if not isinstance(tagged, list) or len(tagged) != 2:
         raise ValueError(f"not a tag and a content: {str(tagged)[:80]}")
     tag, content = tagged
-    kinds: dict[str, Any] = {"null": type(None), "bool": bool, "list": list, "map": list}
+    kinds: dict[str, Any] = {"null": type(None), "bool": bool, "list": list, "tuple": list, "map": list}
     if not isinstance(tag, str) or not isinstance(content, kinds.get(tag, str)):
         raise ValueError(f"not a {tag}: {str(content)[:80]}")
     if tag in ("null", "bool"):
@@ -59,8 +59,9 @@ def from_tagged(tagged: Any) -> Any:
         return float(content)
     if tag == "bytes":
         return base64.b64decode(content, validate=True)
-    if tag == "list":
-        return [from_tagged(item) for item in content]
+    if tag in ("list", "tuple"):
+        items = [from_tagged(item) for item in content]
+        return tuple(items) if tag == "tuple" else items
     if tag == "map":
         return {_hashable(from_tagged(key)): from_tagged(item) for key, item in content}
     raise ValueError(f"no such tag: {str(tag)[:80]}")
@@ -71,7 +72,7 @@ def is_equal(expected: Any, found: Any, tolerance: float = 1e-9) -> bool:
 
     Floats may differ by `tolerance`, relative to the larger one or absolute. Left to the languages' own ways: a float
     that is whole may come as an integer, since there `6 / 2` is one; bytes that are UTF-8 may come as text; a map's
-    keys are compared as text and without their order; an empty list is an empty map.
+    keys are compared as text and without their order; an empty list is an empty map, and a tuple a list.
     """
     if isinstance(expected, bool) or isinstance(found, bool) or expected is None or found is None:
         return expected is found
@@ -81,17 +82,17 @@ def is_equal(expected: Any, found: Any, tolerance: float = 1e-9) -> bool:
         return isinstance(found, int) and expected == found
     if isinstance(expected, str | bytes):
         return isinstance(found, str | bytes) and _as_bytes(expected) == _as_bytes(found)
-    if len(expected) == 0 and isinstance(found, list | dict):
+    if len(expected) == 0 and isinstance(found, list | tuple | dict):
         return len(found) == 0
     if isinstance(expected, dict):
         if not isinstance(found, dict):
-            found = dict(enumerate(found)) if isinstance(found, list) else None
+            found = dict(enumerate(found)) if isinstance(found, list | tuple) else None
         if found is None:
             return False
         pairs, others = ({_as_bytes(key): item for key, item in one.items()} for one in (expected, found))
         same = pairs.keys() == others.keys() and len(expected) == len(found)
         return same and all(is_equal(item, others[key], tolerance) for key, item in pairs.items())
-    if not isinstance(found, list) or len(expected) != len(found):
+    if not isinstance(found, list | tuple) or len(expected) != len(found):
         return False
     return all(is_equal(one, other, tolerance) for one, other in zip(expected, found, strict=True))
 
@@ -105,8 +106,10 @@ def _is_close(expected: float, found: float, tolerance: float) -> bool:
 
 
 def _hashable(key: Any) -> Any:
-    if isinstance(key, list | dict):
-        raise ValueError("a map's key is a list or a map")
+    try:
+        hash(key)
+    except TypeError:
+        raise ValueError("a map's key is a list or a map, or holds one") from None
     return key
 
 

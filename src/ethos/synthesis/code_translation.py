@@ -22,6 +22,7 @@ from ethos.spec.conversation import Conversation
 from ethos.store.config.data import CodeTranslationConfig
 from ethos.store.rows import DemonstrationRow, Lineage, Row
 from ethos.synthesis.translation.candidates import program_in, rejection_of
+from ethos.synthesis.translation.inputs import generate
 from ethos.synthesis.translation.oracles import Oracle, Rejection, oracle_of
 from ethos.synthesis.translation.references import Reference, references_in
 from ethos.synthesis.types import REFUSED, Cast, Job, in_order, wording
@@ -53,7 +54,7 @@ class CodeTranslation:
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """Up to `kept` rows for each function, of distinct programs that pass.
 
-        Raises SandboxUnavailable, and EthosError for a parameter that no value can be made for.
+        Raises SandboxUnavailable.
         """
 
         async def work(reference: Reference) -> list[DemonstrationRow]:
@@ -70,13 +71,14 @@ class CodeTranslation:
         oracle = await oracle_of(
             self._sandbox,
             reference,
+            LANGUAGES[settings.to],
             job.seed,
             inputs=settings.inputs,
             coverage=settings.coverage,
             killed=settings.mutants_killed,
         )
         if isinstance(oracle, Rejection):
-            job.rejected[f"{NAME}: {oracle.cause}"] += 1
+            job.rejected[f"{NAME}: {reference.name} is left out: {oracle.cause} ({oracle.detail})"] += 1
             return []
         asked = translation_prompt(reference, LANGUAGES[settings.to])
         params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
@@ -127,12 +129,14 @@ class CodeTranslation:
 def functions_of(settings: CodeTranslationConfig) -> list[Reference]:
     """What a config gives to translate.
 
-    Raises EthosError for a file that isn't Python, a function that can't be called by its annotations, two of one name,
-    or a language that nothing runs.
+    Raises EthosError for a file that isn't Python, a function that can't be taken out of it or called by its
+    annotations, two of one name, or a language that nothing runs.
     """
-    if settings.functions and settings.to not in LANGUAGES:
+    others = [name for name in LANGUAGES if name != "python"]
+    if settings.functions and settings.to not in others:
         raise EthosError(
-            f"synthesis.code_translation.to: nothing here runs {settings.to!r}; name one of {', '.join(LANGUAGES)}"
+            f"synthesis.code_translation.to: {settings.to!r} is no language to translate to here; name one of "
+            f"{', '.join(others)}"
         )
     found = [reference for path in settings.functions for reference in references_in(path)]
     origins: dict[str, str] = {}
@@ -142,6 +146,7 @@ def functions_of(settings: CodeTranslationConfig) -> list[Reference]:
                 f"{reference.origin}: {reference.name} is a function of {origins[reference.name]} too; rename one"
             )
         origins[reference.name] = reference.origin
+        generate(reference, 1, 0)  # told now, not once the teacher has been paid
     return found
 
 
@@ -158,8 +163,8 @@ def revision_prompt(asked: Conversation, reply: str, why: Rejection) -> Conversa
 
 def _passing(found: Sequence[_Candidate]) -> list[str]:
     """Distinct programs that pass, the shortest first; two that differ in white space alone are one."""
-    programs = {" ".join(c.program.split()): c.program for c in found if c.program and c.rejection is None}
-    return sorted(programs.values(), key=len)
+    passing = sorted((c.program for c in found if c.program and c.rejection is None), key=len, reverse=True)
+    return sorted({" ".join(program.split()): program for program in passing}.values(), key=len)
 
 
 def _row(

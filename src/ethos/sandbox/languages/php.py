@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _USUAL = ("ctype", "iconv", "mbstring", "tokenizer")
 _HARNESS = Path(__file__).with_name("php_harness.php")
@@ -16,6 +17,14 @@ class Php:
     """PHP 8."""
 
     name, title, opening = "php", "PHP", "<?php"
+
+    def holds(self, value: Any) -> bool:
+        """Integers have 64 bits, and keys of a map are integers or text."""
+        if isinstance(value, dict):
+            return all(type(key) in (int, str) and self.holds(item) for key, item in value.items())
+        if isinstance(value, list | tuple):
+            return all(map(self.holds, value))
+        return not isinstance(value, int) or -(2**63) <= value < 2**63
 
     def missing(self) -> str | None:
         """Whether there is a php under /usr."""

@@ -7,7 +7,8 @@ declare(strict_types=1);
 final class EthosHarness
 {
     const PROGRAM = '/tmp/program.php';
-    const MEMBER = [T_OBJECT_OPERATOR, T_NULLSAFE_OBJECT_OPERATOR, T_DOUBLE_COLON];
+    const DEFINING = [T_FUNCTION, T_CLASS, T_USE, T_AS];
+    const ELSEWHERE = [T_OBJECT_OPERATOR, T_NULLSAFE_OBJECT_OPERATOR, T_DOUBLE_COLON, T_ATTRIBUTE]; // not called here
 
     public static array $asked;
 
@@ -61,6 +62,7 @@ final class EthosHarness
             case 'bytes':
                 return base64_decode($content);
             case 'list':
+            case 'tuple':
                 return array_map(self::value(...), $content);
             case 'map':
                 $map = [];
@@ -89,7 +91,8 @@ final class EthosHarness
         return null;
     }
 
-    // functions and classes that the program names and nothing defines, also where its calls don't come by
+    // functions that the program calls and classes that it makes objects of, and that nothing defines: also where its
+    // calls don't come by
     private static function undefined(): array
     {
         $tokens = class_exists('PhpToken') ? PhpToken::tokenize(self::$asked['source']) : [];
@@ -102,9 +105,11 @@ final class EthosHarness
             }
             $name = substr($token->text, (int) strrpos('\\' . $token->text, '\\'));
             $before = $its($place - 1, '&') ? $place - 2 : $place - 1;
-            if ($its($before, [T_FUNCTION, T_CLASS])) {
+            if ($its($before, self::DEFINING)) {
                 $defined[strtolower($name)] = true; // even if only once the function around it has run
-            } elseif ($its($place + 1, '(') && !$its($before, self::MEMBER)) {
+            } elseif ($name === 'function_exists' && $its($place + 2, T_CONSTANT_ENCAPSED_STRING)) {
+                $defined[strtolower(trim($tokens[$place + 2]->text, '"\''))] = true; // as far as it asks before
+            } elseif ($its($place + 1, '(') && !$its($before, self::ELSEWHERE) && !$token->is(['self', 'parent'])) {
                 $named[] = [$name, $its($before, T_NEW)];
             }
         }

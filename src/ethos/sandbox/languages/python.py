@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ethos.sandbox import values
 
@@ -17,6 +18,10 @@ class Python:
     """CPython, without what is installed beside it."""
 
     name, title, opening = "python", "Python", ""
+
+    def holds(self, value: Any) -> bool:
+        """Whatever crosses is Python's."""
+        return True
 
     def missing(self) -> str | None:
         """Whether there is one that a sandbox can show."""

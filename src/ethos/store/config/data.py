@@ -160,7 +160,7 @@ class CodeTranslationConfig(Section):
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
     """At which programs are drawn."""
     inputs: Annotated[int, Field(ge=8, le=1000)] = 100
-    """Arguments that a function is run on, and that a program has to return the same for."""
+    """Arguments that a function is run on at most, and that a program has to return the same for."""
     coverage: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Share of a function's lines that its inputs have to come by; else it is left out."""
     mutants_killed: Annotated[float, Field(ge=0, le=1)] = 0.8

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ethos.errors import EthosError
+from ethos.sandbox.values import to_tagged
 from ethos.synthesis.translation.references import Reference
 
 _INTS = (0, 1, -1, 2, 3, 4, 5, 7, 8, 10, 12, 16, 100)
@@ -20,53 +21,89 @@ _WORDS = ("ab", "a", "b", "cat", "Act", "tab", "bat", "xyz", "A1", "0", "12", "x
 
 
 def generate(reference: Reference, count: int, seed: int) -> list[list[Any]]:
-    """Up to `count` different lists of arguments; the same for the same seed.
+    """Up to `count` different lists of arguments, those that are shown first; the same for the same seed.
 
     Raises EthosError for an annotation that isn't made of int, float, bool, str, list, tuple, dict and None.
     """
     noise = random.Random(f"{seed}/{reference.name}")
     makers = [_maker(annotation, reference, noise) for annotation in reference.parameters]
-    found = {repr(arguments): arguments for arguments in reference.examples[:count]}
+    found = {repr(arguments): arguments for arguments in filter(_can_cross, reference.examples[:count])}
+    shown = list(found.values())
     for _ in range(count * 4):
         arguments = [make() for make in makers]
-        if reference.examples and noise.random() < _LIKE_EXAMPLES:
-            shown = noise.choice(reference.examples)
-            places = [place for place in range(len(shown)) if noise.random() < 0.7]
-            arguments = [_near(shown[at], noise) if at in places else arguments[at] for at in range(len(shown))]
-        found.setdefault(repr(arguments), arguments)
+        if shown and noise.random() < _LIKE_EXAMPLES:
+            like = noise.choice(shown)
+            places = [place for place in range(len(like)) if noise.random() < 0.7]
+            arguments = [_near(like[at], noise) if at in places else arguments[at] for at in range(len(like))]
+        if _can_cross(arguments):
+            found.setdefault(repr(arguments), arguments)
         if len(found) == count:
             break
     return list(found.values())
 
 
+def _can_cross(arguments: list[Any]) -> bool:
+    """Whether other languages have such values."""
+    try:
+        to_tagged(arguments)
+    except TypeError:
+        return False
+    return True
+
+
 def _maker(annotation: ast.expr, reference: Reference, noise: random.Random, depth: int = 0) -> Callable[[], Any]:
-    written = ast.unparse(annotation)
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        annotation = _parsed(annotation.value, reference)
     plain: dict[str, Callable[[], Any]] = {
         "int": lambda: _int(reference, noise),
         "float": lambda: _float(reference, noise),
         "bool": lambda: noise.random() < 0.5,
         "str": lambda: _text(reference, noise),
-        "None": lambda: None,
+        "None": _none,
     }
+    written = ast.unparse(annotation)
     if written in plain:
         return plain[written]
+
+    def of(part: ast.expr) -> Callable[[], Any]:
+        return _maker(part, reference, noise, depth + 1)
+
     if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
-        sides = [_maker(side, reference, noise, depth) for side in (annotation.left, annotation.right)]
+        sides = [of(annotation.left), of(annotation.right)]
         return lambda: noise.choice(sides)()
-    if isinstance(annotation, ast.Subscript) and isinstance(annotation.value, ast.Name) and depth < _DEEPEST:
+    if isinstance(annotation, ast.Subscript) and depth < _DEEPEST:
         parts = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
-        inner = [_maker(part, reference, noise, depth + 1) for part in parts]
-        longest = _LONGEST - depth
-        if annotation.value.id == "list" and len(inner) == 1:
-            return lambda: [inner[0]() for _ in range(noise.randint(0, longest))]
-        if annotation.value.id == "tuple":
-            return lambda: tuple(make() for make in inner)
-        if annotation.value.id == "dict" and len(inner) == 2:
-            return lambda: {inner[0](): inner[1]() for _ in range(noise.randint(0, longest))}
+        kind, longest = ast.unparse(annotation.value).removeprefix("typing.").lower(), _LONGEST - depth
+        is_endless = len(parts) == 2 and ast.unparse(parts[1]) == "..."
+        if kind in ("optional", "union"):
+            choices: list[Callable[[], Any]] = [*map(of, parts), *([_none] if kind == "optional" else [])]
+            return lambda: noise.choice(choices)()
+        if (kind == "list" and len(parts) == 1) or (kind == "tuple" and is_endless):
+            item = of(parts[0])
+            if kind == "list":
+                return lambda: [item() for _ in range(noise.randint(0, longest))]
+            return lambda: tuple(item() for _ in range(noise.randint(0, longest)))
+        if kind == "tuple":
+            items = [*map(of, parts)]
+            return lambda: tuple(make() for make in items)
+        if kind == "dict" and len(parts) == 2 and ast.unparse(parts[0]) in ("int", "str"):
+            key, item = of(parts[0]), of(parts[1])
+            return lambda: {key(): item() for _ in range(noise.randint(0, longest))}
     raise EthosError(
-        f"{reference.origin}: {reference.name} takes {written}, for which no value can be made; "
-        "use int, float, bool, str, list, tuple, dict and None"
+        f"{reference.origin}: {reference.name} takes {written}, for which no value can be made; use int, float, bool, "
+        "str, None, and list[…], tuple[…] and dict[…] of them, with int or str for keys"
     )
+
+
+def _none() -> None:
+    return None
+
+
+def _parsed(annotation: str, reference: Reference) -> ast.expr:
+    try:
+        return ast.parse(annotation, mode="eval").body
+    except SyntaxError as error:
+        raise EthosError(f"{reference.origin}: {reference.name} takes {annotation!r}, which can't be read") from error
 
 
 def _near(value: Any, noise: random.Random) -> Any:

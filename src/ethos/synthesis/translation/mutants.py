@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ethos.synthesis.translation.references import Reference, without_docstring
+from ethos.synthesis.translation.references import Reference, without_annotations, without_docstring
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -45,9 +45,10 @@ _ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 def mutants_of(reference: Reference, most: int, seed: int) -> list[str]:
     """Up to `most` different sources, each with one change, picked by the seed."""
     function = without_docstring(ast.parse(reference.source))
-    annotated = [node for node in ast.walk(function) if isinstance(node, ast.arg | ast.FunctionDef)]
-    for node in annotated:  # what it may be given decides nothing
-        setattr(node, "annotation" if isinstance(node, ast.arg) else "returns", None)
+    without_annotations(function)
+    for node in function.body:
+        if isinstance(node, ast.FunctionDef):
+            node.args.defaults = []  # all arguments are given
     found = list(dict.fromkeys(_changed(function)))
     random.Random(f"{seed}/{reference.name}").shuffle(found)
     return found[:most]

@@ -7,6 +7,7 @@ left out with that reason.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from typing import Any
 from ethos.sandbox.bubblewrap import Sandbox
 from ethos.sandbox.calls import call
 from ethos.sandbox.languages import LANGUAGES
-from ethos.sandbox.types import Limits
+from ethos.sandbox.types import Language, Limits
 from ethos.sandbox.values import is_equal
 from ethos.synthesis.translation.inputs import generate
 from ethos.synthesis.translation.mutants import mutants_of
 from ethos.synthesis.translation.references import Reference
 
-_LIMITS = Limits(cpu_s=2, wall_s=10)
+_LIMITS = Limits(cpu_s=20, wall_s=40, output_bytes=2**23)  # of all inputs together, each with its lines noted
+_MUTANT_LIMITS = Limits(cpu_s=3, wall_s=15, output_bytes=2**23)
 _FEWEST = 8  # inputs that give a result
 _MUTANTS = 24  # that are run
 _SHOWN = 300  # characters of an error
@@ -49,46 +51,86 @@ class Rejection:
 async def oracle_of(
     sandbox: Sandbox,
     reference: Reference,
+    to: Language,
     seed: int,
     *,
     inputs: int,
     coverage: float,
     killed: float,
 ) -> Oracle | Rejection:
-    """Runs the function on `inputs` generated inputs, and small changes of it on the same.
+    """Runs the function on up to `inputs` generated inputs, and small changes of it on the same.
 
-    They have to come by a share of its lines (`coverage`), and to tell a share of the changed ones from it (`killed`).
+    What it fails on, and what the other language can't hold, is left out. The rest has to come by a share of its lines
+    (`coverage`), and to tell a share of the changed ones from it (`killed`).
 
     Raises SandboxUnavailable, and EthosError for annotations that no value can be made for.
     """
-    given = generate(reference, inputs, seed)
-    called = await call(sandbox, LANGUAGES["python"], reference.source, reference.name, given, _LIMITS, traced=True)
+    given = [arguments for arguments in generate(reference, inputs, seed) if to.holds(arguments)]
+    source = f"from __future__ import annotations\n{reference.source}"  # what annotations name needn't be there
+    called = await call(sandbox, LANGUAGES["python"], source, reference.name, given, _LIMITS, traced=True)
     if called.results is None or called.coverage is None:
         why = called.unparsed or ", ".join(called.undefined) or called.outcome.stderr.strip()[-_SHOWN:]
-        return Rejection("the function doesn't run", f"{called.ending}: {why}")
-    pairs = [(one, found.value) for one, found in zip(given, called.results, strict=True) if found.error is None]
+        return Rejection("it doesn't run", f"{called.ending}: {why}")
+    results = zip(given, called.results, strict=True)
+    pairs = [
+        (arguments, as_annotated(result.value, reference.returns))
+        for arguments, result in results
+        if result.error is None and to.holds(result.value)
+    ]
     if len(pairs) < _FEWEST:
         error = next((result.error for result in called.results if result.error), "")
-        return Rejection("the function has too few inputs", f"{len(pairs)} of {len(given)} give a result: {error}")
+        return Rejection("too few inputs give a result", f"{len(pairs)} of {len(given)}: {error}")
     if called.coverage < coverage:
-        return Rejection("the function's inputs leave lines out", f"they come by {called.coverage:.0%}")
-    kept, expected = tuple(one for one, _ in pairs), tuple(value for _, value in pairs)
-    changed = mutants_of(reference, _MUTANTS, seed)
+        return Rejection("its inputs leave lines out", f"they come by {called.coverage:.0%}")
+    kept, expected = tuple(arguments for arguments, _ in pairs), tuple(value for _, value in pairs)
+    changed = await asyncio.to_thread(mutants_of, reference, _MUTANTS, seed)
     told = await asyncio.gather(*(_differs(sandbox, source, reference.name, kept, expected) for source in changed))
-    share = sum(told) / len(told) if told else 0.0
+    ran = [found_out for found_out in told if found_out is not None]
+    share = sum(ran) / len(ran) if ran else 0.0
     if share < killed:
-        return Rejection("the function's inputs pass changed functions", f"{share:.0%} of {len(told)} are found out")
+        return Rejection("its inputs pass changed functions", f"{share:.0%} of {len(ran)} are found out")
     return Oracle(reference, kept, expected, called.coverage, share)
 
 
 async def _differs(
     sandbox: Sandbox, source: str, name: str, inputs: Sequence[list[Any]], expected: Sequence[Any]
-) -> bool:
-    """Whether a changed function is found out."""
-    called = await call(sandbox, LANGUAGES["python"], source, name, inputs, _LIMITS)
+) -> bool | None:
+    """Whether a changed function is found out; None if that can't be told, as it was not called, or the machine was
+    too slow.
+    """
+    called = await call(sandbox, LANGUAGES["python"], source, name, inputs, _MUTANT_LIMITS)
+    if called.undefined or called.unparsed or called.ending == "wall clock":
+        return None
     if called.results is None:
         return True
     return any(
         result.error is not None or not is_equal(value, result.value)
         for value, result in zip(expected, called.results, strict=True)
     )
+
+
+def as_annotated(value: Any, annotation: ast.expr | None) -> Any:
+    """The value with a float wherever the annotation says so: Python lets integers pass for floats, others don't."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        annotation = ast.parse(annotation.value, mode="eval").body
+    if isinstance(annotation, ast.BinOp):
+        sides = (annotation.left, annotation.right)
+        return value if any(ast.unparse(side) == "int" for side in sides) else _first_changed(value, sides)
+    if type(value) is int and annotation is not None and ast.unparse(annotation) == "float":
+        return float(value)
+    if not isinstance(annotation, ast.Subscript):
+        return value
+    parts = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+    if ast.unparse(annotation.value).removeprefix("typing.") in ("Optional", "Union"):
+        return value if any(ast.unparse(part) == "int" for part in parts) else _first_changed(value, parts)
+    if isinstance(value, dict):
+        return {key: as_annotated(item, parts[-1]) for key, item in value.items()}
+    if isinstance(value, tuple) and len(parts) == len(value) and ast.unparse(parts[-1]) != "...":
+        return tuple(as_annotated(item, part) for item, part in zip(value, parts, strict=True))
+    return [as_annotated(item, parts[0]) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _first_changed(value: Any, annotations: Sequence[ast.expr]) -> Any:
+    """As the first of these that makes floats of it."""
+    changed = (as_annotated(value, annotation) for annotation in annotations)
+    return next((found for found in changed if repr(found) != repr(value)), value)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import copy
 import doctest
-from collections.abc import Sequence
+import symtable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ class Reference:
     name: str
     source: str
     parameters: tuple[ast.expr, ...]  # annotations, in order
+    returns: ast.expr | None  # and that of what it returns
     constants: tuple[str | int | float, ...]  # what stands in it, and so may decide what it does
     examples: tuple[list[Any], ...]  # arguments of the calls that its docstring shows, as in >>> f(1, "a")
     origin: str  # the file, and the line that it begins with
@@ -29,7 +32,8 @@ class Reference:
 def references_in(path: Path) -> list[Reference]:
     """All functions at the top of a file, or of the files in a folder, in order.
 
-    Raises EthosError for a file that can't be read, and for a function with a parameter that says not what it may be.
+    Raises EthosError for a file that can't be read, and for a function that can't be taken out of it, or whose
+    parameters don't say what they may be.
     """
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     found = [reference for file in files for reference in _references_of(file)]
@@ -47,16 +51,23 @@ def _references_of(path: Path) -> list[Reference]:
     try:
         text = path.read_text(encoding="utf-8")
         tree = ast.parse(text)
-    except (OSError, UnicodeDecodeError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError) as error:  # ValueError: not UTF-8, or a NUL character
         raise EthosError(f"{path}: can't be read as Python: {error}") from error
-    return [_reference(node, text, path) for node in tree.body if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [_reference(node, text, path) for node in functions]
 
 
-def _reference(node: ast.FunctionDef, text: str, path: Path) -> Reference:
+def _reference(node: ast.FunctionDef | ast.AsyncFunctionDef, text: str, path: Path) -> Reference:
     where = f"{path}:{node.lineno}"
+    if isinstance(node, ast.AsyncFunctionDef) or node.decorator_list:
+        raise EthosError(
+            f"{where}: {node.name} is async or decorated, and is taken as it stands; make it a plain function"
+        )
     given = node.args
     if given.vararg or given.kwarg or given.kwonlyargs:
-        raise EthosError(f"{where}: {node.name} takes a changing number of arguments; give it plain parameters")
+        raise EthosError(
+            f"{where}: {node.name} takes arguments by keyword alone, or any number of them; give it plain parameters"
+        )
     parameters = []
     for argument in (*given.posonlyargs, *given.args):
         if argument.annotation is None:
@@ -66,22 +77,39 @@ def _reference(node: ast.FunctionDef, text: str, path: Path) -> Reference:
         parameters.append(argument.annotation)
     source = ast.get_source_segment(text, node)
     assert source is not None, "it was parsed from this text"
-    examples = _examples(node, len(parameters), where)
-    return Reference(node.name, source, tuple(parameters), _constants(node), examples, where)
+    if missing := _names_from_outside(node):
+        raise EthosError(
+            f"{where}: {node.name} uses {', '.join(missing)}, which it doesn't define; a function is translated alone, "
+            "so put into it what it needs, imports too"
+        )
+    return Reference(
+        node.name, source, tuple(parameters), node.returns, _constants(node), _examples(node, len(parameters)), where
+    )
 
 
-def _examples(node: ast.FunctionDef, parameters: int, where: str) -> tuple[list[Any], ...]:
-    """Raises EthosError for a call that is none of this function with as many plain values."""
-    found = []
-    for example in doctest.DocTestParser().get_examples(ast.get_docstring(node) or ""):
-        arguments = _arguments(example.source, node.name)
-        if arguments is None or len(arguments) != parameters:
-            raise EthosError(
-                f"{where}: {example.source.strip()!r} is no call of {node.name} with {parameters} plain values; mend "
-                "the example, or leave it out"
-            )
-        found.append(arguments)
-    return tuple(found)
+def _names_from_outside(node: ast.FunctionDef) -> list[str]:
+    """Names that neither the function defines nor Python brings; those of annotations don't count."""
+    plain = copy.deepcopy(node)
+    without_annotations(plain)
+    table = symtable.symtable(ast.unparse(plain), "function", "exec")
+    names = {symbol.get_name() for inner in _tables(table) for symbol in inner.get_symbols() if symbol.is_global()}
+    return sorted(names - {node.name, *vars(builtins)})
+
+
+def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    for child in table.get_children():
+        yield child
+        yield from _tables(child)
+
+
+def _examples(node: ast.FunctionDef, parameters: int) -> tuple[list[Any], ...]:
+    """Of the calls that its docstring shows, those of this function alone with as many plain values."""
+    try:
+        shown = doctest.DocTestParser().get_examples(ast.get_docstring(node) or "")
+    except ValueError:  # a form of its own
+        return ()
+    found = (_arguments(example.source, node.name) for example in shown)
+    return tuple(arguments for arguments in found if arguments is not None and len(arguments) == parameters)
 
 
 def _arguments(shown: str, name: str) -> list[Any] | None:
@@ -90,7 +118,7 @@ def _arguments(shown: str, name: str) -> list[Any] | None:
         call = ast.parse(shown.strip(), mode="eval").body
         if isinstance(call, ast.Call) and ast.unparse(call.func) == name and not call.keywords:
             return [ast.literal_eval(argument) for argument in call.args]
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError):
         pass
     return None
 
@@ -114,3 +142,12 @@ def without_docstring(module: ast.Module) -> ast.Module:
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return made
+
+
+def without_annotations(tree: ast.AST) -> None:
+    """Takes them out of all functions in it: what may be given decides nothing."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
