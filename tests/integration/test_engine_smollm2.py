@@ -64,6 +64,7 @@ def test_the_samplers_logprobs_are_the_trainers(
     asyncio.run(engine.worker.run(engine.weights_changed, "1" * 64))
     samples = sampled(engine, 1.0)
     assert [sample.token_ids for sample in samples] != before
+    policy.end_training()
     rows = []
     for asked, sample in zip(ASKED, samples, strict=True):
         prompt = policy.template.prompt(asked)
