@@ -150,8 +150,12 @@ def test_a_chunk_of_logits_takes_what_is_planned_for_it(dtype: torch.dtype) -> N
     distilled = peak_bytes(lambda: divergences(hidden, weight, teacher, "reverse").sum().backward())
     found = [peak / (CHUNK * 8192) for peak in (plain, known, distilled)]
     with torch.no_grad():
-        plain_bytes = _COMPILED_ENTRY_BYTES if kernels.can_take(weight) else _ENTRY_BYTES
-    assert found == pytest.approx([plain_bytes, plain_bytes, _DISTILLED_ENTRY_BYTES], abs=0.32)
+        is_compiled = kernels.can_take(weight)
+    assert found[2] == pytest.approx(_DISTILLED_ENTRY_BYTES, rel=0.02)
+    if is_compiled:  # where the gradients that are there at the peak are a tenth of it
+        assert found[:2] == pytest.approx([_COMPILED_ENTRY_BYTES] * 2, abs=0.25)
+    else:
+        assert found[:2] == pytest.approx([_ENTRY_BYTES] * 2, rel=0.02)
 
 
 def test_more_targets_than_a_chunk_take_no_more_logits() -> None:

@@ -86,7 +86,7 @@ def test_what_a_function_brings_itself_is_not_missing(body: str, tmp_path: Path)
 )
 def test_an_example_that_is_no_plain_call_is_not_used(shown: str, tmp_path: Path) -> None:
     [reference] = references(tmp_path, f'def f(x: int):\n    """>>> f(7)\n    {shown}\n    """\n    return x\n')
-    assert reference.examples in (([7],), ())
+    assert reference.examples == (() if shown.startswith(">>>f") else ([7],))  # doctest reads none of the others then
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
