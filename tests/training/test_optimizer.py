@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -132,3 +135,23 @@ def test_a_release_leaves_the_weights_and_nothing_else() -> None:
     assert optimizer.state() == {}
     assert not any(tensor.requires_grad for tensor in compute.values())
     assert all(torch.equal(tensor, weights[name]) for name, tensor in compute.items())
+
+
+def test_what_is_released_is_out_of_the_way_of_the_next_optimizer() -> None:
+    compute, first = pair()
+    first.release()
+    second = MasterOptimizer(compute)
+    pull(compute)
+    second.step(PARAMS)
+    assert first.state() == {}
+    assert len(second.state()) == 8
+
+
+def test_nothing_keeps_a_model_and_its_optimizer_once_their_owner_lets_them_go() -> None:
+    compute, optimizer = pair()
+    pull(compute)
+    optimizer.step(PARAMS)
+    gone = [weakref.ref(optimizer), *map(weakref.ref, compute.values())]
+    del compute, optimizer
+    gc.collect()
+    assert not any(reference() for reference in gone)

@@ -52,21 +52,12 @@ class MasterOptimizer:
         vectors = [master for master in self.masters.values() if master.ndim <= 1]
         groups = [{"params": held, "decays": held is matrices} for held in (matrices, vectors) if held]
         self._adam = torch.optim.AdamW(groups, fused=True)
-        for name, tensor in self._compute.items():
-            tensor.requires_grad_(True)
-            tensor.register_post_accumulate_grad_hook(self._collector(name))
-
-    def _collector(self, name: str) -> Callable[[Tensor], None]:
-        def collect(tensor: Tensor) -> None:
-            assert tensor.grad is not None
-            if name in self._arrived:
-                self._arriving[name] += tensor.grad
-            else:
-                self._arriving[name].copy_(tensor.grad)
-                self._arrived.add(name)
-            tensor.grad = None
-
-        return collect
+        self._hooks = [
+            tensor.requires_grad_(True).register_post_accumulate_grad_hook(
+                _collector(name, self._arriving, self._arrived)
+            )
+            for name, tensor in self._compute.items()
+        ]
 
     @torch.no_grad()
     def gather(self) -> float:
@@ -131,6 +122,8 @@ class MasterOptimizer:
     def release(self) -> None:
         """Lets go of masters, gradients and moments; no step can follow."""
         self.clear()
+        for hook in self._hooks:
+            hook.remove()
         self._adam = torch.optim.AdamW([torch.empty(0)])
         for held in (self.masters, self._arriving, self._total):
             held.clear()
@@ -166,6 +159,25 @@ class MasterOptimizer:
             else:
                 self._adam.state.pop(master, None)
         self.clear()
+
+
+def _collector(name: str, arriving: Mapping[str, Tensor], arrived: set[str]) -> Callable[[Tensor], None]:
+    """What moves a tensor's gradient to its buffer after each backward pass.
+
+    It knows no optimizer: a tensor's hooks are out of the garbage collector's sight, so one that led back to its tensor
+    would keep both for ever.
+    """
+
+    def collect(tensor: Tensor) -> None:
+        assert tensor.grad is not None
+        if name in arrived:
+            arriving[name].add_(tensor.grad)
+        else:
+            arriving[name].copy_(tensor.grad)
+            arrived.add(name)
+        tensor.grad = None
+
+    return collect
 
 
 def _norm(tensors: list[Tensor]) -> float:

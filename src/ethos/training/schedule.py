@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ethos.store.config.knobs import OBJECTIVE_NAMES, Knobs
-from ethos.store.config.training import StageConfig, TrainingConfig
+from ethos.store.config.training import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +20,27 @@ class StepPlan:
 
 def plan_step(config: TrainingConfig, knobs: Knobs, step: int) -> StepPlan:
     """The plan of step `step`, counted from 0."""
-    stage = stage_at(config, step)
-    weights: dict[str, float] = {name: getattr(knobs.mixture, name) * stage.share_of(name) for name in OBJECTIVE_NAMES}
-    return StepPlan(stage.name, knobs.lr * rate_factor(config, step), weights)
+    place = stage_place(config, step)
+    weights: dict[str, float] = {
+        name: getattr(knobs.mixture, name) * share_at(config, place, name, step) for name in OBJECTIVE_NAMES
+    }
+    return StepPlan(config.stages[place].name, knobs.lr * rate_factor(config, step), weights)
 
 
-def stage_at(config: TrainingConfig, step: int) -> StageConfig:
-    """The stage that a step belongs to."""
-    later = (stage for place, stage in enumerate(config.stages) if step < config.first_step(place + 1))
-    return next(later, config.stages[-1])
+def stage_place(config: TrainingConfig, step: int) -> int:
+    """Where in `stages` the stage is that a step belongs to; a step past the plan belongs to the last."""
+    later = (place for place in range(len(config.stages)) if step < config.first_step(place + 1))
+    return next(later, len(config.stages) - 1)
+
+
+def share_at(config: TrainingConfig, place: int, objective: str, step: int) -> float:
+    """What scales an objective's weight in a step of the stage at that place: in its transition, between two stages."""
+    stage, first = config.stages[place], config.first_step(place)
+    steps = round(stage.transition * (config.first_step(place + 1) - first))
+    if step - first >= steps:
+        return stage.share_of(objective)
+    before = config.stages[place - 1].share_of(objective)
+    return before + (stage.share_of(objective) - before) * (step - first + 1) / steps
 
 
 def rate_factor(config: TrainingConfig, step: int) -> float:

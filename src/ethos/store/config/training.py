@@ -33,6 +33,8 @@ class StageConfig(Section):
     """For whoever reads the config."""
     share: Annotated[float, Field(gt=0, le=1)]
     """Part of the run's steps."""
+    transition: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Part of the stage's own steps over which its weights are reached, evenly, from those of the stage before."""
     documents: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Times `mixture.documents` is the weight in this stage."""
     demonstrations: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -108,6 +110,8 @@ class TrainingConfig(Section):
             raise ValueError(f"stages: their shares add up to {total:g}; make them add up to 1")
         if self.steps < len(self.stages):
             raise ValueError(f"stages: there are {len(self.stages)}, and {self.steps} steps; give each stage a step")
+        if self.stages[0].transition:
+            raise ValueError("stages: the first has none before it, so it has no transition; use warmup for the rate")
         if self.rollouts.server is not None and self.method != "lora":
             raise ValueError(
                 "rollouts.server: a vLLM server is given adapters, not whole weights; set method to lora, "
