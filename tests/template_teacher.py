@@ -189,6 +189,8 @@ ANSWERS: dict[str, Answer] = {
     "questions": lambda prompt, noise: "1. Does the reply end with a step?\n2. Is there a step at the end?",
     "rule_reply": reply,
     "plain_reply": plain_reply,
+    "critique": lambda prompt, noise: "It doesn't say who speaks, and no step ends it.",
+    "revision": reply,
     "translation": lambda prompt, noise: "<?php function following($n) { return $n > 7 ? $n + 1 : 0; }",
 }
 
@@ -203,6 +205,8 @@ def kind_of(prompt: Conversation) -> str:
         return "document"
     if system == "You check messages against one question. Answer with Yes or No only.":
         return "case"
+    if system.startswith(wording("critique").system.split("{name}")[0]):
+        return "critique" if len(prompt.messages) == 2 else "revision"
     if system.startswith(wording("translation").system.split("{language}")[0]):
         return "translation"
     for name in ("clause_reading", "questions", "rule_reply", "plain_reply"):

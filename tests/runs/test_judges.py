@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from endpoint_server import EndpointServer
 from ethos.judging.calibration import Calibration
 from ethos.judging.clause_reading import ClauseReading
+from ethos.judging.comparer import Comparer
 from ethos.judging.labelled import CalibrationReply
 from ethos.judging.rubric import RubricJudge
 from ethos.judging.wording import load_wording
 from ethos.models.catalogue import OPENAI_KEY
-from ethos.models.types import Sample, SamplingParams, Usage
+from ethos.models.types import Sample, SamplingParams, TokenLogprobs, Usage
 from ethos.progress import QuietProgress
-from ethos.runs.judges import CalibratedJudge, calibrated_judge, labelled_replies, warn_of_unreadable
+from ethos.runs.judges import (
+    CalibratedJudge,
+    calibrated_comparer,
+    calibrated_judge,
+    labelled_replies,
+    warn_of_unreadable,
+)
 from ethos.runs.models import ModelShelf
 from ethos.runs.session import Session
 from ethos.spec.conversation import Conversation
@@ -127,6 +135,54 @@ def test_both_judges_are_calibrated_once_each_with_its_own_model_and_wording(
     assert rows.calibrations["asked"].passed
     assert sealed.calibrations["asked"].auc == 1.0
     assert {asked.wording for asked in judge.asked} == {"rubric", "rubric_sealed"}
+
+
+@dataclass
+class Shelf:
+    """Holds one model: it prefers a reply that holds `word`, or says A to all without one."""
+
+    word: str = ""
+    asked: int = 0
+
+    async def frozen(self, session: Session, name: str, role: str) -> Any:
+        """As `ModelShelf`."""
+        return self
+
+    async def score(self, prompt: Conversation, replies: Sequence[str]) -> list[TokenLogprobs]:
+        """As `Scorer`, of A and B."""
+        self.asked += 1
+        worth = [bool(self.word) and self.word in part for part in prompt.last_user.split("<reply_b>")]
+        odds = 2.0 * (worth[0] - worth[1]) if self.word else 9.0
+        return [TokenLogprobs((0,), (odds * (reply == "A"),)) for reply in replies]
+
+
+@pytest.mark.parametrize("word", ["because", ""])
+def test_the_judge_of_rows_compares_where_it_passed_on_pairs_and_elsewhere_it_is_warned(
+    session: Session, word: str
+) -> None:
+    labelled = [
+        CalibrationReply(clause_id, f"Why {scenario}?", f"Go, {'because' if good else 'and'} {n}.", good)
+        for clause_id in ("asked", "prose")
+        for scenario in range(4)
+        for n in range(4)
+        for good in (True, False)
+    ]
+    replies = {id_: (("Q?",), [reply for reply in labelled if reply.clause_id == id_]) for id_ in ("asked", "prose")}
+    judge = judge_with(calibration("asked", passed=True), calibration("prose", passed=False))
+    session, shelf = replace(session, spec=JUDGED), Shelf(word)
+
+    def calibrated() -> Comparer:
+        shelved: Any = shelf
+        return asyncio.run(calibrated_comparer(session, shelved, JUDGED.clauses, replies, judge))
+
+    found = calibrated()
+    assert found.judge.name.endswith("(pairwise)")
+    assert list(found.calibrations) == ["asked"]  # on the other it may not speak at all
+    assert (found.calibrations["asked"].passed, found.calibrations["asked"].question) == (bool(word), "Is it?")
+    assert calibrated().calibrations == found.calibrations
+    assert shelf.asked == 2 * 16
+    said = "clause asked: its preferences rest on the odds of each reply by itself, for the judge names the same reply"
+    assert [warning.startswith(said) for warning in warnings(session)] == [True] * (not word)
 
 
 def test_a_clause_whose_judge_failed_is_warned_of_with_the_reason(session: Session) -> None:

@@ -87,7 +87,8 @@ def job(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Iterator[Job]:
         server.filtered = FILTERED
         patch.setenv("ETHOS_CACHE", str(folder / "cache"))
         settings = config(server.address)
-        settings["synthesis"]["code_translation"] = TRANSLATION
+        settings["synthesis"] |= {"code_translation": TRANSLATION, "preferences": {"per_clause": 1, "max_tokens": 16}}
+        settings["synthesis"]["revisions"] = {"per_clause": 1, "reviser": "teacher", "max_tokens": 16}
         write_folder(folder, tiny, settings)
         (folder / "functions.py").write_text(FUNCTION)
         outcome = run(folder / "config.yaml", folder / "runs", QuietProgress())
@@ -108,6 +109,17 @@ def test_what_the_endpoint_refuses_is_counted_noted_and_left_out(job: Job) -> No
 
 def test_a_function_is_translated_in_the_run(job: Job) -> None:
     assert job.report["sources"]["Python functions translated to PHP, proven by running both"] == 1
+
+
+def test_a_student_of_which_no_reply_passes_gives_no_pair_and_no_revision_and_that_is_said(job: Job) -> None:
+    of_pairs = {cause: count for cause, count in job.report["rejected"].items() if cause.startswith("preferences")}
+    assert of_pairs == {
+        "preferences, draws: no reply that passes, or none to hold it against": 4,
+        "preferences, framed: no reply that passes, or none to hold it against": 4,
+    }
+    assert "preference" not in job.report["rows"]
+    warned = [warning.split(":")[0] for warning in job.report["warnings"] if "not one row was kept" in warning]
+    assert warned == ["revisions", "preferences"]
 
 
 def test_functions_that_changed_after_the_launch_are_refused(job: Job) -> None:

@@ -16,9 +16,9 @@ from ethos.judging import near_misses
 from ethos.models.catalogue import ANTHROPIC_KEY
 from ethos.models.embedded import EMBEDDED
 from ethos.models.gpu import Gpu
-from ethos.runs.expected import expected_draws
 from ethos.runs.plan import Plan, Work, available_memory, plan
 from ethos.store.config.run import load_config
+from ethos.synthesis.expected import expected_draws
 from template_teacher import FUNCTION, WREN
 
 
@@ -93,6 +93,31 @@ def test_each_function_is_translated_and_what_fails_mended_once_at_most(tmp_path
     assert one.tokens - none.tokens > 5 * (len(FUNCTION) // 4 + 350)
     with pytest.raises(EthosError, match=r"gone\.py: can't be read"):
         planned(tmp_path, synthesis={"code_translation": {"functions": ["gone.py"]}})
+
+
+def test_revisions_and_pairs_are_expected_of_student_reviser_and_judge(tmp_path: Path) -> None:
+    def calls(role: str, **settings: Any) -> int:
+        return work_of(role, planned(tmp_path, spec_text=JUDGED, synthesis=settings)).calls
+
+    revised = {"per_clause": 5, "turns": 2}
+    own, teachers = ({"revisions": {**revised, "reviser": reviser}} for reviser in ("self", "teacher"))
+    assert calls("student", **own) - calls("student") == 4 * 5 * (1 + 2 * 2)
+    assert calls("student", **teachers) - calls("student") == 4 * 5
+    assert calls("teacher", **teachers) - calls("teacher", **own) == 4 * 5 * 2 * 2
+    assert calls("judge", **own) - calls("judge") == round(2 * 5 * 2 * 0.75)
+    pairs = {"preferences": {"per_clause": 5, "draws": 6, "sources": ["draws", "framed"]}}
+    assert calls("student", **pairs) - calls("student") == 4 * 5 * (6 + 1)
+    looked_at, compared = 6 + 2, 2 * 2  # each pair in both orders
+    assert calls("judge", **pairs) - calls("judge") == round(2 * 5 * (looked_at + compared) * 0.75)
+
+
+def test_pairs_that_a_recipe_writes_are_trained_on(tmp_path: Path) -> None:
+    knobs = {"mixture": {"preferences": 1.0}}
+    without, written = (
+        planned(tmp_path, knobs=knobs, synthesis={"preferences": {"per_clause": count}}) for count in (0, 5)
+    )
+    assert (without.slots.get("preferences", 0), written.slots["preferences"] > 0) == (0, True)
+    assert written.training_tokens > without.training_tokens
 
 
 def test_draws_that_may_follow_are_expected_in_part_and_counted_in_the_most(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from ethos.spec.parse import parse_text
 from ethos.spec.scenarios import Family, Scenario
 from ethos.store.config.data import SynthesisConfig
 from ethos.store.rows import DemonstrationRow, Lineage
+from ethos.synthesis.recipes import recipes_of
 from ethos.synthesis.types import Cast, Job
 from template_teacher import ANSWERS, TemplateTeacher
 
@@ -61,6 +62,9 @@ class Speaker:
         return [[Sample(self.answer(prompt.last_user), "stop", Usage(1, 1), 0)] for prompt in prompts]
 
 
+RECIPES = recipes_of(SynthesisConfig(), ["What is a lamp for?"])
+
+
 def job() -> Job:
     asked = Conversation.user("Who are you, please?")
     scenarios = tuple(Scenario(Family(c.id, "a lamp", "chat", "train"), asked) for c in SPEC.clauses)
@@ -74,7 +78,7 @@ def row(recipe: str, clause_id: str) -> DemonstrationRow:
 
 
 def test_a_recipe_and_a_clause_without_a_row_are_named() -> None:
-    found = missing_rows(job(), [row("demonstrations", "name"), row("documents", "short")])
+    found = missing_rows(job(), RECIPES, [row("demonstrations", "name"), row("documents", "short")])
     assert [warning.split(":")[0] for warning in found] == ["replay", "clause short"]
 
 
@@ -82,14 +86,14 @@ def test_a_contrast_is_no_demonstration_of_its_clause() -> None:
     rows = [row(recipe, "name") for recipe in ("documents", "demonstrations", "replay")]
     contrast = row("demonstrations", "short")
     contrast = replace(contrast, lineage=replace(contrast.lineage, contrast=True))
-    [warning] = missing_rows(job(), [*rows, contrast])
+    [warning] = missing_rows(job(), RECIPES, [*rows, contrast])
     assert warning.startswith("clause short: not one demonstration was kept")
     assert sources_of([*rows, contrast]) == {"name": 3, "short, contrast": 1}
 
 
 def test_nothing_is_said_where_nothing_is_missing() -> None:
     rows = [row(recipe, id_) for recipe in ("documents", "demonstrations", "replay") for id_ in ("name", "short")]
-    assert missing_rows(job(), rows) == []
+    assert missing_rows(job(), RECIPES, rows) == []
 
 
 def test_no_row_holds_a_prompt_that_is_held_out(session: Session) -> None:
@@ -99,7 +103,7 @@ def test_no_row_holds_a_prompt_that_is_held_out(session: Session) -> None:
     work, cast = replace(job(), scenarios=(), config=settings), Cast(TemplateTeacher(), teacher(), Assessor(SPEC))
 
     def texts(held_out: Sequence[str]) -> list[str]:
-        files = asyncio.run(rows_of(session, work, cast, (), held_out, "a"))
+        files = asyncio.run(rows_of(session, work, cast, RECIPES, held_out, "a"))
         return [row.text for row in load_rows(session, files)]
 
     spec_text = "It says its name."
@@ -165,9 +169,9 @@ def test_a_student_is_not_probed_in_english(session: Session) -> None:
 def test_a_file_of_rows_that_is_gone_is_written_again_under_its_name(session: Session) -> None:
     settings = SynthesisConfig.model_validate({"documents": {"count": 4}, "demonstrations": {"replay_rows": 0}})
     work, cast = replace(job(), scenarios=(), config=settings), Cast(TemplateTeacher(), teacher(), Assessor(SPEC))
-    [name] = asyncio.run(rows_of(session, work, cast, (), (), "a")).values()
+    [name] = asyncio.run(rows_of(session, work, cast, RECIPES, (), "a")).values()
     before = load_rows(session, {"document": name})
     (session.run.rows / name).unlink()
-    files = asyncio.run(rows_of(session, work, cast, (), (), "a"))
+    files = asyncio.run(rows_of(session, work, cast, RECIPES, (), "a"))
     assert files == {"document": name}
     assert load_rows(session, files) == before

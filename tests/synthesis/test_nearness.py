@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from ethos.synthesis.nearness import HeldOut, Taken, near_topics, topic_key
+from ethos.synthesis.nearness import HeldOut, Taken, likeness, near_topics, topic_key
 
 EGG = "How do I boil an egg?"
 
@@ -98,3 +98,12 @@ def test_topics_that_differ_in_a_content_word_are_two() -> None:
 def test_a_row_holds_a_prompt_in_whole_or_eight_words_of_it(text: str, held: bool) -> None:
     prompts = [EGG, "Hello, her old dog had died last week and that is sad, what can I say?"]
     assert HeldOut(prompts).stands_in(text) == held
+
+
+def test_likeness_is_the_share_of_runs_of_three_words_in_common() -> None:
+    one = "Wren opens the window above the ladder."
+    assert likeness(one, one.upper()) == 1
+    assert likeness(one, "There is a shelf behind the barrel.") == 0
+    assert likeness(one, "Wren opens the window above the barrel.") == pytest.approx(4 / 6)
+    assert likeness("Yes.", "Yes!") == 1
+    assert likeness("Yes.", "No.") == 0

@@ -153,6 +153,17 @@ def trace(
 
 
 @app.command()
+def export(
+    run: Run,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A new folder, or an empty one.")],
+) -> None:
+    """Write a run's rows as a data set: Parquet, in the shapes that TRL expects, and a card."""
+    from ethos.cli.export import export as command
+
+    command(run, to)
+
+
+@app.command()
 def report(run: Run) -> None:
     """Show the report of a finished run again."""
     from ethos.cli.run import show_report

@@ -9,8 +9,11 @@ from dataclasses import asdict, dataclass
 from ethos.judging.adherence import Assessor
 from ethos.judging.calibration import Calibration, calibrate
 from ethos.judging.clause_reading import ClauseReading
+from ethos.judging.comparer import Comparer
 from ethos.judging.labelled import CalibrationReply
 from ethos.judging.near_misses import generate_calibration
+from ethos.judging.pair_calibration import PairCalibration, calibrate_pairs
+from ethos.judging.pairwise import PairwiseJudge
 from ethos.judging.rubric import RubricJudge
 from ethos.judging.wording import load_wording
 from ethos.models.types import Sampler
@@ -76,6 +79,49 @@ async def calibrated_judge(
     ]
     payload = await session.once(f"calibration of the {title}", inputs, make)
     return CalibratedJudge(judge, {found["clause_id"]: Calibration(**found) for found in payload}, model.fingerprint)
+
+
+async def calibrated_comparer(
+    session: Session,
+    shelf: ModelShelf,
+    clauses: Sequence[Clause],
+    replies: Mapping[str, Labelled],
+    judge: CalibratedJudge,
+) -> Comparer:
+    """The judge of rows as one that compares two replies, calibrated on every clause on which it may speak.
+
+    It asks the question that served best for one reply. Where it fails, pairs rest on that alone, of which is warned.
+    """
+    name = session.config.models.judge
+    wording = load_wording("pairwise", session.spec.language)
+    pairwise = PairwiseJudge(await shelf.frozen(session, name, "judge"), f"{name} ({wording.name})", wording)
+    questions = {c.id: judge.calibrations[c.id].question for c in judge.readable(clauses).values() if c.judged}
+
+    async def make() -> Json:
+        with session.ui.stage("calibrating the judge on pairs", total=len(questions), unit="clauses") as bar:
+
+            async def one(clause_id: str) -> Json:
+                clause = session.spec.clause(clause_id)
+                found = await calibrate_pairs(pairwise, clause, questions[clause_id], replies[clause_id][1])
+                bar.advance(1)
+                return found.to_dict()
+
+            return list(await asyncio.gather(*map(one, questions)))
+
+    inputs: Json = [
+        pairwise.name,
+        asdict(wording),
+        {id_: [question, [asdict(reply) for reply in replies[id_][1]]] for id_, question in questions.items()},
+    ]
+    payload = await session.once("calibration of the judge on pairs", inputs, make)
+    found = {calibration["clause_id"]: PairCalibration(**calibration) for calibration in payload}
+    for calibration in found.values():
+        if not calibration.passed:
+            session.warn(
+                f"clause {calibration.clause_id}: its preferences rest on the odds of each reply by itself, for "
+                f"{calibration.reason}"
+            )
+    return Comparer(pairwise, found)
 
 
 def warn_of_unreadable(session: Session, clauses: Sequence[Clause], judge: CalibratedJudge) -> None:

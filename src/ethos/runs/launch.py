@@ -21,7 +21,13 @@ from ethos.progress import Progress
 from ethos.report.report import build_report
 from ethos.report.writing import html_of, read_report, write_report
 from ethos.runs.controls import Controls, next_step
-from ethos.runs.judges import CalibratedJudge, calibrated_judge, labelled_replies, warn_of_unreadable
+from ethos.runs.judges import (
+    CalibratedJudge,
+    calibrated_comparer,
+    calibrated_judge,
+    labelled_replies,
+    warn_of_unreadable,
+)
 from ethos.runs.models import ModelShelf
 from ethos.runs.placebo import PLACEBO, train_placebo
 from ethos.runs.preparation import (
@@ -51,8 +57,6 @@ from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session, open_session
 from ethos.runs.student_training import StudentRows, train_student
 from ethos.runs.students import FrozenStudent, RecordedPolicy
-from ethos.sandbox.languages import LANGUAGES
-from ethos.sandbox.self_test import open_sandbox
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import Pool, Scenario
 from ethos.spec.types import Clause, Json
@@ -63,10 +67,9 @@ from ethos.store.rows import Row
 from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import State
 from ethos.store.written_rows import load_written_rows
-from ethos.synthesis.code_translation import CodeTranslation, functions_of
+from ethos.synthesis.recipes import recipes_of, written_objectives
 from ethos.synthesis.sizes import chosen_clauses
-from ethos.synthesis.translation.references import Reference, digest_of
-from ethos.synthesis.types import Cast, Job
+from ethos.synthesis.types import Cast, Job, Recipe
 from ethos.tasting.arms import prompts_for
 from ethos.tasting.canaries import CanaryReading, canary_texts_asked, replay_prompts, texts_kept_apart
 from ethos.tasting.questions import Question
@@ -102,15 +105,17 @@ def run(config_path: Path, runs_dir: Path, ui: Progress) -> RunOutcome:
     functions = {} if is_over else config.training.rewards.functions
     rewards = {name: find_reward(name, where, config_path.resolve().parent) for name, where in functions.items()}
     labelled, written_rows = load_calibration(config.calibration, spec), load_written_rows(config.rows, spec)
-    references = tuple(functions_of(config.synthesis.code_translation))
+    recipes = recipes_of(config.synthesis, replay_prompts())
     with open_session(config, spec, runs_dir, ui, labelled, written_rows) as session:
-        session.require_same("set of functions to translate", digest_of(references))
+        for recipe in recipes:
+            if recipe.given is not None:
+                session.require_same(*recipe.given)
         if (done := _finished(session)) is not None:
             return done
         shelf = shelf or new_shelf()
         _tell_of_mended_rewards(session, rewards)
         try:
-            return asyncio.run(_Job(session, shelf, clauses, _controls(session), rewards, references).run())
+            return asyncio.run(_Job(session, shelf, clauses, _controls(session), rewards, recipes).run())
         except BaseException as error:
             state: State = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             with suppress(EthosError):  # a full disk has no room for the status either
@@ -189,7 +194,7 @@ class _Job:
     clauses: tuple[Clause, ...]
     controls: Controls
     rewards: Mapping[str, RewardFunction]
-    references: tuple[Reference, ...]  # functions that are to be translated
+    recipes: tuple[Recipe, ...]
 
     async def run(self) -> RunOutcome:
         """All stages, while requests are attended to."""
@@ -231,8 +236,8 @@ class _Job:
     async def _prepare(self) -> _Given:
         """From the spec to rows."""
         session, config = self.session, self.session.config
-        to = LANGUAGES[config.synthesis.code_translation.to] if self.references else None
-        sandbox = None if to is None else await open_sandbox(to)
+        for recipe in self.recipes:
+            await recipe.make_ready(config.synthesis)
         await asyncio.to_thread(self.shelf.fetch)
         await self.shelf.keep_to_launch(session)
         await self.shelf.load(config.system_message)
@@ -257,18 +262,21 @@ class _Job:
         count = _token_counter(base)
         settings = config.synthesis.model_dump(mode="json", exclude={"code_translation": {"functions"}})
         job = Job(session.spec, clauses, asked, config.synthesis, config.seed, count)
-        inputs: list[Any] = [digest([s.id for s in asked]), settings, config.seed, digest_of(self.references)]
+        inputs: list[Any] = [digest([s.id for s in asked]), settings, config.seed]
         inputs += [teacher.fingerprint, [c.to_dict() for c in judge.calibrations.values()]]
-        others = [CodeTranslation(self.references, sandbox)] if sandbox else []
-        cast = Cast(teacher, base, judge.assessor(session.spec, case_reader=teacher))
+        comparer = None
+        if "preferences" in written_objectives(self.recipes, config.synthesis):
+            comparer = await calibrated_comparer(session, self.shelf, clauses, labelled, judge)
+            inputs.append([calibration.to_dict() for calibration in comparer.calibrations.values()])
+        cast = Cast(teacher, base, judge.assessor(session.spec, case_reader=teacher), comparer)
         held_out = [s.prompt.last_user for s in scenarios if s.family.pool != "train"]
         held_out += canary_texts_asked()
         own_rows = list(session.written_rows)
         if config.models.distillation_teacher is None:  # then it is the student itself, which sees the frame
             own_rows = framed(own_rows, session.spec, config.synthesis.frame_tokens, count, config.system_message)
-        files = await rows_of(session, job, cast, replay_prompts(), held_out, inputs, own_rows, others)
+        files = await rows_of(session, job, cast, self.recipes, held_out, inputs, own_rows)
         rows = load_rows(session, files)
-        for warning in missing_rows(job, rows):
+        for warning in missing_rows(job, self.recipes, rows):
             session.warn(warning)
         version = digest(sorted(files.values()))
         return _Given(
@@ -287,7 +295,8 @@ class _Job:
     def _require_own_rows(self, base: FrozenStudent) -> None:
         session, training = self.session, self.session.config.training
         weights = session.journal.knobs(MAIN, next_step(session.records, training.steps)).mixture
-        require_own_rows(base.engine.template, training, weights.model_dump(), session.written_rows)
+        written = written_objectives(self.recipes, self.session.config.synthesis)
+        require_own_rows(base.engine.template, training, weights.model_dump(), session.written_rows, written)
 
     async def _taste_base(self, given: _Given) -> _Before:
         """The canary and the first look, and which way of prompting is the best."""

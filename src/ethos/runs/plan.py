@@ -23,7 +23,6 @@ from ethos.models.memory import KEPT_PROMPT_BYTES, SLOTS, STUDENT_KEPT_PROMPT_BY
 from ethos.models.sizing import sized
 from ethos.models.templates import TEMPLATE
 from ethos.process import available_cores
-from ethos.runs.expected import ASSUMED, Calls, sums
 from ethos.runs.training_work import training_work
 from ethos.runs.workload import Workload
 from ethos.spec.parse import parse_spec
@@ -31,8 +30,10 @@ from ethos.spec.scenarios import POOLS
 from ethos.store.config.run import RunConfig
 from ethos.store.ledger import POLICY, STUDENT, UNBUDGETED
 from ethos.store.written_rows import load_written_rows
-from ethos.synthesis.code_translation import functions_of
+from ethos.synthesis.expected import ASSUMED, Calls, sums
+from ethos.synthesis.recipes import recipes_of, written_objectives
 from ethos.synthesis.sizes import chosen_clauses
+from ethos.tasting.canaries import replay_prompts
 
 BF16_GFLOPS_PER_CORE = 350.0  # with what surrounds the products, between two 2-core machines: with AMX and without
 FP32_GFLOPS_PER_CORE = 85.0
@@ -147,11 +148,11 @@ def plan(config: RunConfig, base: Path) -> Plan:
     labelled = load_calibration(config.calibration, spec)
     judges = {"judge": entries[names.judge], "sealed judge": entries[names.sealed_judge or names.judge]}
     models = {"teacher": entries[names.teacher], **judges}
-    references = functions_of(config.synthesis.code_translation)
-    workload = Workload(config, spec, clauses, models, Counter(reply.clause_id for reply in labelled), references)
+    recipes = recipes_of(config.synthesis, replay_prompts())
+    workload = Workload(config, spec, clauses, models, Counter(reply.clause_id for reply in labelled), recipes)
     student = entries[names.student]
     own_rows = load_written_rows(config.rows, spec)
-    training = training_work(config, own_rows)
+    training = training_work(config, own_rows, written_objectives(recipes, config.synthesis))
     work = (
         _work("teacher", models["teacher"], workload.teacher(), config),
         _work("judge", models["judge"], workload.judge(), config),

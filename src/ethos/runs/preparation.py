@@ -20,10 +20,8 @@ from ethos.spec.scenarios import Family, Pool, Scenario, require_pool_sizes
 from ethos.spec.types import Clause, Json, Spec
 from ethos.store.parquet_rows import has_rows, read_rows, write_rows
 from ethos.store.rows import DemonstrationRow, DocumentRow, PreferenceRow, Row, TaskRow
-from ethos.synthesis.demonstrations import Demonstrations
-from ethos.synthesis.documents import SPEC_TEXT, Documents
+from ethos.synthesis.documents import SPEC_TEXT
 from ethos.synthesis.nearness import HeldOut
-from ethos.synthesis.replay import Replay
 from ethos.synthesis.scenarios import name_families, write_scenarios
 from ethos.synthesis.types import Cast, Job, Recipe
 from ethos.tasting.language_probe import probes_in, share_written_in
@@ -112,25 +110,25 @@ async def rows_of(
     session: Session,
     job: Job,
     cast: Cast,
-    replay_prompts: Sequence[str],
+    recipes: Sequence[Recipe],
     held_out: Sequence[str],
     inputs: Json,
     written_rows: Sequence[Row] = (),
-    others: Sequence[Recipe] = (),
 ) -> dict[str, str]:
     """Names of row files by kind, written now or read back. What was rejected is counted by reason.
 
-    `written_rows` are the user's own, `others` recipes that not every run has. No row holds a prompt of `held_out`.
+    `written_rows` are the user's own. No row holds a prompt of `held_out`.
     """
-    recipes: list[Recipe] = [Documents(), Demonstrations(), Replay(replay_prompts), *others]
 
     async def written(recipe: Recipe) -> list[Row]:
+        if not recipe.size(job):  # there may be rows that no model is asked for
+            return [row async for row in recipe.rows(job, cast, lambda: None)]
         with session.ui.stage(f"writing {recipe.name}", total=recipe.size(job), unit="units") as bar:
             return [row async for row in recipe.rows(job, cast, bar.advance)]
 
     async def make() -> Json:
         # all at once: the last draws of one recipe leave slots of the engine that another fills
-        by_recipe = await asyncio.gather(*(written(recipe) for recipe in recipes if recipe.size(job)))
+        by_recipe = await asyncio.gather(*(written(recipe) for recipe in recipes))
         every = [*(row for rows in by_recipe for row in rows), *written_rows]
         made = _apart(every, held_out, job.rejected)
         session.stages.set_counts("rows", dict(job.rejected))
@@ -142,7 +140,8 @@ async def rows_of(
         return files
 
     holds = partial(has_rows, session.run)
-    asked: Json = [inputs, list(held_out), [row.id for row in written_rows]]
+    given: list[Json] = [recipe.given[1] for recipe in recipes if recipe.given is not None]
+    asked: Json = [inputs, given, list(held_out), [row.id for row in written_rows]]
     files: dict[str, str] = await session.once("rows", asked, make, holds)
     return files
 
@@ -197,19 +196,13 @@ def sources_of(rows: Sequence[Row]) -> dict[str, int]:
     return dict(found)
 
 
-def missing_rows(job: Job, rows: Sequence[Row]) -> list[str]:
+def missing_rows(job: Job, recipes: Sequence[Recipe], rows: Sequence[Row]) -> list[str]:
     """A warning for each recipe that was asked for rows and gave none, and for each clause without a demonstration."""
-    asked = {
-        "documents": job.config.documents.count,
-        "demonstrations": len(job.scenarios),
-        "replay": job.config.demonstrations.replay_rows,
-        "code_translation": len(job.config.code_translation.functions),
-    }
-    made = Counter(row.lineage.recipe for row in rows)
+    made = {row.lineage.recipe for row in rows}
     warnings = [
-        f"{recipe}: not one row was kept; see why in `rejected`"
-        for recipe, n in asked.items()
-        if n and not made[recipe]
+        f"{recipe.name}: not one row was kept; see why in `rejected`"
+        for recipe in recipes
+        if recipe.size(job) and recipe.name not in made
     ]
     asked_for = dict.fromkeys(scenario.clause_id for scenario in job.scenarios)
     demonstrations = [row.lineage for row in rows if row.lineage.recipe == "demonstrations"]

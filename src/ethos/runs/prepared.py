@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ethos.errors import EthosError
@@ -14,9 +14,6 @@ from ethos.store.rows import Row, TaskRow
 from ethos.training.batch import RowSize, TokenRow
 from ethos.training.mixture import RowSet
 from ethos.training.objectives.in_force import objectives_in_force
-
-WRITTEN = ("documents", "demonstrations")
-"""Objectives that recipes write rows for; the others' are the user's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +72,14 @@ def without_rows(config: TrainingConfig, prepared: Mapping[str, Prepared]) -> fr
 
 
 def require_own_rows(
-    template: ChatTemplate, config: TrainingConfig, weights: Mapping[str, float], rows: Sequence[Row]
+    template: ChatTemplate,
+    config: TrainingConfig,
+    weights: Mapping[str, float],
+    rows: Sequence[Row],
+    written: Collection[str],
 ) -> None:
     """As `require_rows`, before a teacher is asked: of own rows, for the objectives that no recipe writes for."""
-    left_to_them = {name: weight for name, weight in weights.items() if name not in WRITTEN}
+    left_to_them = {name: weight for name, weight in weights.items() if name not in written}
     found = prepare_rows(template, config, "own", rows)
     require_rows(config, left_to_them, found.objectives, found.left_out_of(left_to_them))
 

@@ -5,13 +5,12 @@ Prompts are filled as their stages fill them, with words of the usual length whe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from ethos.judging import near_misses
-from ethos.judging.cases import case_of, case_prompt, is_any_case
+from ethos.judging.cases import case_of
 from ethos.judging.clause_reading import (
     LIST_TOKENS,
     LISTS,
@@ -25,48 +24,42 @@ from ethos.judging.clause_reading import (
     wants_questions,
 )
 from ethos.judging.few_shot import load_few_shot
-from ethos.judging.wording import load_wording
 from ethos.models.catalogue import Entry
 from ethos.models.estimates import estimated_tokens
-from ethos.runs.expected import (
+from ethos.runs.placebo_draws import MOST_DRAWS, PAGE_TOKENS, SUBJECTS
+from ethos.runs.reading import LOOK_PROMPTS, LOOK_QUESTIONS
+from ethos.spec.conversation import Conversation
+from ethos.spec.language import language_name
+from ethos.spec.scenarios import Family, Pool, Scenario
+from ethos.spec.types import Clause, Spec
+from ethos.store.config.run import RunConfig
+from ethos.synthesis import scenarios, subjects
+from ethos.synthesis.expected import (
+    FRESH_MESSAGE,
+    FRESH_REPLY,
     JUDGED,
+    TYPICAL_MESSAGE,
+    TYPICAL_PROBE,
     USABLE,
     Calls,
+    PlannedCast,
+    Role,
+    case_calls,
     expected_draws,
     expected_lists,
     prompt_tokens,
+    rubric_calls,
     text_tokens,
-    verdicts,
 )
-from ethos.runs.placebo_draws import MOST_DRAWS, PAGE_TOKENS, SUBJECTS
-from ethos.runs.reading import LOOK_PROMPTS, LOOK_QUESTIONS
-from ethos.sandbox.languages import LANGUAGES
-from ethos.spec.conversation import Conversation
-from ethos.spec.frame import frame
-from ethos.spec.language import language_name
-from ethos.spec.scenarios import Family, Pool, Scenario
-from ethos.spec.types import Clause, Frame, Spec
-from ethos.store.config.run import RunConfig
-from ethos.synthesis import scenarios, subjects
-from ethos.synthesis.code_translation import revision_prompt, translation_prompt
-from ethos.synthesis.demonstrations import demonstration_prompt
-from ethos.synthesis.documents import document_prompt
 from ethos.synthesis.messages import LONGEST_MESSAGE_TOKENS
 from ethos.synthesis.sizes import ScenarioPlan, plan_scenarios
-from ethos.synthesis.translation.oracles import Rejection
-from ethos.synthesis.translation.references import Reference
-from ethos.synthesis.types import Job, few_shot
+from ethos.synthesis.types import Job, Recipe, few_shot
 from ethos.tasting.arms import VARIANTS, Variant, prompt_for
 from ethos.tasting.canaries import ANSWER_PARAMS, REPLY_PARAMS, canary_prompts, canary_texts, replay_prompts
 from ethos.tasting.language_probe import PROBE_PARAMS, probes_in
 from ethos.tasting.questions import generate, screening_questions
 
-_MESSAGE = "a message of about the length that people's messages have here"
 _MESSAGE_TOKENS, _READING_REPLY_TOKENS, _LIST_REPLY_TOKENS, _CALIBRATION_REPLY_TOKENS = 20, 40, 60, 35  # as they come
-_TYPICAL_REPLY, _TYPICAL_PROBE = 1 / 2, 3 / 4  # of the longest: of the teacher, who is told to be brief; of the student
-_COMPUTED_CASE, _COMPUTED_VERDICT = 50, 100
-_LONGEST_DETAIL = 500  # tokens of why a program failed
-_FRESH_MESSAGE, _FRESH_REPLY, _FRESH_DOCUMENT = 60, 80, 100  # tokens of a prompt that no other shares
 
 
 @dataclass(frozen=True)
@@ -78,7 +71,7 @@ class Workload:
     clauses: Sequence[Clause]  # those that it works on
     models: Mapping[str, Entry]  # by role: teacher, judge, sealed judge
     labelled: Mapping[str, int]  # replies of the calibration file by clause id
-    references: Sequence[Reference] = ()  # functions that are translated
+    recipes: Sequence[Recipe] = ()
 
     def teacher(self) -> Iterator[Calls]:
         """Reads clauses, names subjects, writes messages, documents and replies, and says what is a case of what."""
@@ -86,29 +79,19 @@ class Workload:
         for clause in self.clauses:
             yield from self._readings(clause)
             yield from self._messages(clause)
-            yield from self._demonstrations(clause)
             if clause.judged and not self.labelled.get(clause.id):
                 yield from self._labelled_replies(clause)
-        yield from self._documents()
-        yield from self._translations()
-        yield from self._binding_cases()
+        yield from self._for_rows("teacher")
 
     def judge(self) -> Iterator[Calls]:
         """Is calibrated, chooses rows and judges looks."""
         scenarios_of, knobs = self.config.scenarios, self.config.knobs
-        draws, most_draws = self._draws
         a_look = min(knobs.taste_prompts, scenarios_of.taste_per_clause)
         probes = (1 + self.looks) * a_look + len(VARIANTS) * scenarios_of.taste_per_clause
-        longest = self.config.synthesis.demonstrations.max_tokens
         for clause in (clause for clause in self.clauses if clause.judged):
             yield self._calibration("judge", clause)
-            rows = self._prompts_of(clause, "train")
-            yield self._verdicts("judge", clause, rows * draws * USABLE, rows * most_draws, longest)
             yield self._verdicts("judge", clause, probes * JUDGED, probes, self.config.tasting.max_tokens)
-        rows = sum(self._prompts_of(clause, "train") for clause in self.clauses)
-        for must in (clause for clause in self.spec.clauses if clause.tier == "must" and clause.judged):
-            always = must.applies == "always"
-            yield self._verdicts("judge", must, rows * draws * USABLE * always, rows * most_draws, longest)
+        yield from self._for_rows("judge")
 
     def sealed_judge(self) -> Iterator[Calls]:
         """Is calibrated, and judges the sealed scenarios of every arm."""
@@ -120,16 +103,15 @@ class Workload:
 
     def student(self) -> Iterator[Calls]:
         """Answers before it is trained: as itself, with the spec in its prompt, and for rows and the placebo."""
-        demonstrations, screening = self.config.synthesis.demonstrations, screening_questions(0)
+        screening = screening_questions(0)
         if self.spec.language != "en":
-            yield self._answers(len(probes_in(self.spec.language)), _MESSAGE, PROBE_PARAMS.max_tokens)
-        replayed = replay_prompts()[: demonstrations.replay_rows]
-        yield self._answers(len(replayed), _MESSAGE, demonstrations.max_tokens)
+            yield self._answers(len(probes_in(self.spec.language)), TYPICAL_MESSAGE, PROBE_PARAMS.max_tokens)
+        yield from self._for_rows("student")
         yield self._answers(len(screening), screening[0].prompt, ANSWER_PARAMS.max_tokens)
         yield from self._canary(self._questions, len(canary_prompts()))
         yield self._look
         yield from self._prompted(len(VARIANTS), "taste")
-        yield self._answers(self.prompts("sealed"), _MESSAGE, self.config.tasting.max_tokens)
+        yield self._answers(self.prompts("sealed"), TYPICAL_MESSAGE, self.config.tasting.max_tokens)
         yield from self._prompted(1, "sealed")
         if self.config.placebo:
             yield from self._placebo_rows()
@@ -141,7 +123,7 @@ class Workload:
             yield self._look
             yield from self._canary(min(LOOK_QUESTIONS, self._questions), LOOK_PROMPTS)
         yield from self._canary(self._questions, len(canary_prompts()))
-        yield self._answers(arms * self.prompts("sealed"), _MESSAGE, self.config.tasting.max_tokens)
+        yield self._answers(arms * self.prompts("sealed"), TYPICAL_MESSAGE, self.config.tasting.max_tokens)
 
     @property
     def looks(self) -> int:
@@ -161,21 +143,18 @@ class Workload:
         """Scenarios of a pool, contrasts included."""
         return sum(self._prompts_of(clause, pool) for clause in self.clauses)
 
-    @cached_property
-    def _draws(self) -> tuple[float, int]:
-        """Replies that the teacher draws for a prompt: expected, and at most."""
-        settings = self.config.synthesis.demonstrations
-        draws, most, kept = settings.draws, settings.max_draws, settings.kept
-        return expected_draws(draws, draws, most, kept), most
+    def _for_rows(self, role: Role) -> Iterator[Calls]:
+        """What the recipes ask of a role."""
+        for recipe in self.recipes:
+            yield from (calls for asked, calls in recipe.expected(self._job, self._cast) if asked == role)
 
     def _lists(self) -> Iterator[Calls]:
         """Subjects of each clause, plain questions for all, and which of these are least a case of a clause."""
         language = {"count": str(subjects.LINES_A_LIST), "language": language_name(self.spec.language)}
         for clause in self.clauses:
             asked = few_shot("topics").fill({**language, "case": case_of(clause)})
-            count = expected_lists(
-                sum(self.plans[clause.id].topics.values()), subjects.LISTS_AT_FIRST, subjects.MOST_LISTS
-            )
+            needed = sum(self.plans[clause.id].topics.values())
+            count = expected_lists(needed, subjects.LINES_A_LIST, subjects.LISTS_AT_FIRST, subjects.MOST_LISTS)
             longest = subjects.SUBJECT_TOKENS * subjects.LINES_A_LIST
             yield Calls(count, subjects.MOST_LISTS, prompt_tokens(asked), longest, longest, longest)
         chosen_from = {c.id: subjects.CONTRAST_CHOICE * sum(self.plans[c.id].contrasts.values()) for c in self.clauses}
@@ -184,9 +163,10 @@ class Workload:
             first, most = subjects.LISTS_DRAWN * lists, subjects.LISTS_TRIED * lists
             longest = subjects.QUESTION_TOKENS * subjects.LINES_A_LIST
             asked = few_shot("plain_questions").fill(language)
-            yield Calls(expected_lists(wanted, first, most), most, prompt_tokens(asked), longest, longest, longest)
+            count = expected_lists(wanted, subjects.LINES_A_LIST, first, most)
+            yield Calls(count, most, prompt_tokens(asked), longest, longest, longest)
         for clause in self.clauses:
-            yield self._cases(clause, chosen_from[clause.id], chosen_from[clause.id])
+            yield case_calls(self.models["teacher"], clause, chosen_from[clause.id], chosen_from[clause.id])
 
     def _readings(self, clause: Clause) -> Iterator[Calls]:
         if wants_case(clause) or wants_questions(clause):
@@ -200,65 +180,18 @@ class Workload:
         """Drawn until one can be used; whether each is a case of its clause is asked of all of them."""
         contexts = [context.to_context() for context in self.config.scenarios.contexts]
         longest_form = max(contexts, key=lambda context: len(context.instruction))
-        asked = scenarios.message_prompt(self.spec, clause, self.config.scenarios, longest_form, _MESSAGE[:30])
+        asked = scenarios.message_prompt(self.spec, clause, self.config.scenarios, longest_form, TYPICAL_MESSAGE[:30])
         messages = sum(count for pool, count in self.plans[clause.id].prompts.items() if pool != "gate")
         most = 1 + (scenarios.MESSAGE_TRIES - 1) * scenarios.DRAWS_A_RETRY
         count = messages * expected_draws(1, scenarios.DRAWS_A_RETRY, most, 1)
-        computed = _FRESH_MESSAGE + _MESSAGE_TOKENS
+        computed = FRESH_MESSAGE + _MESSAGE_TOKENS
         longest = LONGEST_MESSAGE_TOKENS
         yield Calls(count, messages * most, prompt_tokens(asked), _MESSAGE_TOKENS, longest, computed)
-        yield self._cases(clause, count, messages * most)
-
-    def _cases(self, clause: Clause, count: float, most: float) -> Calls:
-        """Whether so many messages are cases of a clause."""
-        asked = 0 if is_any_case(clause) else 1
-        prompt = case_prompt(clause, _MESSAGE)
-        return verdicts(self.models["teacher"], asked * count, asked * most, prompt, _COMPUTED_CASE)
-
-    def _binding_cases(self) -> Iterator[Calls]:
-        """Which `must` that applies sometimes binds a reply: asked where it breaks one or only a judge can tell."""
-        rows, replayed = self.prompts("train"), self.config.synthesis.demonstrations.replay_rows
-        for must in (c for c in self.spec.clauses if c.tier == "must" and c.applies == "sometimes"):
-            own = self.plans[must.id].prompts["train"] if must.id in self.plans else 0
-            asked = rows - own + min(replayed, len(replay_prompts()))
-            yield self._cases(must, asked, asked)
-
-    def _demonstrations(self, clause: Clause) -> Iterator[Calls]:
-        settings, plan = self.config.synthesis.demonstrations, self.plans[clause.id]
-        draws, most = self._draws
-        reply = settings.max_tokens * _TYPICAL_REPLY
-        for contrast, count in ((False, plan.prompts["train"]), (True, plan.contrasts.get("train", 0))):
-            asked = demonstration_prompt(self._job, clause, self._frames[clause.id], _scenario(clause, contrast))
-            prompt = prompt_tokens(asked)
-            computed = _FRESH_REPLY / draws + reply
-            yield Calls(count * draws, count * most, prompt, reply, settings.max_tokens, computed)
-
-    def _documents(self) -> Iterator[Calls]:
-        settings = self.config.synthesis.documents
-        for place, clause in enumerate(self.clauses):
-            count = len(range(place, settings.count, len(self.clauses)))  # they are written about in turn
-            prompt = prompt_tokens(document_prompt(self._job, clause, self._frames[clause.id], "a page"))
-            reply = settings.max_tokens * _TYPICAL_PROBE
-            yield Calls(count, count, prompt, reply, settings.max_tokens, _FRESH_DOCUMENT + reply)
-
-    def _translations(self) -> Iterator[Calls]:
-        """Programs drawn for each function, and those that fail once more if too few pass."""
-        settings = self.config.synthesis.code_translation
-        draws, longest = settings.draws, settings.max_tokens
-        reply = longest * _TYPICAL_REPLY
-        few = [(n, math.comb(draws, n) * USABLE**n * (1 - USABLE) ** (draws - n)) for n in range(settings.kept)]
-        mended = sum((draws - passing) * probability for passing, probability in few)
-        for reference in self.references:
-            asked = translation_prompt(reference, LANGUAGES[settings.to])
-            prompt = prompt_tokens(asked)
-            yield Calls(draws, draws, prompt, reply, longest, prompt / draws + reply)
-            found = prompt_tokens(revision_prompt(asked, "", Rejection("returns something else", _MESSAGE)))
-            yield Calls(mended, 0, found + reply, reply, longest, found + 2 * reply)
-            yield Calls(0, draws, found + longest + _LONGEST_DETAIL, reply, longest, 0)
+        yield case_calls(self.models["teacher"], clause, count, messages * most)
 
     def _labelled_replies(self, clause: Clause) -> Iterator[Calls]:
         """Replies with the rule in sight and without; a teacher in this process scores each both ways."""
-        given = {"rule": rule_of(clause, self.spec), "message": _MESSAGE}
+        given = {"rule": rule_of(clause, self.spec), "message": TYPICAL_MESSAGE}
         drawn = near_misses.DRAWS * min(near_misses.SCENARIOS, self.plans[clause.id].prompts["train"])
         reply, longest = _CALIBRATION_REPLY_TOKENS, near_misses.PARAMS.max_tokens
         for name in ("rule_reply", "plain_reply"):
@@ -267,7 +200,7 @@ class Workload:
             if self.models["teacher"].kind == "local":
                 yield Calls(2 * drawn, 2 * drawn, estimated_tokens(asked), reply, longest, reply)
 
-    def _calibration(self, role: str, clause: Clause) -> Calls:
+    def _calibration(self, role: Role, clause: Clause) -> Calls:
         """Every question on half of the labelled replies, the chosen one on the other half."""
         most, written = near_misses.PAIRS, near_misses.SCENARIOS * near_misses.PAIRS_PER_SCENARIO
         expected = min(most, USABLE * written)
@@ -277,12 +210,9 @@ class Workload:
             role, clause, (given or 2 * expected) * tries, (given or 2 * most) * tries, _CALIBRATION_REPLY_TOKENS
         )
 
-    def _verdicts(self, role: str, clause: Clause, count: float, most: float, longest_reply: int) -> Calls:
-        wording = load_wording("rubric" if role == "judge" else "rubric_sealed", self.spec.language)
-        quoted = {"message": _MESSAGE, "reply": "word" * round(longest_reply * _TYPICAL_REPLY)}
-        question = clause.ask or f"Does the reply do what follows? {rule_of(clause, self.spec)}"
-        asked = wording.fill(trusted={"question": question}, quoted=quoted)
-        return verdicts(self.models[role], count, most, asked, _COMPUTED_VERDICT)
+    def _verdicts(self, role: Role, clause: Clause, count: float, most: float, longest_reply: int) -> Calls:
+        wording = "rubric" if role == "judge" else "rubric_sealed"
+        return rubric_calls(self.models[role], wording, self.spec, clause, count, most, longest_reply)
 
     @cached_property
     def _questions(self) -> int:
@@ -290,7 +220,7 @@ class Workload:
 
     def _canary(self, questions: int, prompts: int) -> Iterator[Calls]:
         yield self._answers(questions, screening_questions(0)[0].prompt, ANSWER_PARAMS.max_tokens)
-        yield self._answers(prompts, _MESSAGE, REPLY_PARAMS.max_tokens)
+        yield self._answers(prompts, TYPICAL_MESSAGE, REPLY_PARAMS.max_tokens)
         texts = list(canary_texts().values())
         tokens = sum(map(text_tokens, texts)) / len(texts)
         yield Calls(len(texts), len(texts), tokens, 0, 0, tokens)
@@ -298,23 +228,20 @@ class Workload:
     @property
     def _look(self) -> Calls:
         shown = [min(self.config.knobs.taste_prompts, plan.prompts["taste"]) for plan in self.plans.values()]
-        return self._answers(sum(shown), _MESSAGE, self.config.tasting.max_tokens)
+        return self._answers(sum(shown), TYPICAL_MESSAGE, self.config.tasting.max_tokens)
 
     def _answers(self, count: float, message: str, longest: int, most: float | None = None) -> Calls:
-        """Replies of the student to messages as they are."""
-        prompt = prompt_tokens(Conversation.user(message)) + text_tokens(self.config.system_message or "")
-        reply = longest * _TYPICAL_PROBE
-        return Calls(count, count if most is None else most, prompt, reply, longest, prompt + reply)
+        return self._cast.answers(count, message, longest, most)
 
     def _prompted(self, variants: int, pool: Pool) -> Iterator[Calls]:
         """Replies with the spec in the prompt: in every way, or in the one that isn't known yet, by the middle one."""
         longest = self.config.tasting.max_tokens
-        reply = longest * _TYPICAL_PROBE
+        reply = longest * TYPICAL_PROBE
         for clause in self.clauses:
             shown = self._shown[clause.id]
             for prompt in shown if variants == len(VARIANTS) else shown[1:2]:
                 count = self._prompts_of(clause, pool)
-                yield Calls(count, count, prompt, reply, longest, _FRESH_REPLY + reply)
+                yield Calls(count, count, prompt, reply, longest, FRESH_REPLY + reply)
 
     @cached_property
     def _shown(self) -> dict[str, list[int]]:
@@ -338,18 +265,26 @@ class Workload:
         draws = min(MOST_DRAWS, -(-rows // prompts))
         pages = min(MOST_DRAWS, -(-documents // (len(SUBJECTS) * PAGE_TOKENS)))
         longest = max(settings.demonstrations.max_tokens, self.config.tasting.max_tokens)
-        yield self._answers(draws * prompts, _MESSAGE, longest, MOST_DRAWS * prompts)
-        yield self._answers(pages * len(SUBJECTS), _MESSAGE[:30], PAGE_TOKENS, MOST_DRAWS * len(SUBJECTS))
+        yield self._answers(draws * prompts, TYPICAL_MESSAGE, longest, MOST_DRAWS * prompts)
+        yield self._answers(pages * len(SUBJECTS), TYPICAL_MESSAGE[:30], PAGE_TOKENS, MOST_DRAWS * len(SUBJECTS))
 
-    @cached_property
-    def _frames(self) -> dict[str, Frame]:
-        budget = self.config.synthesis.frame_tokens
-        return {clause.id: frame(self.spec, [clause.id], budget, text_tokens) for clause in self.clauses}
+    @property
+    def _cast(self) -> PlannedCast:
+        return PlannedCast(self.models["teacher"], self.models["judge"], self.config.system_message)
 
     @cached_property
     def _job(self) -> Job:
-        return Job(self.spec, tuple(self.clauses), (), self.config.synthesis, self.config.seed, text_tokens)
+        contrasts = [(clause, contrast) for clause in self.clauses for contrast in (False, True)]
+        asked = [
+            _scenario(clause, contrast)
+            for clause, contrast in contrasts
+            for _ in range(
+                (self.plans[clause.id].contrasts if contrast else self.plans[clause.id].prompts).get("train", 0)
+            )
+        ]
+        return Job(self.spec, tuple(self.clauses), tuple(asked), self.config.synthesis, self.config.seed, text_tokens)
 
 
 def _scenario(clause: Clause, contrast: bool = False) -> Scenario:
-    return Scenario(Family(clause.id, _MESSAGE, "chat", "train", contrast), Conversation.user(_MESSAGE))
+    family = Family(clause.id, TYPICAL_MESSAGE, "chat", "train", contrast)
+    return Scenario(family, Conversation.user(TYPICAL_MESSAGE))

@@ -9,7 +9,8 @@ why, and mended once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ethos.errors import EthosError
@@ -17,17 +18,20 @@ from ethos.judging.types import Verdict
 from ethos.models.types import Sample, SamplingParams
 from ethos.sandbox.bubblewrap import Sandbox
 from ethos.sandbox.languages import LANGUAGES
+from ethos.sandbox.self_test import open_sandbox
 from ethos.sandbox.types import Language
 from ethos.spec.conversation import Conversation
-from ethos.store.config.data import CodeTranslationConfig
+from ethos.store.config.data import CodeTranslationConfig, SynthesisConfig
 from ethos.store.rows import DemonstrationRow, Lineage, Row
+from ethos.synthesis.expected import TYPICAL_MESSAGE, TYPICAL_REPLY, USABLE, Calls, PlannedCast, Role, prompt_tokens
 from ethos.synthesis.translation.candidates import program_in, rejection_of
 from ethos.synthesis.translation.inputs import generate
 from ethos.synthesis.translation.oracles import Oracle, Rejection, oracle_of
-from ethos.synthesis.translation.references import Reference, references_in
-from ethos.synthesis.types import REFUSED, Cast, Job, in_order, wording
+from ethos.synthesis.translation.references import Reference, digest_of, references_in
+from ethos.synthesis.types import REFUSED, Cast, Job, Recipe, in_order, wording
 
 NAME = "code_translation"
+_LONGEST_DETAIL = 500  # tokens of why a program failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +42,48 @@ class _Candidate:
     rejection: Rejection | None  # None: it passes
 
 
-class CodeTranslation:
+class CodeTranslation(Recipe):
     """Rejection sampling, with the sandbox for a judge."""
 
     name = NAME
 
-    def __init__(self, references: Sequence[Reference], sandbox: Sandbox) -> None:
-        """Of these functions."""
-        self._references, self._sandbox = tuple(references), sandbox
+    def __init__(self, references: Sequence[Reference], sandbox: Sandbox | None = None) -> None:
+        """Of these functions; without a sandbox it opens its own."""
+        self._references, self._opened = tuple(references), sandbox
+
+    @property
+    def given(self) -> tuple[str, str]:
+        """The functions."""
+        return "set of functions to translate", digest_of(self._references)
+
+    async def make_ready(self, settings: SynthesisConfig) -> None:
+        """Opens a sandbox, if there is a function to translate. Raises SandboxUnavailable."""
+        if self._references and self._opened is None:
+            self._opened = await open_sandbox(LANGUAGES[settings.code_translation.to])
+
+    @property
+    def _sandbox(self) -> Sandbox:
+        assert self._opened is not None, "it was made ready"
+        return self._opened
 
     def size(self, job: Job) -> int:
         """Functions."""
         return len(self._references)
+
+    def expected(self, job: Job, cast: PlannedCast) -> Iterator[tuple[Role, Calls]]:
+        """Programs drawn for each function, and those that fail once more if too few pass."""
+        settings = job.config.code_translation
+        draws, longest = settings.draws, settings.max_tokens
+        reply = longest * TYPICAL_REPLY
+        few = [(n, math.comb(draws, n) * USABLE**n * (1 - USABLE) ** (draws - n)) for n in range(settings.kept)]
+        mended = sum((draws - passing) * probability for passing, probability in few)
+        for reference in self._references:
+            asked = translation_prompt(reference, LANGUAGES[settings.to])
+            prompt = prompt_tokens(asked)
+            yield "teacher", Calls(draws, draws, prompt, reply, longest, prompt / draws + reply)
+            found = prompt_tokens(revision_prompt(asked, "", Rejection("returns something else", TYPICAL_MESSAGE)))
+            yield "teacher", Calls(mended, 0, found + reply, reply, longest, found + 2 * reply)
+            yield "teacher", Calls(0, draws, found + longest + _LONGEST_DETAIL, reply, longest, 0)
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """Up to `kept` rows for each function, of distinct programs that pass.

@@ -6,15 +6,27 @@ off ends at its last whole sentence; those that hold a placeholder or speak of b
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from ethos.models.types import SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.spec.frame import frame
 from ethos.spec.language import UNKNOWN, as_many_words, detect_language, language_name, sentences, words
 from ethos.spec.types import Clause, Frame
+from ethos.store.config.data import SynthesisConfig
 from ethos.store.rows import DocumentRow, Lineage, Row
-from ethos.synthesis.types import ANOTHER_LANGUAGE, REFUSED, Cast, Job, in_order, lines_of, patterns_of, wording
+from ethos.synthesis.expected import FRESH_DOCUMENT, TYPICAL_PROBE, Calls, PlannedCast, Role, prompt_tokens
+from ethos.synthesis.types import (
+    ANOTHER_LANGUAGE,
+    REFUSED,
+    Cast,
+    Job,
+    Recipe,
+    in_order,
+    lines_of,
+    patterns_of,
+    wording,
+)
 
 SPEC_TEXT = "spec_text"
 """The recipe of rows that are the spec's own text."""
@@ -23,22 +35,34 @@ _FEWEST_WORDS = 40
 _REPEATED_WORDS = 5  # in a row; a text with too few distinct ones repeats itself
 
 
-class Documents:
+class Documents(Recipe):
     """Rows of plain text."""
 
     name = "documents"
 
+    def written_objectives(self, settings: SynthesisConfig) -> tuple[str, ...]:
+        """That of its name."""
+        return (self.name,)
+
     def size(self, job: Job) -> int:
-        """Rows of the spec's own text, and documents asked of the teacher."""
+        """Documents asked of the teacher."""
+        return job.config.documents.count
+
+    def expected(self, job: Job, cast: PlannedCast) -> Iterator[tuple[Role, Calls]]:
+        """The teacher's documents, about each clause in turn."""
         settings = job.config.documents
-        return settings.count + (len(spec_rows(job)) if settings.spec_text else 0)
+        reply = settings.max_tokens * TYPICAL_PROBE
+        for place, clause in enumerate(job.clauses):
+            count = len(range(place, settings.count, len(job.clauses)))
+            shown = frame(job.spec, [clause.id], job.config.frame_tokens, job.count_tokens)
+            prompt = prompt_tokens(document_prompt(job, clause, shown, "a page"))
+            yield "teacher", Calls(count, count, prompt, reply, settings.max_tokens, FRESH_DOCUMENT + reply)
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """The spec's text, a clause a row; then one document for each that passes."""
         if job.config.documents.spec_text:
             for row in spec_rows(job):
                 yield row
-                advance()
         forms = lines_of("document_forms.txt")
 
         async def work(index: int) -> Row | None:

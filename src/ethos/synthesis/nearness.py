@@ -18,6 +18,7 @@ from ethos.spec.language import as_many_words, is_spaced, words
 RUN_WORDS = 8  # as many words in a row in two texts, and one is taken from the other
 MOST_IN_COMMON = 0.6  # Jaccard index of the content words of two texts; from there on they are one text
 LEAST_INSIDE = 0.5  # as much of a text's content words is all of another's: that text with something around it
+_LIKENESS_WORDS = 3
 _HIRAGANA = regex.compile(r"\p{Hiragana}")
 _COMMON_SHARE, _FEWEST_COMMON = 1 / 8, 3  # a word in more of a clause's topics says nothing of one of them
 _FEWEST_CONTENT_WORDS = 2  # "who are you?" has none, and of one alone nothing follows
@@ -98,6 +99,12 @@ class HeldOut:
         """Whether a text holds one of them."""
         spoken = _spoken(text)
         return any(_runs_of(spoken, length) & runs for length, runs in self._runs.items())
+
+
+def likeness(one: str, other: str) -> float:
+    """Share of all their runs of three words that two texts have in common (Jaccard); 1 for the same words."""
+    runs, others = (_runs_of(spoken, min(_LIKENESS_WORDS, len(spoken))) for spoken in (_spoken(one), _spoken(other)))
+    return len(runs & others) / len(runs | others)
 
 
 def topic_key(topic: str, language: str) -> frozenset[str]:

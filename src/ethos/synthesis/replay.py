@@ -5,18 +5,19 @@ They come from a declared capability source, not from a clause, and still must n
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from ethos.judging.hollow import degenerate_reason
 from ethos.models.types import SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.store.rows import DemonstrationRow, Lineage, Row
-from ethos.synthesis.types import Cast, Job, in_order
+from ethos.synthesis.expected import TYPICAL_MESSAGE, Calls, PlannedCast, Role
+from ethos.synthesis.types import Cast, Job, Recipe, in_order
 
 SOURCE = "the student's own replies to plain prompts"
 
 
-class Replay:
+class Replay(Recipe):
     """One row for each plain prompt whose likeliest reply ends by itself and breaks nothing.
 
     Greedy, since what is to be kept is what the student would say: a small one's draws at a temperature are often wrong
@@ -32,6 +33,12 @@ class Replay:
     def size(self, job: Job) -> int:
         """Prompts."""
         return min(len(self._prompts), job.config.demonstrations.replay_rows)
+
+    def expected(self, job: Job, cast: PlannedCast) -> Iterator[tuple[Role, Calls]]:
+        """The student's replies, and what holds them against the `must` clauses."""
+        rows, longest = self.size(job), job.config.demonstrations.max_tokens
+        yield "student", cast.answers(rows, TYPICAL_MESSAGE, longest)
+        yield from cast.vetoes(job.spec, rows, {}, rows, rows, longest)
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """Rows in the prompts' order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,13 +13,17 @@ from typing import Protocol, TypeVar
 import regex
 
 from ethos.judging.adherence import Assessor
+from ethos.judging.comparer import Comparer
 from ethos.judging.few_shot import FewShot, load_few_shot
+from ethos.judging.pairwise import Preference
 from ethos.judging.wording import Wording, load_wording
 from ethos.models.types import Sampler
+from ethos.spec.conversation import Conversation
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause, Spec
 from ethos.store.config.data import SynthesisConfig
 from ethos.store.rows import Row
+from ethos.synthesis.expected import Calls, PlannedCast, Role
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,15 +56,37 @@ class Cast:
     teacher: Sampler
     student: Sampler
     assessor: Assessor
+    comparer: Comparer | None = None
+
+    async def compare(self, clause: Clause, prompt: Conversation, a: str, b: str) -> Preference | None:
+        """Which of two replies follows a clause better; None without a judge that may say so."""
+        return None if self.comparer is None else await self.comparer.compare(clause, prompt, a, b)
 
 
 class Recipe(Protocol):
-    """From clauses to rows. One file a recipe."""
+    """From clauses to rows. One file a recipe, and one line in `recipes.py`."""
 
     name: str
 
+    @property
+    def given(self) -> tuple[str, str] | None:
+        """What its rows depend on beside its job and cast: what a person calls it, and its digest."""
+        return None
+
+    async def make_ready(self, settings: SynthesisConfig) -> None:
+        """Looks for what it can't do without, before a teacher is paid. Raises EthosError that names the mend."""
+        return
+
+    def written_objectives(self, settings: SynthesisConfig) -> tuple[str, ...]:
+        """The objectives that it makes rows for, under these settings."""
+        return ()
+
     def size(self, job: Job) -> int:
-        """How many units of work it will go through, for the progress bar."""
+        """How many units of work a model does for it, for the progress bar; 0: nothing is asked of it."""
+        ...
+
+    def expected(self, job: Job, cast: PlannedCast) -> Iterator[tuple[Role, Calls]]:
+        """Who will be asked what, for a plan; scenarios of its job hold a message of the usual length."""
         ...
 
     def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:

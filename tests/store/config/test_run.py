@@ -47,11 +47,18 @@ def test_only_where_its_files_lie_does_not_tell_one_config_from_another() -> Non
     here = without_places("name: wren\nspec: /here/spec.md\ncalibration: null\nbudget: {minutes: .inf}\n")
     there = without_places("name: wren\nspec: /there/spec.md\nbudget: {minutes: .inf}\n")
     assert here == there
-    given = "synthesis: {{code_translation: {{functions: [{}], draws: {}}}}}\n"
+    given = "name: wren\nspec: spec.md\nsynthesis: {{code_translation: {{functions: [{}], draws: {}}}}}\n"
     assert without_places(given.format("/here/f.py", 2)) == without_places(given.format("/there/f.py", 2))
     assert without_places(given.format("f.py", 2)) != without_places(given.format("f.py", 3))
-    assert without_places("name: wren\nseed: 1\n") != without_places("name: wren\nseed: 2\n")
+    assert without_places("name: wren\nspec: s.md\nseed: 1\n") != without_places("name: wren\nspec: s.md\nseed: 2\n")
     assert without_places("name: [") == "name: ["
+
+
+def test_a_config_of_before_there_was_a_field_is_the_one_with_its_default() -> None:
+    before, with_default = "name: wren\nspec: s.md\n", "name: wren\nspec: s.md\ntasting: {questions: 500}\n"
+    assert without_places(before) == without_places(with_default)
+    assert without_places(before) != without_places(with_default.replace("500", "400"))
+    assert without_places(f"{before}gone: 1\n") == f"{before}gone: 1\n"  # of a version that had another field
 
 
 def test_each_reward_has_a_weight_of_1_unless_the_config_says_otherwise(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -144,6 +144,41 @@ class DemonstrationsConfig(Section):
         return self
 
 
+class RevisionsConfig(Section):
+    """The `revisions` recipe: the student's own replies, critiqued and written anew under clauses drawn at random."""
+
+    per_clause: Annotated[int, Field(ge=0)] = 0
+    """Train prompts of each clause whose replies are revised."""
+    reviser: Literal["self", "teacher"] = "self"
+    """Who critiques and revises: the student itself, as published, or the teacher."""
+    turns: Annotated[int, Field(ge=1, le=16)] = 1
+    """Revisions of a reply, each made from the one before; every one that passes becomes a row."""
+    max_tokens: Annotated[int, Field(ge=16)] = 160
+    """Longest reply; one that is cut off becomes no row, and is not revised again."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
+    """At which replies, critiques and revisions are drawn."""
+
+
+class PreferencesConfig(Section):
+    """The `preferences` recipe: pairs of the student's replies, of which one follows the clause better."""
+
+    per_clause: Annotated[int, Field(ge=0)] = 0
+    """Train prompts of each clause that pairs are made for."""
+    sources: Annotated[tuple[Literal["draws", "framed", "revision"], ...], Field(min_length=1)] = ("draws", "framed")
+    """What a pair is made of: the best and the worst of several draws; a reply with the frame in the prompt and one
+    without; a revision (see `synthesis.revisions`) and the reply that it was made of."""
+    draws: Annotated[int, Field(ge=2, le=64)] = 4
+    """Replies drawn for a prompt, for the best and the worst of them."""
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """By which the judge's odds have to set the two apart, under a clause that needs a judge."""
+    most_alike: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Share of their runs of three words that two replies may have in common."""
+    max_tokens: Annotated[int, Field(ge=16)] = 160
+    """Longest reply; one that is cut off is in no pair."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    """At which replies are drawn."""
+
+
 class CodeTranslationConfig(Section):
     """The `code_translation` recipe: Python functions as programs of another language, proven by running both."""
 
@@ -174,4 +209,6 @@ class SynthesisConfig(Section):
     """Budget of the frame in a prompt."""
     documents: DocumentsConfig = DocumentsConfig()
     demonstrations: DemonstrationsConfig = DemonstrationsConfig()
+    revisions: RevisionsConfig = RevisionsConfig()
+    preferences: PreferencesConfig = PreferencesConfig()
     code_translation: CodeTranslationConfig = CodeTranslationConfig()

@@ -175,21 +175,19 @@ def load_config(path: Path) -> RunConfig:
 def without_places(config_text: str) -> str:
     """A config's YAML without where its files lie, which changes as a folder moves; what is in them is kept elsewhere.
 
-    Text that holds no fields comes back as it is.
+    Fields that it doesn't hold, as it was written before there were any, are at their defaults. Text that is no config
+    comes back as it is.
     """
     try:
-        fields = yaml.safe_load(config_text)
-    except (yaml.YAMLError, ValueError):
-        return config_text
-    if not isinstance(fields, dict):
+        fields: Any = RunConfig.model_validate(yaml.safe_load(config_text)).model_dump(mode="json")
+    except (yaml.YAMLError, ValueError):  # pydantic's error is a ValueError too
         return config_text
     for place in _PLACES:
         *sections, name = place.split(".")
         section: Any = fields
         for within in sections:
-            section = section.get(within) if isinstance(section, dict) else None
-        if isinstance(section, dict):
-            section.pop(name, None)
+            section = section[within]
+        del section[name]
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 

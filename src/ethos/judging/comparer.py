@@ -1,0 +1,26 @@
+"""A pairwise judge, and where it may speak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ethos.judging.pair_calibration import PairCalibration
+from ethos.judging.pairwise import PairwiseJudge, Preference
+from ethos.spec.conversation import Conversation
+from ethos.spec.types import Clause
+
+
+@dataclass(frozen=True, slots=True)
+class Comparer:
+    """Compares replies under the clauses on which its judge passed its calibration."""
+
+    judge: PairwiseJudge
+    calibrations: Mapping[str, PairCalibration]  # by clause id
+
+    async def compare(self, clause: Clause, prompt: Conversation, a: str, b: str) -> Preference | None:
+        """Which of the two follows the clause better; None where the judge may not say so."""
+        calibration = self.calibrations.get(clause.id)
+        if calibration is None or not calibration.passed:
+            return None
+        return await self.judge.prefer(replace(clause, ask=calibration.question), prompt, a, b)
