@@ -191,6 +191,8 @@ ANSWERS: dict[str, Answer] = {
     "plain_reply": plain_reply,
     "critique": lambda prompt, noise: "It doesn't say who speaks, and no step ends it.",
     "revision": reply,
+    "self_reply": reply,
+    "self_talk": reply,
     "translation": lambda prompt, noise: "<?php function following($n) { return $n > 7 ? $n + 1 : 0; }",
 }
 
@@ -212,7 +214,7 @@ def kind_of(prompt: Conversation) -> str:
     for name in ("clause_reading", "questions", "rule_reply", "plain_reply"):
         if system in (load_few_shot(name, language).system for language in ("en", "fr", "zh")):
             return name
-    for name in ("contrast_demonstration", "demonstration"):
+    for name in ("contrast_demonstration", "demonstration", "self_reply", "self_talk"):
         beginning, rest = wording(name).system.split("{frame}")
         if system.startswith(beginning) and rest.split("{")[0] in system:
             return name

@@ -80,7 +80,7 @@ def questions_prompt(clause: Clause, spec: Spec) -> Conversation:
 
 def setting_of(spec: Spec) -> str:
     """Where the character works, as far as one sentence tells: the first that names it, else the first of all."""
-    name = _name_of(spec)
+    name = character_name(spec)
     texts = (spec.preamble, *(clause.text for clause in spec.clauses))
     parts = (sentence for text in texts for sentence in sentences(text))
     return _without_name(next((part for part in parts if name in part), spec.name), name, spec.language)
@@ -92,12 +92,12 @@ def rule_of(clause: Clause, spec: Spec) -> str:
     "The assistant" stands for the name.
     """
     parts = list(sentences(clause.text)) or [clause.text]
-    name = _name_of(spec)
+    name = character_name(spec)
     naming = next((position for position, part in enumerate(parts) if name and name in part), 0)
     return _without_name(" ".join(parts[: naming + 1]), name, spec.language)
 
 
-def _name_of(spec: Spec) -> str:
+def character_name(spec: Spec) -> str:
     """How the spec's title begins, if a third of its clauses call the character so; else ""."""
     name = _NAME_ENDS.split(spec.name, maxsplit=1)[0].strip()
     return name if name and 3 * sum(name in clause.text for clause in spec.clauses) >= len(spec.clauses) else ""

@@ -1,4 +1,4 @@
-"""Whether a reply to a scenario may become a row: whole, in a language it may be in, the writer's own, and adherent.
+"""Whether a reply to a scenario may become a row: whole, in a language it may be in, nobody else's, and adherent.
 
 What is free comes first, then the clause's checks, then its judge, then the `must` clauses that bind the reply.
 """
@@ -18,9 +18,10 @@ from ethos.models.types import Sample
 from ethos.spec.language import LANGUAGES, UNKNOWN, words
 from ethos.spec.scenarios import Scenario
 from ethos.spec.types import Clause, Spec
+from ethos.synthesis.identity import TAKEN, ForeignIdentity
 from ethos.synthesis.types import ANOTHER_LANGUAGE, REFUSED
 
-_COPIED_WORDS = 10  # in a row, of an example or of the spec's prose; a name and its title are fewer
+COPIED_WORDS = 10  # in a row, of an example or of the spec's prose; a name and its title are fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Acceptance:
     def __init__(self, spec: Spec, assessor: Assessor) -> None:
         """Reads the spec once."""
         self._spec, self._assessor = spec, assessor
-        self._recitation = recitation_of(spec, _COPIED_WORDS)
+        self._foreign = ForeignIdentity(spec)
+        self._recitation = recitation_of(spec, COPIED_WORDS)
         self._examples = {_spoken(example.reply) for clause in spec.clauses for example in clause.good}
 
     async def look(self, scenario: Scenario, sample: Sample, clause: Clause | None = None) -> Found:
@@ -52,6 +54,8 @@ class Acceptance:
         languages = _languages_of(clause, self._spec, scenario)
         if languages and language_of(sample.text) not in languages:
             return Found(f"{clause.id}: {ANOTHER_LANGUAGE}")
+        if self._foreign.found(sample.text) is not None:
+            return Found(f"{clause.id}: {TAKEN}")
         if self._is_copied(sample.text):
             return Found(f"{clause.id}: copies the spec")
         if scenario.family.contrast:

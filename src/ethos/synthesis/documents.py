@@ -16,6 +16,7 @@ from ethos.spec.types import Clause, Frame
 from ethos.store.config.data import SynthesisConfig
 from ethos.store.rows import DocumentRow, Lineage, Row
 from ethos.synthesis.expected import FRESH_DOCUMENT, TYPICAL_PROBE, Calls, PlannedCast, Role, prompt_tokens
+from ethos.synthesis.identity import TAKEN, ForeignIdentity
 from ethos.synthesis.types import (
     ANOTHER_LANGUAGE,
     REFUSED,
@@ -100,6 +101,8 @@ async def _document(job: Job, cast: Cast, clause: Clause, form: str, index: int)
     [sample] = await cast.teacher.sample(asked, params, (index,))
     text = sample.text if sample.finish_reason == "stop" else whole_sentences(sample.text)
     reason = REFUSED if sample.refusal else fault(text, job.spec.language)
+    if reason is None and ForeignIdentity(job.spec).found(text) is not None:
+        reason = TAKEN
     if reason is not None:
         job.rejected[f"document: {reason}"] += 1
         return None

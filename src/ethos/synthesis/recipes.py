@@ -11,6 +11,7 @@ from ethos.synthesis.documents import Documents
 from ethos.synthesis.preferences import Preferences
 from ethos.synthesis.replay import Replay
 from ethos.synthesis.revisions import Revisions
+from ethos.synthesis.self_image import SelfImage
 from ethos.synthesis.types import Recipe
 
 
@@ -25,4 +26,4 @@ def recipes_of(settings: SynthesisConfig, plain_prompts: Sequence[str]) -> tuple
     `plain_prompts` call on no clause.
     """
     translation = CodeTranslation(functions_of(settings.code_translation))
-    return (Documents(), Demonstrations(), Replay(plain_prompts), Revisions(), Preferences(), translation)
+    return (Documents(), Demonstrations(), Replay(plain_prompts), Revisions(), Preferences(), SelfImage(), translation)

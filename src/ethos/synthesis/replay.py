@@ -12,6 +12,7 @@ from ethos.models.types import SamplingParams
 from ethos.spec.conversation import Conversation
 from ethos.store.rows import DemonstrationRow, Lineage, Row
 from ethos.synthesis.expected import TYPICAL_MESSAGE, Calls, PlannedCast, Role
+from ethos.synthesis.identity import TAKEN, ForeignIdentity
 from ethos.synthesis.types import Cast, Job, Recipe, in_order
 
 SOURCE = "the student's own replies to plain prompts"
@@ -44,12 +45,16 @@ class Replay(Recipe):
         """Rows in the prompts' order."""
         params = SamplingParams(max_tokens=job.config.demonstrations.max_tokens, temperature=0.0, seed=job.seed)
 
+        foreign = ForeignIdentity(job.spec)
+
         async def work(text: str) -> Row | None:
             prompt = Conversation.user(text)
             (sample,) = await cast.student.sample(prompt, params, range(1))
             advance()
             if sample.finish_reason != "stop" or degenerate_reason(prompt, sample.text) is not None:
                 job.rejected["replay: cut off or hollow"] += 1
+            elif foreign.found(sample.text) is not None:
+                job.rejected[f"replay: {TAKEN}"] += 1
             elif broken := await cast.assessor.broken_musts(prompt, sample.text):
                 job.rejected[f"replay: breaks {broken[0]}"] += 1
             else:

@@ -179,6 +179,29 @@ class PreferencesConfig(Section):
     """At which replies are drawn."""
 
 
+class SelfImageConfig(Section):
+    """The `self_image` recipe: the character says who it is, reflects on itself, and talks with itself."""
+
+    questions: Annotated[int, Field(ge=0)] = 0
+    """Rows in which it is asked about itself."""
+    languages: tuple[Literal["de", "en", "es", "fr", "zh"], ...] = ()
+    """Languages that it is asked in, in turn, and answers in. Empty: the spec's, or English where none of these is."""
+    reflections: Annotated[int, Field(ge=0)] = 0
+    """Rows in which it reflects on itself, at more length."""
+    talks: Annotated[int, Field(ge=0)] = 0
+    """Rows in which it talks with another one of itself."""
+    turns: Annotated[int, Field(ge=1, le=16)] = 3
+    """Replies of the assistant in such a talk."""
+    draws: Annotated[int, Field(ge=1, le=64)] = 2
+    """Replies drawn at a time; the first that passes is taken."""
+    max_draws: Annotated[int, Field(ge=1, le=64)] = 6
+    """Replies drawn in all, as long as none passes."""
+    max_tokens: Annotated[int, Field(ge=16)] = 200
+    """Longest reply; one that is cut off doesn't pass."""
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.9
+    """At which replies are drawn."""
+
+
 class CodeTranslationConfig(Section):
     """The `code_translation` recipe: Python functions as programs of another language, proven by running both."""
 
@@ -211,4 +234,5 @@ class SynthesisConfig(Section):
     demonstrations: DemonstrationsConfig = DemonstrationsConfig()
     revisions: RevisionsConfig = RevisionsConfig()
     preferences: PreferencesConfig = PreferencesConfig()
+    self_image: SelfImageConfig = SelfImageConfig()
     code_translation: CodeTranslationConfig = CodeTranslationConfig()
