@@ -49,7 +49,7 @@ def require_context(config: TrainingConfig, engine: Engine) -> None:
 
 
 def _limits(settings: EndpointConfig) -> Limits:
-    return Limits(settings.concurrency, settings.requests_per_minute)
+    return Limits(settings.concurrency, settings.requests_per_minute, settings.tokens_per_minute)
 
 
 def _retries(settings: EndpointConfig) -> RetryPolicy:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -17,6 +18,7 @@ from ethos.judging.comparer import Comparer
 from ethos.judging.few_shot import FewShot, load_few_shot
 from ethos.judging.pairwise import Preference
 from ethos.judging.wording import Wording, load_wording
+from ethos.models.endpoints.concurrency import PLACE
 from ethos.models.types import Sampler
 from ethos.spec.conversation import Conversation
 from ethos.spec.scenarios import Scenario
@@ -34,6 +36,7 @@ ANOTHER_LANGUAGE = "in another language"
 """Why something was not kept, for `Job.rejected`."""
 
 _AT_ONCE = 256  # some of them wait for verdicts, and the others should still fill an engine
+_AHEAD = 4096  # results that may wait for one before them
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +120,26 @@ def patterns_of(name: str) -> regex.Pattern[str]:
 
 
 async def in_order(work: Callable[[T], Awaitable[R]], items: Iterable[T]) -> AsyncIterator[R]:
-    """Does all items, many at once, and yields results in the order of the items."""
+    """Does all items, many at once, and yields results in the order of the items.
+
+    Depth first: where requests have to wait, those of the items that were begun first go first, so that the first
+    results come early. Items are taken as they are needed, and few results are held, however many items there are.
+    """
     gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(item: T) -> R:
+    async def one(place: int, item: T) -> R:
+        PLACE.set(place)
         async with gate:
             return await work(item)
 
-    tasks = [asyncio.ensure_future(one(item)) for item in items]
+    coming = enumerate(items)
+    tasks = deque(asyncio.ensure_future(one(*each)) for each in islice(coming, _AHEAD))
     try:
-        for task in tasks:
-            yield await task
+        while tasks:
+            result = await tasks[0]
+            tasks.popleft()
+            tasks.extend(asyncio.ensure_future(one(*each)) for each in islice(coming, 1))
+            yield result
     finally:
         for task in tasks:
             task.cancel()

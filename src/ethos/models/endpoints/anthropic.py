@@ -13,9 +13,10 @@ from pydantic import BaseModel
 
 from ethos.errors import EthosError
 from ethos.models.catalogue import ANTHROPIC_KEY, Entry, Remote
-from ethos.models.endpoints.endpoint import Endpoint, turns
+from ethos.models.endpoints.endpoint import Answer, Endpoint, turns
 from ethos.models.endpoints.limits import DEFAULT_LIMITS, Limits
 from ethos.models.endpoints.retry import DEFAULT_RETRIES, RetryPolicy
+from ethos.models.estimates import estimated_tokens
 from ethos.models.thinking import split_thinking
 from ethos.models.types import Sample, SamplingParams, Usage
 from ethos.spec.conversation import Conversation
@@ -34,12 +35,19 @@ class _Usage(BaseModel):
     cache_read_input_tokens: int | None = None
 
 
-class _Message(BaseModel):
+class _Message(Answer):
     """What is read of a message."""
 
     content: list[_Block]
     stop_reason: str | None = None
     usage: _Usage
+
+    @property
+    def counted(self) -> Usage:
+        """What is kept for other calls, or was kept by them, is part of the prompt."""
+        told = self.usage
+        kept = (told.cache_creation_input_tokens or 0) + (told.cache_read_input_tokens or 0)
+        return Usage(told.input_tokens + kept, told.output_tokens)
 
 
 class AnthropicEndpoint(Endpoint):
@@ -62,14 +70,13 @@ class AnthropicEndpoint(Endpoint):
         if (params.temperature, params.top_p, params.top_k) != (1.0, 1.0, 0):
             self._warn_of_sampling()
         create = self._client.messages.with_raw_response.create
-        return await self._ask(lambda: create(model=self._remote.model, **asked), _Message)
+        most = Usage(estimated_tokens(prompt), params.max_tokens)
+        return await self._ask(lambda: create(model=self._remote.model, **asked), _Message, most)
 
     def read(self, body: str, draw: int) -> Sample:
         """The sample that a message holds; text and thinking may be in several blocks."""
         message = _Message.model_validate_json(body)
-        told = message.usage
-        cached_tokens = (told.cache_creation_input_tokens or 0) + (told.cache_read_input_tokens or 0)
-        usage = Usage(told.input_tokens + cached_tokens, told.output_tokens)
+        usage = message.counted
         thinking, text = split_thinking("".join(block.text for block in message.content))
         if message.stop_reason == "refusal":
             return self._withheld(text, usage, draw, body)

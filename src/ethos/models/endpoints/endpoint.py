@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 import re
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,15 @@ _log = logging.getLogger(__name__)
 _REDACTED = "[key]"
 _QUOTED_CHARACTERS = 200
 _STAND_IN = re.compile(r"[\W_a-z]{0,11}|.{0,5}", re.IGNORECASE)  # such as EMPTY, for servers that want no key
+
+
+class Answer(BaseModel, ABC):
+    """What is read of an endpoint's answer."""
+
+    @property
+    @abstractmethod
+    def counted(self) -> Usage:
+        """Tokens as the server tells them; nothing where it counts nothing."""
 
 
 class EndpointFailed(EthosError):
@@ -113,8 +123,11 @@ class Endpoint(ABC):
     def _sdk(self) -> Any:
         """The vendor's module: both vendors name their exceptions alike."""
 
-    async def _ask(self, request: Callable[[], Awaitable[Any]], answer: type[BaseModel]) -> str:
-        """The body of a raw response that has the form of `answer`, within limits and after retries."""
+    async def _ask(self, request: Callable[[], Awaitable[Any]], answer: type[Answer], most: Usage) -> str:
+        """The body of a raw response that has the form of `answer`, within limits and after retries.
+
+        `most`: tokens that the call can take.
+        """
         self._require_open()
         call = asyncio.current_task()
         assert call is not None
@@ -122,15 +135,16 @@ class Endpoint(ABC):
         async def attempt() -> str:
             if self.gate is not None:
                 await self.gate.wait()
-            await self._limiter.turn()
-            with self._sent(call):
+            admission = await self._limiter.turn(most.prompt_tokens + most.completion_tokens)
+            with self._sent(call), self._watched(most.completion_tokens):
                 body = await self._body(request)
-                self._require_form(body, answer)
+                taken = self._require_form(body, answer).counted
+                admission.settle(taken.prompt_tokens + taken.completion_tokens)
                 return body
 
         self._waiting.add(call)
         try:
-            async with self._limiter.slot:
+            async with self._limiter.slots.one():
                 try:
                     return await self._retries.run(attempt)
                 except CallFailed as failed:
@@ -138,6 +152,19 @@ class Endpoint(ABC):
         finally:
             self._waiting.discard(call)
         raise self._explained(failure)  # outside `except`, so that no error of the SDK's hangs on to it
+
+    @contextmanager
+    def _watched(self, kind: int) -> Iterator[None]:
+        """What comes of a request says how many there may be at once."""
+        slots, began_s = self._limiter.slots, time.monotonic()
+        try:
+            yield
+        except CallFailed as failed:
+            if failed.may_pass:
+                slots.controller.failed(began_s, failed.reason if failed.status is None else str(failed.status))
+            raise
+        slots.controller.answered(kind, began_s, busy=slots.is_full)
+        slots.fill()
 
     @contextmanager
     def _sent(self, call: asyncio.Task[Any]) -> Iterator[None]:
@@ -176,10 +203,9 @@ class Endpoint(ABC):
             failure = CallFailed(self._redacted(str(error.__cause__ or error)))
         raise failure
 
-    def _require_form(self, body: str, answer: type[BaseModel]) -> None:
+    def _require_form(self, body: str, answer: type[Answer]) -> Answer:
         try:
-            answer.model_validate_json(body)
-            return
+            return answer.model_validate_json(body)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "body"

@@ -15,9 +15,10 @@ from pydantic import BaseModel, Field
 
 from ethos.errors import EthosError
 from ethos.models.catalogue import OPENAI_KEY, Entry, Remote
-from ethos.models.endpoints.endpoint import Endpoint, turns
+from ethos.models.endpoints.endpoint import Answer, Endpoint, turns
 from ethos.models.endpoints.limits import DEFAULT_LIMITS, Limits
 from ethos.models.endpoints.retry import DEFAULT_RETRIES, RetryPolicy
+from ethos.models.estimates import estimated_tokens
 from ethos.models.thinking import split_thinking
 from ethos.models.types import RequestRefused, Sample, SamplingParams, Usage
 from ethos.spec.conversation import Conversation
@@ -63,17 +64,18 @@ class _Usage(BaseModel):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
-    @property
-    def counted(self) -> Usage:
-        """Nothing where the server counts nothing."""
-        return Usage(self.prompt_tokens or 0, self.completion_tokens or 0)
 
-
-class _Completion(BaseModel):
+class _Completion(Answer):
     """What is read of a chat completion."""
 
     choices: list[_Choice] = Field(min_length=1)
     usage: _Usage | None = None
+
+    @property
+    def counted(self) -> Usage:
+        """Nothing where the server counts nothing."""
+        told = self.usage or _Usage()
+        return Usage(told.prompt_tokens or 0, told.completion_tokens or 0)
 
 
 class LogprobsRefused(EthosError):
@@ -113,7 +115,7 @@ class OpenAIEndpoint(Endpoint):
         """
         if self.tells_logprobs:
             try:
-                return await self._complete(prompt, {**self._limit(1), "logprobs": True, "top_logprobs": TOP_LOGPROBS})
+                return await self._complete(prompt, 1, {"logprobs": True, "top_logprobs": TOP_LOGPROBS})
             except RequestRefused as error:
                 if "logprob" not in str(error).casefold():
                     raise
@@ -133,12 +135,12 @@ class OpenAIEndpoint(Endpoint):
         return found
 
     async def _draw(self, prompt: Conversation, params: SamplingParams, draw: int) -> str:
-        return await self._complete(prompt, self._asked(params, draw))
+        return await self._complete(prompt, params.max_tokens, self._asked(params, draw))
 
     def read(self, body: str, draw: int) -> Sample:
         """The sample that a completion holds; its first choice, for one is asked for."""
         completion = _Completion.model_validate_json(body)
-        choice, usage = completion.choices[0], (completion.usage or _Usage()).counted
+        choice, usage = completion.choices[0], completion.counted
         message = choice.message
         if choice.finish_reason == "content_filter" or (message.refusal and not message.content):
             return self._withheld(message.refusal, usage, draw, body)
@@ -152,14 +154,14 @@ class OpenAIEndpoint(Endpoint):
             raw=body,
         )
 
-    async def _complete(self, prompt: Conversation, asked: dict[str, Any]) -> str:
+    async def _complete(self, prompt: Conversation, longest: int, asked: dict[str, Any]) -> str:
         create = self._client.chat.completions.with_raw_response.create
-        messages = turns(prompt)
-        return await self._ask(lambda: create(model=self._remote.model, messages=messages, **asked), _Completion)
+        asked = {"model": self._remote.model, "messages": turns(prompt), **self._limit(longest), **asked}
+        return await self._ask(lambda: create(**asked), _Completion, Usage(estimated_tokens(prompt), longest))
 
     def _asked(self, params: SamplingParams, draw: int) -> dict[str, Any]:
         """What differs from the protocol's defaults: some models refuse a parameter even at its default."""
-        asked = self._limit(params.max_tokens)
+        asked: dict[str, Any] = {}
         asked["seed"] = int(digest([params.seed, draw])[:8], 16) >> 1  # draws of one prompt must differ
         if params.temperature != 1:
             asked["temperature"] = params.temperature

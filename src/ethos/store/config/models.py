@@ -32,10 +32,12 @@ class EndpointConfig(Section):
     """The model, as it is named above."""
     key_variable: Annotated[str, Field(min_length=1)] | None = None
     """The environment variable that holds its key. None: OPENAI_API_KEY or ANTHROPIC_API_KEY."""
-    concurrency: Annotated[int, Field(ge=1)] = 8
-    """Requests at once."""
+    concurrency: Annotated[int, Field(ge=1)] = 256
+    """Requests at once, at most: there are as many as make the endpoint faster."""
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     """None: as many as are answered."""
+    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Of prompts and replies; a reply counts as long as it may be until it is there. None: no limit."""
     attempts: Annotated[int, Field(ge=1)] = 6
     """How often a call that failed for now is made."""
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
