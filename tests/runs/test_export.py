@@ -108,6 +108,18 @@ def test_the_card_counts_rows_rejections_and_cost(session: Session, tmp_path: Pa
     assert "without one" in card
 
 
+def test_who_wrote_a_row_is_told_of_models_that_anybody_can_have(session: Session, tmp_path: Path) -> None:
+    authors = ("hf:org/voice", "openai:http://secret.example:1/v1#hidden", None)
+    rows: list[Row] = [
+        DocumentRow(f"Wren keeps {n} lamps.", "Lamps", Lineage("documents", ("name",), author=author))
+        for n, author in enumerate(authors)
+    ]
+    written(session, rows)
+    export_rows(session.run, tmp_path / "set")
+    found = load_dataset(str(tmp_path / "set"), "documents", split="train", cache_dir=str(tmp_path / "cache"))
+    assert found["author"] == ["org/voice", "a private model", None]
+
+
 def test_models_that_anybody_can_have_are_named_with_their_licence(session: Session, tmp_path: Path) -> None:
     written(session, ROWS[0])
     config = yaml.safe_load(session.run.config_path.read_text())

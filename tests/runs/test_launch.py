@@ -122,6 +122,29 @@ def test_a_student_of_which_no_reply_passes_gives_no_pair_and_no_revision_and_th
     assert warned == ["revisions", "preferences"]
 
 
+def test_models_that_draw_together_are_told_apart_in_rows_ledger_and_report(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETHOS_CACHE", str(tmp_path / "cache"))
+    with EndpointServer(TemplateTeacher()) as server, EndpointServer(TemplateTeacher()) as other:
+        settings = config(server.address)
+        voices = [f"openai:{each.address}/v1#voice" for each in (server, other)]
+        gone = "openai:http://127.0.0.1:9/v1#gone"
+        settings["models"]["chorus"] = [{"name": name} for name in (*voices, gone)]
+        settings["models"]["endpoints"] = [{"name": gone, "attempts": 1}]
+        write_folder(tmp_path, tiny, settings)
+        outcome = run(tmp_path / "config.yaml", tmp_path / "runs", QuietProgress())
+        asked = [asked.body["model"] for each in (server, other) for asked in each.requests]
+    report = json.loads(outcome.json.read_text(encoding="utf-8"))
+    assert {found["model"] for found in report["chorus"]} == set(voices)
+    assert sum(found["rows"] for found in report["chorus"]) == report["rows"]["demonstration"] + 4  # and documents
+    assert all(found["calls"] > 0 and found["rows"] > 0 and found["tokens"] > 0 for found in report["chorus"])
+    [noted] = [failure for failure in report["failures"] if "is set aside" in failure]
+    assert noted.startswith(f"{gone} is set aside, and ")
+    assert asked.count("voice") == sum(found["calls"] for found in report["chorus"])
+    assert "Voice of the chorus" in outcome.html.read_text(encoding="utf-8")
+
+
 def test_functions_that_changed_after_the_launch_are_refused(job: Job) -> None:
     path = job.folder / "functions.py"
     path.write_text(FUNCTION.replace("7", "8"))

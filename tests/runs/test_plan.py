@@ -111,6 +111,24 @@ def test_revisions_and_pairs_are_expected_of_student_reviser_and_judge(tmp_path:
     assert calls("judge", **pairs) - calls("judge") == round(2 * 5 * (looked_at + compared) * 0.75)
 
 
+def test_a_chorus_draws_rows_by_its_weights_and_the_teacher_the_rest(tmp_path: Path) -> None:
+    url = "openai:http://127.0.0.1:1/v1#m"
+    voices = [{"name": url, "weight": 3}, {"name": SMALL}]
+    alone, together = planned(tmp_path), planned(tmp_path, models={"chorus": voices})
+    assert [(work.role, work.model) for work in together.work][:4] == [
+        ("teacher", "embedded:qwen2.5-coder-1.5b"),
+        ("chorus", url),
+        ("chorus", SMALL),
+        ("judge", "embedded:qwen2.5-coder-1.5b"),
+    ]
+    of_all = [work.calls for work in together.work if work.role in ("teacher", "chorus")]
+    assert sum(of_all) == pytest.approx(work_of("teacher", alone).calls, abs=2)
+    assert of_all[1] == pytest.approx(3 * of_all[2], rel=0.02)
+    assert together.memory_bytes > alone.memory_bytes
+    with pytest.raises(EthosError, match="chorus: a model is listed twice"):
+        planned(tmp_path, models={"chorus": [voices[0], voices[0]]})
+
+
 def test_pairs_that_a_recipe_writes_are_trained_on(tmp_path: Path) -> None:
     knobs = {"mixture": {"preferences": 1.0}}
     without, written = (

@@ -299,7 +299,9 @@ def _logprobs(answer: Mapping[str, Any]) -> TokenLogprobs:
 def _to_store(sample: Sample) -> dict[str, Any]:
     """What an endpoint answered, as it came; of a model in this process, what it sampled."""
     if sample.raw is None:
-        return {name: value for name, value in asdict(sample).items() if name not in ("raw", "call", "refusal")}
+        return {
+            name: value for name, value in asdict(sample).items() if name not in ("raw", "call", "author", "refusal")
+        }
     return {"raw": sample.raw, "draw": sample.draw, "usage": asdict(sample.usage)}
 
 

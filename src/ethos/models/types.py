@@ -67,6 +67,7 @@ class Sample:
     thinking: str | None = None  # what stood between <think> and </think>
     raw: str | None = field(default=None, compare=False, repr=False)  # what an endpoint answered, as it came
     call: str = ""  # key in the response cache, once it has been through one
+    author: str = ""  # the name of the model, where several play one part
     refusal: str = ""  # why an endpoint gave no reply at all: `finish_reason` is "refused" then, `text` empty
 
 

@@ -161,6 +161,17 @@ class RoleCost:
     usd: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class VoiceFacts:
+    """What one model of a chorus did. Tokens and money are of calls made, not of cached ones."""
+
+    model: str
+    calls: int  # cached ones included
+    rows: int  # that it wrote and that were kept
+    tokens: int
+    usd: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportInputs:
     """Everything that `build_report` reads."""
@@ -184,6 +195,7 @@ class ReportInputs:
     sources: Mapping[str, int]  # clause id (with ", contrast" where it does not apply) or capability source -> rows
     rejected: Mapping[str, int]  # reason -> replies or rows
     loss_tokens: Mapping[str, int] = field(default_factory=dict)  # arm that was trained -> tokens that carried loss
+    chorus: tuple[VoiceFacts, ...] = ()
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     unmeasurable: Mapping[str, str] = field(default_factory=dict)  # clause id -> reason, where the caller knows one

@@ -61,6 +61,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "rows": dict(inputs.rows),
         "sources": dict(inputs.sources),
         "rejected": dict(inputs.rejected),
+        "chorus": [asdict(voice) for voice in inputs.chorus],
         "cost": _cost(inputs.cost, inputs.seconds),
         "failures": list(inputs.failures),
         "warnings": [*inputs.warnings, *_warnings(inputs, overall)],

@@ -12,7 +12,7 @@ from ethos import __version__
 from ethos.errors import EthosError
 from ethos.models.embedded import EMBEDDED
 from ethos.models.templates import TEMPLATE
-from ethos.report.dataset_card import Author, CardFacts, Spent, dataset_card
+from ethos.report.dataset_card import PRIVATE, Author, CardFacts, Spent, dataset_card
 from ethos.runs.preparation import sources_of
 from ethos.spec.types import Json
 from ethos.store.config.run import RunConfig, load_config
@@ -65,8 +65,10 @@ def export_rows(run: RunDirectory, to: Path) -> dict[str, int]:
 
 def _authors(config: RunConfig) -> list[Author]:
     """Who had a part in the rows; endpoints and directories are the user's own business."""
-    names = {"teacher": config.models.teacher, "judge": config.models.judge, "student": config.models.student}
-    return [Author(role, *_told(name)) for role, name in names.items()]
+    models = config.models
+    names = [("teacher", models.teacher), *(("chorus", voice.name) for voice in models.chorus)]
+    names += [("judge", models.judge), ("student", models.student)]
+    return [Author(role, *_told(name)) for role, name in names]
 
 
 def _told(name: str) -> tuple[str | None, str | None]:
@@ -103,8 +105,9 @@ def _lineage(row: Row) -> dict[str, Any]:
     lineage = row.lineage
     told = ("recipe", "capability_source", "frame_digest", "family", "contrast", "tokens")
     verdicts = [_verdict(verdict) for verdict in lineage.verdicts if isinstance(verdict, dict)]
+    author = None if lineage.author is None else _told(lineage.author)[0] or PRIVATE
     lists = {"clause_ids": list(lineage.clause_ids), "calls": list(lineage.calls), "verdicts": verdicts}
-    return {**{name: getattr(lineage, name) for name in told}, **lists}
+    return {**{name: getattr(lineage, name) for name in told}, "author": author, **lists}
 
 
 def _verdict(verdict: dict[str, Json]) -> dict[str, Json]:
@@ -131,7 +134,7 @@ def _schema(kind: str) -> Any:
         TaskRow.kind: [("prompt", turns), ("answer", text)],
     }[kind]  # fmt: skip
     verdict = pa.struct([("clause_id", text), ("score", number), ("by", text)])
-    lineage = [(name, text) for name in ("recipe", "capability_source", "frame_digest", "family")]
+    lineage = [(name, text) for name in ("recipe", "capability_source", "frame_digest", "family", "author")]
     lineage += [("contrast", pa.bool_()), ("tokens", pa.int64()), ("clause_ids", pa.list_(text))]
     lineage += [("calls", pa.list_(text)), ("verdicts", pa.list_(verdict))]
     return pa.schema([*content, ("id", text), *lineage])

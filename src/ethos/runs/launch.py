@@ -263,12 +263,14 @@ class _Job:
         settings = config.synthesis.model_dump(mode="json", exclude={"code_translation": {"functions"}})
         job = Job(session.spec, clauses, asked, config.synthesis, config.seed, count)
         inputs: list[Any] = [digest([s.id for s in asked]), settings, config.seed]
-        inputs += [teacher.fingerprint, [c.to_dict() for c in judge.calibrations.values()]]
+        inputs += [[c.to_dict() for c in judge.calibrations.values()]]
         comparer = None
         if "preferences" in written_objectives(self.recipes, config.synthesis):
             comparer = await calibrated_comparer(session, self.shelf, clauses, labelled, judge)
             inputs.append([calibration.to_dict() for calibration in comparer.calibrations.values()])
-        cast = Cast(teacher, base, judge.assessor(session.spec, case_reader=teacher), comparer)
+        writer = teacher if not config.models.chorus else await self.shelf.chorus(session)
+        inputs.append(writer.fingerprint)
+        cast = Cast(writer, base, judge.assessor(session.spec, case_reader=teacher), comparer)
         held_out = [s.prompt.last_user for s in scenarios if s.family.pool != "train"]
         held_out += canary_texts_asked()
         own_rows = list(session.written_rows)
@@ -354,6 +356,7 @@ class _Job:
             sealed_readings=await read_sealed(taster, sealed, arms, steps),
             rows=dict(Counter(row.kind for row in given.rows)),
             sources=sources_of(given.rows),
+            authors=Counter(row.lineage.author for row in given.rows if row.lineage.author is not None),
         )
 
 

@@ -19,6 +19,7 @@ from ethos.models.cached import (
     cached,
 )
 from ethos.models.catalogue import Entry, endpoint_fingerprint, require_weights, resolve
+from ethos.models.chorus import Chorus, Voice
 from ethos.models.endpoints import Endpoint, Limits, RetryPolicy, open_endpoint
 from ethos.models.engine import Engine
 from ethos.models.loading import Precision, compute_dtype, load
@@ -33,7 +34,7 @@ from ethos.runs.session import Session
 from ethos.runs.students import FrozenStudent
 from ethos.store.config.models import EndpointConfig, ModelsConfig
 from ethos.store.config.training import TrainingConfig
-from ethos.store.ledger import STUDENT
+from ethos.store.ledger import CHORUS, STUDENT
 from ethos.training.objectives import OBJECTIVES
 from ethos.training.objectives.types import Need
 from ethos.training.policy import Policy, load_policy
@@ -128,6 +129,11 @@ class ModelShelf:
         price = Price(settings.prompt_usd_per_mtok, settings.completion_usd_per_mtok)
         refusals = Refusals(lambda why: session.note_failure(f"a request to the {role} is left out: {why}"))
         return cached(model, session.cache, session.ledger, role, session.budget, price, refusals)
+
+    async def chorus(self, session: Session) -> Chorus:
+        """The models that draw rows together in the teacher's place."""
+        voices = [Voice(await self.frozen(session, voice.name, CHORUS), voice.weight) for voice in self._config.chorus]
+        return Chorus(voices, session.note_failure)
 
     async def base_student(self, session: Session) -> FrozenStudent:
         """The student before training, as it answers under the run's choice of system message and precision."""

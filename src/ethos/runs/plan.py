@@ -28,7 +28,7 @@ from ethos.runs.workload import Workload
 from ethos.spec.parse import parse_spec
 from ethos.spec.scenarios import POOLS
 from ethos.store.config.run import RunConfig
-from ethos.store.ledger import POLICY, STUDENT, UNBUDGETED
+from ethos.store.ledger import CHORUS, POLICY, STUDENT, UNBUDGETED
 from ethos.store.written_rows import load_written_rows
 from ethos.synthesis.expected import ASSUMED, Calls, sums
 from ethos.synthesis.recipes import recipes_of, written_objectives
@@ -155,6 +155,7 @@ def plan(config: RunConfig, base: Path) -> Plan:
     training = training_work(config, own_rows, written_objectives(recipes, config.synthesis))
     work = (
         _work("teacher", models["teacher"], workload.teacher(), config),
+        *(_work(CHORUS, entries[voice.name], workload.voice(voice.name), config) for voice in names.chorus),
         _work("judge", models["judge"], workload.judge(), config),
         _work("sealed judge", models["sealed judge"], workload.sealed_judge(), config),
         _work(STUDENT, student, workload.student(), config),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ethos.judging.calibration import Calibration
@@ -16,6 +16,7 @@ from ethos.spec.types import Clause
 from ethos.store.canonical import digest, utc_now
 from ethos.store.config.run import without_places
 from ethos.store.journal import MAIN
+from ethos.store.ledger import CHORUS
 from ethos.store.records import Reply
 from ethos.tasting.canaries import CanaryReading
 from ethos.tasting.look import CUT_OFF, NOT_REACHED, RECITATION
@@ -35,6 +36,7 @@ class Findings:
     sealed_readings: int
     rows: Mapping[str, int]
     sources: Mapping[str, int]
+    authors: Mapping[str, int] = field(default_factory=dict)  # rows by the model that wrote them, where several did
 
 
 def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
@@ -91,6 +93,10 @@ def report_inputs(session: Session, found: Findings) -> inputs.ReportInputs:
         sources=found.sources,
         rejected={reason: count for reason, count in session.stages.counts().items() if count},
         loss_tokens={"trained": _loss_tokens(session, MAIN), PLACEBO: _loss_tokens(session, PLACEBO)},
+        chorus=tuple(
+            inputs.VoiceFacts(model, total.calls, found.authors.get(model, 0), total.tokens, total.usd)
+            for model, total in session.ledger.models(CHORUS).items()
+        ),
         failures=tuple(session.stages.notices("failure")),
         warnings=tuple(session.stages.notices("warning")),
         unmeasurable=_unmeasurable(found),

@@ -82,6 +82,13 @@ class Workload:
             if clause.judged and not self.labelled.get(clause.id):
                 yield from self._labelled_replies(clause)
         yield from self._for_rows("teacher")
+        if not self.config.models.chorus:
+            yield from self._for_rows("writer")
+
+    def voice(self, name: str) -> Iterator[Calls]:
+        """Draws its share of the rows."""
+        weights = {voice.name: voice.weight for voice in self.config.models.chorus}
+        yield from (calls.share(weights[name] / sum(weights.values())) for calls in self._for_rows("writer"))
 
     def judge(self) -> Iterator[Calls]:
         """Is calibrated, chooses rows and judges looks."""

@@ -9,6 +9,7 @@ from ethos.store.canonical import utc_now
 from ethos.store.database import Database
 
 STUDENT, POLICY = "student", "policy"  # roles: before training, and while and after it
+CHORUS = "chorus"  # of the models that draw rows together in the teacher's place
 UNBUDGETED = (STUDENT, POLICY)
 """Roles that no budget counts: whoever trains a model runs it."""
 
@@ -67,6 +68,16 @@ class Ledger:
             " FROM calls GROUP BY role ORDER BY role"
         )
         return {row["role"]: Totals(*tuple(row)[1:]) for row in rows}
+
+    def models(self, role: str) -> dict[str, Totals]:
+        """Of one role, by model."""
+        rows = self._database.query(
+            "SELECT model, count(*), sum(cached), sum(prompt_tokens * (1 - cached)),"
+            " sum(completion_tokens * (1 - cached)), sum(usd * (1 - cached))"
+            " FROM calls WHERE role = ? GROUP BY model ORDER BY model",
+            (role,),
+        )
+        return {row["model"]: Totals(*tuple(row)[1:]) for row in rows}
 
     def total(self) -> Totals:
         """Over all roles."""

@@ -21,6 +21,7 @@ class Lineage:
     clause_digests: tuple[str, ...] = ()
     capability_source: str | None = None
     frame_digest: str | None = None
+    author: str | None = None  # the model that wrote it, where several did
     family: str | None = None
     pool: str | None = None
     contrast: bool = False  # whether it shows where the clause does not apply

@@ -80,10 +80,10 @@ class CodeTranslation(Recipe):
         for reference in self._references:
             asked = translation_prompt(reference, LANGUAGES[settings.to])
             prompt = prompt_tokens(asked)
-            yield "teacher", Calls(draws, draws, prompt, reply, longest, prompt / draws + reply)
+            yield "writer", Calls(draws, draws, prompt, reply, longest, prompt / draws + reply)
             found = prompt_tokens(revision_prompt(asked, "", Rejection("returns something else", TYPICAL_MESSAGE)))
-            yield "teacher", Calls(mended, 0, found + reply, reply, longest, found + 2 * reply)
-            yield "teacher", Calls(0, draws, found + longest + _LONGEST_DETAIL, reply, longest, 0)
+            yield "writer", Calls(mended, 0, found + reply, reply, longest, found + 2 * reply)
+            yield "writer", Calls(0, draws, found + longest + _LONGEST_DETAIL, reply, longest, 0)
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """Up to `kept` rows for each function, of distinct programs that pass.
@@ -214,6 +214,7 @@ def _row(
     lineage = Lineage(
         recipe=NAME,
         capability_source=f"Python functions translated to {title}, proven by running both",
+        author=next(c.sample.author for c in found if c.program == program) or None,
         family=reference.name,
         calls=tuple(c.sample.call for c in found if c.sample.call),
         verdicts=(Verdict(1.0, evidence, f"sandbox: {settings.to}", "").to_dict(),),

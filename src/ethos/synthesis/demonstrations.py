@@ -62,7 +62,7 @@ class Demonstrations(Recipe):
             clause = job.spec.clause(clause_id)
             shown = frame(job.spec, [clause.id], job.config.frame_tokens, job.count_tokens)
             prompt = prompt_tokens(demonstration_prompt(job, clause, shown, first[clause_id, contrast]))
-            yield "teacher", Calls(count * draws, count * most, prompt, reply, longest, FRESH_REPLY / draws + reply)
+            yield "writer", Calls(count * draws, count * most, prompt, reply, longest, FRESH_REPLY / draws + reply)
             if clause.judged:
                 judged, at_most = count * draws * USABLE, count * most
                 yield "judge", rubric_calls(cast.judge, "rubric", job.spec, clause, judged, at_most, longest)
@@ -115,6 +115,7 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, acceptance: Acc
                 clause_ids=(clause.id,),
                 clause_digests=(clause.digest,),
                 frame_digest=shown.digest,
+                author=sample.author or None,
                 family=scenario.family.id,
                 pool=scenario.family.pool,
                 contrast=scenario.family.contrast,

@@ -57,7 +57,7 @@ class Documents(Recipe):
             count = len(range(place, settings.count, len(job.clauses)))
             shown = frame(job.spec, [clause.id], job.config.frame_tokens, job.count_tokens)
             prompt = prompt_tokens(document_prompt(job, clause, shown, "a page"))
-            yield "teacher", Calls(count, count, prompt, reply, settings.max_tokens, FRESH_DOCUMENT + reply)
+            yield "writer", Calls(count, count, prompt, reply, settings.max_tokens, FRESH_DOCUMENT + reply)
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """The spec's text, a clause a row; then one document for each that passes."""
@@ -111,6 +111,7 @@ async def _document(job: Job, cast: Cast, clause: Clause, form: str, index: int)
         clause_ids=(clause.id,),
         clause_digests=(clause.digest,),
         frame_digest=shown.digest,
+        author=sample.author or None,
         calls=(sample.call,),
         tokens=sample.usage.prompt_tokens + sample.usage.completion_tokens,
     )

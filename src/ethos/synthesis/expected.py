@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ethos.judging.cases import case_prompt, is_any_case
@@ -20,7 +20,8 @@ from ethos.models.estimates import estimated_tokens
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause, Spec
 
-Role = Literal["teacher", "judge", "sealed judge", "student"]
+Role = Literal["writer", "teacher", "judge", "sealed judge", "student"]
+"""Who is asked: `writer` draws rows, and is the teacher or a chorus."""
 
 TYPICAL_MESSAGE = "a message of about the length that people's messages have here"
 TYPICAL_REPLY, TYPICAL_PROBE = 1 / 2, 3 / 4  # of the longest: of the teacher, who is told to be brief; of the student
@@ -47,6 +48,10 @@ class Calls:
     reply: float  # expected
     longest: float  # the longest reply that is let be
     computed: float  # by an engine in this process: what the prompt shares with no other call, and the reply
+
+    def share(self, of_all: float) -> Calls:
+        """As many of them as go to one of several models."""
+        return replace(self, count=self.count * of_all, most=self.most * of_all)
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ def revision_prompt(spec: Spec, clause: Clause, asked: Conversation, critique: s
 def expected_revisions(job: Job, cast: PlannedCast, scenarios: list[Scenario]) -> Iterator[tuple[Role, Calls]]:
     """The calls that revising the student's replies to these takes."""
     settings = job.config.revisions
-    role: Role = "student" if settings.reviser == "self" else "teacher"
+    role: Role = "student" if settings.reviser == "self" else "writer"
     reply, critique = settings.max_tokens * TYPICAL_PROBE, CRITIQUE_TOKENS * TYPICAL_REPLY
     for scenario in scenarios:
         yield "student", cast.answers(1, scenario.prompt.last_user, settings.max_tokens)
@@ -196,6 +196,7 @@ def _row(revised: Revised, turn: int, found: Found) -> DemonstrationRow:
         recipe="revisions",
         clause_ids=(clause.id,),
         clause_digests=(clause.digest,),
+        author=revised.turns[turn].revision.author or None,
         family=scenario.family.id,
         pool=scenario.family.pool,
         calls=tuple(sample.call for sample in samples if sample.call),

@@ -65,7 +65,7 @@ class SelfImage(Recipe):
         for unit in _units(job):
             turns = 2 * settings.turns - 1 if unit.kind == "talks" else 1
             prompt = prompt_tokens(_asked(job, unit, [unit.text])) + (turns - 1) * reply / 2
-            yield "teacher", Calls(turns * draws, turns * most, prompt, reply, longest, FRESH_REPLY / draws + reply)
+            yield "writer", Calls(turns * draws, turns * most, prompt, reply, longest, FRESH_REPLY / draws + reply)
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """Answers, reflections, then talks."""
@@ -113,12 +113,14 @@ class _Speaker:
     async def row(self, unit: _Unit) -> DemonstrationRow | None:
         """A row, if every turn of it passes; what doesn't is counted."""
         settings, texts, samples = self._job.config.self_image, [unit.text], list[Sample]()
+        authors: list[str] = []
         for _ in range(2 * settings.turns - 1 if unit.kind == "talks" else 1):
             said = await self._turn(unit, texts, settings, samples)
             if said is None:
                 self._job.rejected[f"{NAME}: {unit.kind[:-1]} without a draw that passes"] += 1
                 return None
-            texts.append(said)
+            texts.append(said.text)
+            authors.append(said.author)
         shown = _shown(self._job)
         ids = shown.clause_ids or tuple(clause.id for clause in self._job.clauses)
         lineage = Lineage(
@@ -126,6 +128,7 @@ class _Speaker:
             clause_ids=ids,
             clause_digests=tuple(self._job.spec.clause(id_).digest for id_ in ids),
             frame_digest=shown.digest,
+            author=authors[0] if len(set(authors)) == 1 and authors[0] else None,
             family=f"{unit.kind}/{unit.language}",
             calls=tuple(sample.call for sample in samples if sample.call),
             tokens=sum(sample.usage.prompt_tokens + sample.usage.completion_tokens for sample in samples),
@@ -134,7 +137,7 @@ class _Speaker:
 
     async def _turn(
         self, unit: _Unit, texts: Sequence[str], settings: SelfImageConfig, samples: list[Sample]
-    ) -> str | None:
+    ) -> Sample | None:
         """What is said next; `samples` gets all draws."""
         asked = _asked(self._job, unit, texts)
         params = SamplingParams(settings.max_tokens, settings.temperature, seed=self._job.seed)
@@ -146,7 +149,7 @@ class _Speaker:
             for sample in drawn:
                 why = await self._fault(unit, texts, sample)
                 if why is None:
-                    return sample.text
+                    return sample
                 self._job.rejected[f"{NAME}: {why}"] += 1
         return None
 
@@ -190,7 +193,7 @@ def _asked(job: Job, unit: _Unit, texts: Sequence[str]) -> Conversation:
     ).messages
     if not is_talk:
         return Conversation((system, begin))
-    listener = "user" if len(texts) % 2 else "assistant"  # who said the first of them
+    listener: Literal["user", "assistant"] = "user" if len(texts) % 2 else "assistant"  # who said the first of them
     turns = _talk(texts, listener).messages
     return Conversation((system, *turns) if listener == "user" else (system, begin, *turns))
 

@@ -48,6 +48,15 @@ class EndpointConfig(Section):
     """US dollars for a million completion tokens."""
 
 
+class VoiceConfig(Section):
+    """A model that draws rows in the teacher's place, beside others."""
+
+    name: str
+    """As the catalogue names it."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """Its share of the draws is its weight over the sum of all."""
+
+
 class ModelsConfig(Section):
     """Which model plays which part, as the catalogue names them (`ethos models list`)."""
 
@@ -55,6 +64,9 @@ class ModelsConfig(Section):
     """The model that is trained."""
     teacher: str = "embedded:qwen2.5-coder-1.5b"
     """Writes scenarios and rows, with the spec's frame in its prompt."""
+    chorus: tuple[VoiceConfig, ...] = ()
+    """Models that draw rows together, in the teacher's place; it reads clauses and writes scenarios all the same. One
+    that goes down is set aside. Empty: the teacher draws them."""
     judge: str = "embedded:qwen2.5-coder-1.5b"
     """Judges rows and looks."""
     sealed_judge: str | None = None
@@ -75,12 +87,19 @@ class ModelsConfig(Section):
     @property
     def helpers(self) -> tuple[str, ...]:
         """Every model beside the student, once; the student itself if it plays another part too."""
-        played = (self.teacher, self.judge, self.sealed_judge, self.distillation_teacher)
+        voices = (voice.name for voice in self.chorus)
+        played = (self.teacher, *voices, self.judge, self.sealed_judge, self.distillation_teacher)
         return tuple(dict.fromkeys(name for name in played if name is not None))
 
     def endpoint(self, name: str) -> EndpointConfig:
         """Key, limits and price of one model."""
         return next((e for e in self.endpoints if e.name == name), EndpointConfig(name=name))
+
+    @model_validator(mode="after")
+    def _each_voice_is_another(self) -> ModelsConfig:
+        if len({voice.name for voice in self.chorus}) < len(self.chorus):
+            raise ValueError("chorus: a model is listed twice; list each once, with a larger weight")
+        return self
 
     @model_validator(mode="after")
     def _endpoints_play_a_part(self) -> ModelsConfig:
