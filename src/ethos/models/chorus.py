@@ -36,6 +36,11 @@ class Chorus:
         self._voices = list(voices)
         self._set_aside = set_aside
 
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """Of the voices that are left."""
+        return tuple(voice.model.fingerprint for voice in self._voices)
+
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
         """As `Sampler`; draws of one voice are asked for together.
 

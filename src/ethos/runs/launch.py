@@ -16,13 +16,16 @@ from ethos.errors import EthosError
 from ethos.judging.checks import require_checks
 from ethos.judging.labelled import load_calibration
 from ethos.judging.recitation import recitation_of
+from ethos.models.chorus import Chorus
 from ethos.models.engine import Engine
+from ethos.models.types import Sampler
 from ethos.progress import Progress
 from ethos.report.report import build_report
 from ethos.report.writing import html_of, read_report, write_report
 from ethos.runs.controls import Controls, next_step
 from ethos.runs.judges import (
     CalibratedJudge,
+    Labelled,
     calibrated_comparer,
     calibrated_judge,
     labelled_replies,
@@ -162,7 +165,7 @@ class _Given:
     judge: CalibratedJudge
     sealed_judge: CalibratedJudge
     base: FrozenStudent
-    teacher: str  # its fingerprint
+    writers: frozenset[str]  # fingerprints of the teacher and the chorus
     count: Callable[[str], int]  # the student's tokens in a text
     rows: tuple[Row, ...]
     version: str  # of the files that hold the rows
@@ -257,20 +260,57 @@ class _Job:
         sealed_judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=True)
         warn_of_unreadable(session, clauses, judge)
 
-        readable = judge.readable(clauses)
-        asked = tuple(s for s in scenarios if s.family.pool == "train" and s.clause_id in readable)
+        cast = await self._cast(session, clauses, labelled, judge, base, teacher)
+        voices = cast.teacher.fingerprints if isinstance(cast.teacher, Chorus) else ()
         count = _token_counter(base)
-        settings = config.synthesis.model_dump(mode="json", exclude={"code_translation": {"functions"}})
-        job = Job(session.spec, clauses, asked, config.synthesis, config.seed, count)
-        inputs: list[Any] = [digest([s.id for s in asked]), settings, config.seed]
-        inputs += [[c.to_dict() for c in judge.calibrations.values()]]
-        comparer = None
+        rows, version = await self._rows(session, clauses, scenarios, judge, cast, count)
+        return _Given(
+            session=session,
+            clauses=clauses,
+            scenarios=tuple(scenarios),
+            judge=judge,
+            sealed_judge=sealed_judge,
+            base=base,
+            writers=frozenset({teacher.fingerprint, *voices}),
+            count=count,
+            rows=tuple(rows),
+            version=version,
+        )
+
+    async def _cast(
+        self,
+        session: Session,
+        clauses: Sequence[Clause],
+        labelled: Mapping[str, Labelled],
+        judge: CalibratedJudge,
+        base: FrozenStudent,
+        teacher: Sampler,
+    ) -> Cast:
+        """Who makes the rows."""
+        config, comparer = session.config, None
         if "preferences" in written_objectives(self.recipes, config.synthesis):
             comparer = await calibrated_comparer(session, self.shelf, clauses, labelled, judge)
-            inputs.append([calibration.to_dict() for calibration in comparer.calibrations.values()])
-        writer = teacher if not config.models.chorus else await self.shelf.chorus(session)
-        inputs.append(writer.fingerprint)
-        cast = Cast(writer, base, judge.assessor(session.spec, case_reader=teacher), comparer)
+        writer = await self.shelf.chorus(session) if config.models.chorus else teacher
+        return Cast(writer, base, judge.assessor(session.spec, case_reader=teacher), comparer)
+
+    async def _rows(
+        self,
+        session: Session,
+        clauses: tuple[Clause, ...],
+        scenarios: Sequence[Scenario],
+        judge: CalibratedJudge,
+        cast: Cast,
+        count: Callable[[str], int],
+    ) -> tuple[list[Row], str]:
+        """All rows, and the version of the files that hold them."""
+        config, readable = session.config, judge.readable(clauses)
+        asked = tuple(s for s in scenarios if s.family.pool == "train" and s.clause_id in readable)
+        job = Job(session.spec, clauses, asked, config.synthesis, config.seed, count)
+        settings = config.synthesis.model_dump(mode="json", exclude={"code_translation": {"functions"}})
+        inputs: list[Any] = [digest([s.id for s in asked]), settings, config.seed, cast.teacher.fingerprint]
+        inputs.append([calibration.to_dict() for calibration in judge.calibrations.values()])
+        if cast.comparer is not None:
+            inputs.append([calibration.to_dict() for calibration in cast.comparer.calibrations.values()])
         held_out = [s.prompt.last_user for s in scenarios if s.family.pool != "train"]
         held_out += canary_texts_asked()
         own_rows = list(session.written_rows)
@@ -280,19 +320,7 @@ class _Job:
         rows = load_rows(session, files)
         for warning in missing_rows(job, self.recipes, rows):
             session.warn(warning)
-        version = digest(sorted(files.values()))
-        return _Given(
-            session=session,
-            clauses=clauses,
-            scenarios=tuple(scenarios),
-            judge=judge,
-            sealed_judge=sealed_judge,
-            base=base,
-            teacher=teacher.fingerprint,
-            count=count,
-            rows=tuple(rows),
-            version=version,
-        )
+        return rows, digest(sorted(files.values()))
 
     def _require_own_rows(self, base: FrozenStudent) -> None:
         session, training = self.session, self.session.config.training
@@ -349,7 +377,7 @@ class _Job:
             clauses=given.clauses,
             sealed=frozenset(s.id for s in sealed),
             sealed_calibrations=given.sealed_judge.calibrations,
-            same_judge=given.sealed_judge.fingerprint in (given.judge.fingerprint, given.teacher),
+            same_judge=given.sealed_judge.fingerprint in {given.judge.fingerprint, *given.writers},
             base_canary=before.canary,
             trained_canary=canary,
             prompting=before.prompting,
