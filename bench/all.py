@@ -37,6 +37,8 @@ BENCHES: dict[str, tuple[list[str], tuple[str, ...]]] = {
 }
 """Of each its command, and the rooms of src/ethos that its figures depend on."""
 SHARED = ("race.py", "work.py", "peers")  # of bench/, beside the command's own file
+UNTIMED = ("endpoints", "cached.py", "chorus.py", "refusals.py", "vllm_server.py")
+"""Of src/ethos/models what no bench here runs: models that answer over the network, and what stands before them."""
 
 
 def main() -> None:
@@ -79,7 +81,8 @@ def _sources(name: str) -> str:
             else [place]
         )
         for path in sorted(files):
-            seen.update(_code(path))
+            if not any((HERE.parent / "src" / "ethos" / "models" / part) in (path, *path.parents) for part in UNTIMED):
+                seen.update(_code(path))
     return seen.hexdigest()
 
 

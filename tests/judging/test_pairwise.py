@@ -66,6 +66,14 @@ def test_the_probability_is_the_mean_of_both_orders(clause: Clause, language: st
     assert all("Does the reply give a reason?" in prompt.last_user for prompt in reader.prompts)
 
 
+def test_what_a_judge_leans_by_anyway_can_be_taken_off(clause: Clause) -> None:
+    judge = PairwiseJudge(Reader(gives_reason, leaning=9.0), "reader", load_wording("pairwise"), leaning=9.0)
+    found = asyncio.run(judge.prefer(clause, ASKED, NONE, REASON))
+    assert not found.abstained
+    assert found.probability == pytest.approx(1 / (1 + math.exp(2)))
+    assert found.leaning == pytest.approx(9.0)
+
+
 @pytest.mark.parametrize(("leaning", "abstains"), [(0.0, False), (1.9, False), (2.1, True), (-2.1, True)])
 def test_a_judge_that_names_another_reply_in_the_other_order_abstains(
     clause: Clause, leaning: float, abstains: bool
@@ -73,7 +81,7 @@ def test_a_judge_that_names_another_reply_in_the_other_order_abstains(
     found = preferred(Reader(gives_reason, leaning), clause)
     assert found.abstained is abstains
     assert found.leaning is not None
-    assert (found.leaning > 0.01, found.leaning < -0.01) == (leaning > 0, leaning < 0)
+    assert found.leaning == pytest.approx(leaning)
 
 
 def test_a_judge_that_sees_no_difference_abstains(clause: Clause) -> None:
@@ -118,28 +126,29 @@ def test_pairs_are_of_one_message_good_beside_bad(clause: Clause) -> None:
 def test_a_judge_that_names_the_better_reply_passes(clause: Clause) -> None:
     reader = Reader(gives_reason, leaning=0.5)
     found = calibrated(reader, clause, labelled(4, scenarios=4))
-    assert (found.passed, found.pairs, found.decided, found.right, found.reason) == (True, 16, 16, 16, "")
-    assert found.leaning is not None
-    assert 0 < found.leaning < 0.2
-    assert (found.longer, found.good_is_longer) == (16, 16)
+    assert (found.passed, found.pairs, found.decided, found.right, found.reason) == (True, 8, 8, 8, "")
+    assert found.leaning == pytest.approx(0.5)
+    assert (found.longer, found.good_is_longer) == (8, 8)
     assert all("Any reason?" in prompt.last_user for prompt in reader.prompts)
     assert PairCalibration(**found.to_dict()) == found
 
 
 def test_one_that_prefers_length_or_the_worse_reply_does_not(clause: Clause) -> None:
     longest = calibrated(Reader(lambda reply: -len(reply) / 4), clause, labelled(4, scenarios=4))
-    assert (longest.passed, longest.right, longest.longer, longest.good_is_longer) == (False, 0, 0, 16)
+    assert (longest.passed, longest.right, longest.longer, longest.good_is_longer) == (False, 0, 0, 8)
     assert longest.reason == (
-        "the judge names the better reply in 0 of 16 pairs (lower bound 0.00); three in four with the lower bound "
+        "the judge names the better reply in 0 of 8 pairs (lower bound 0.00); three in four with the lower bound "
         "above 0.5 are needed"
     )
 
 
-def test_one_that_names_what_stands_first_does_not_and_says_so(clause: Clause) -> None:
+def test_one_that_always_names_what_stands_first_passes_if_more_than_that_can_be_read(clause: Clause) -> None:
     found = calibrated(Reader(gives_reason, leaning=9.0), clause, labelled(4, scenarios=4))
-    assert (found.passed, found.decided) == (False, 0)
-    assert found.leaning == pytest.approx(0.5, abs=0.01)
-    assert found.reason == "the judge names the same reply in both orders in 0 of 16 pairs, and 12 such are needed"
+    assert (found.passed, found.decided, found.right) == (True, 8, 8)
+    assert found.leaning == pytest.approx(9.0)
+    blind = calibrated(Reader(lambda reply: 0.0, leaning=9.0), clause, labelled(4, scenarios=4))
+    assert (blind.passed, blind.decided) == (False, 0)
+    assert blind.reason == "the judge names the same reply in both orders in 0 of 8 pairs, and 8 such are needed"
 
 
 def test_it_speaks_where_it_passed_and_by_the_question_that_served(clause: Clause) -> None:
@@ -155,5 +164,8 @@ def test_it_speaks_where_it_passed_and_by_the_question_that_served(clause: Claus
     assert found.probability is not None
     assert found.probability > 0.8
     assert "Any reason?" in found.evidence
+    leans = compared({"why": replace(passed, leaning=0.3)})
+    assert leans is not None
+    assert leans.evidence != found.evidence  # what calibration found is taken off
     assert compared({"why": replace(passed, passed=False)}) is None
     assert compared({}) is None

@@ -139,7 +139,7 @@ def test_both_judges_are_calibrated_once_each_with_its_own_model_and_wording(
 
 @dataclass
 class Shelf:
-    """Holds one model: it prefers a reply that holds `word`, or says A to all without one."""
+    """Holds one model: it prefers a reply that holds `word`, or without one sees no difference."""
 
     word: str = ""
     asked: int = 0
@@ -152,7 +152,7 @@ class Shelf:
         """As `Scorer`, of A and B."""
         self.asked += 1
         worth = [bool(self.word) and self.word in part for part in prompt.last_user.split("<reply_b>")]
-        odds = 2.0 * (worth[0] - worth[1]) if self.word else 9.0
+        odds = 9.0 + 2.0 * (worth[0] - worth[1])  # it always names what stands first
         return [TokenLogprobs((0,), (odds * (reply == "A"),)) for reply in replies]
 
 

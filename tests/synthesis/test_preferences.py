@@ -156,14 +156,14 @@ class Odds:
 
 @dataclass(frozen=True)
 class Compares:
-    """Says how likely the first is the better one, and leans so far."""
+    """Says how likely the first is the better one, or abstains."""
 
     probability: float
-    leaning: float = 0.0
+    abstains: bool = False
 
     async def compare(self, clause: Clause, prompt: Conversation, a: str, b: str) -> Preference | None:
         """As `Comparer`."""
-        return Preference(self.probability, self.leaning, f"{a} / {b}", "compares", clause.id)
+        return Preference(self.probability, 0.0, self.abstains, f"{a} / {b}", "compares", clause.id)
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def judged(wren: Spec) -> tuple[Spec, Assessor]:
     [
         (0.1, None, 1.0, None),
         (0.1, Compares(0.8), 0.8, None),
-        (0.1, Compares(0.8, leaning=0.4), None, "the judge abstains: it names another reply in the other order"),
+        (0.1, Compares(0.8, abstains=True), None, "the judge abstains: it names another reply in the other order"),
         (0.1, Compares(0.3), None, "the judge that compares prefers the other"),
         (0.75, Compares(0.8), None, "near-tie"),
     ],

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from ethos.judging.pair_calibration import PairCalibration
 from ethos.judging.pairwise import PairwiseJudge, Preference
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause
+
+if TYPE_CHECKING:
+    from ethos.judging.pair_calibration import PairCalibration  # with scipy, which a dry run does without
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,4 +26,5 @@ class Comparer:
         calibration = self.calibrations.get(clause.id)
         if calibration is None or not calibration.passed:
             return None
-        return await self.judge.prefer(replace(clause, ask=calibration.question), prompt, a, b)
+        judge = replace(self.judge, leaning=calibration.leaning)
+        return await judge.prefer(replace(clause, ask=calibration.question), prompt, a, b)

@@ -1,6 +1,8 @@
 """Whether a pairwise judge names the better of two replies, where it is known which one that is.
 
 Pairs are made of the labelled replies that a rubric judge is calibrated on: a good and a bad one to the same message.
+One half of the messages says how far the judge leans towards what stands first; the other, which had no part in that,
+how often it is right once that is taken off.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from ethos.judging.calibration import halves
 from ethos.judging.labelled import CalibrationReply, reaching_judge
 from ethos.judging.pairwise import PairwiseJudge, Preference
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause
 from ethos.statistics.proportions import wilson_interval
 
-FEWEST_DECIDED = 12  # pairs, of which a judge has to name the same reply in both orders
+FEWEST_DECIDED = 8  # pairs, of which a judge has to name the same reply in both orders
 PASSING_SHARE, PASSING_LOWER_BOUND = 0.75, 0.5  # of those, the pairs in which it names the good one
 
 
@@ -28,12 +31,10 @@ class PairCalibration:
     clause_id: str
     judge: str
     question: str | None
-    pairs: int
-    decided: int  # both orders named the same reply
-    right: int  # and it was the good one
-    leaning: (
-        float | None
-    )  # towards whatever stands first: the mean over all pairs; 0.5 for a judge that always names it
+    leaning: float  # towards whatever stands first, in log-odds
+    pairs: int  # that measured
+    decided: int  # of these: both orders named the same reply
+    right: int  # of those: it was the good one
     longer: int  # of the decided, those in which the longer reply was named
     good_is_longer: int  # and those in which that would have been right
     passed: bool
@@ -49,32 +50,38 @@ async def calibrate_pairs(
 ) -> PairCalibration:
     """Asks about every pair in both orders, by this question.
 
-    Passes if at least 12 pairs are decided, three in four of them rightly, with the lower bound of the 95% interval
-    (Wilson) above a half. Never raises for a poor judge: `reason` says what is wrong.
+    Passes if at least 8 pairs of the half that measures are decided, three in four of them rightly, with the lower
+    bound of the 95% interval (Wilson) above a half. Never raises for a poor judge: `reason` says what is wrong.
     """
     asked = replace(clause, ask=question)
-    pairs = labelled_pairs(clause, replies)
-    found = await asyncio.gather(
-        *(judge.prefer(asked, Conversation.user(good.scenario), good.reply, bad.reply) for good, bad in pairs)
-    )
-    decided = [(pair, said) for pair, said in zip(pairs, found, strict=True) if not said.abstained]
+    leaning_from, measuring = (labelled_pairs(clause, half) for half in halves(reaching_judge(clause, replies)))
+    leanings = [said.leaning for said in await _compared(judge, asked, leaning_from) if said.leaning is not None]
+    leaning = sum(leanings) / len(leanings) if leanings else 0.0
+    found = await _compared(replace(judge, leaning=leaning), asked, measuring)
+    decided = [(pair, said) for pair, said in zip(measuring, found, strict=True) if not said.abstained]
     right = sum(_names_first(said) for _, said in decided)
-    leanings = [said.leaning for said in found if said.leaning is not None]
     good_is_longer = [len(good.reply) > len(bad.reply) for (good, bad), _ in decided]
-    reason = _why_not(len(pairs), len(decided), right)
+    reason = _why_not(len(measuring), len(decided), right)
     return PairCalibration(
         clause_id=clause.id,
         judge=judge.name,
         question=question,
-        pairs=len(pairs),
+        leaning=leaning,
+        pairs=len(measuring),
         decided=len(decided),
         right=right,
-        leaning=sum(leanings) / len(leanings) if leanings else None,
         longer=sum(_names_first(said) == long for (_, said), long in zip(decided, good_is_longer, strict=True)),
         good_is_longer=sum(good_is_longer),
         passed=not reason,
         reason=reason,
     )
+
+
+async def _compared(
+    judge: PairwiseJudge, clause: Clause, pairs: Sequence[tuple[CalibrationReply, CalibrationReply]]
+) -> list[Preference]:
+    asked = (judge.prefer(clause, Conversation.user(good.scenario), good.reply, bad.reply) for good, bad in pairs)
+    return list(await asyncio.gather(*asked))
 
 
 def labelled_pairs(
