@@ -117,10 +117,10 @@ def calibrated(reader: Reader, clause: Clause, replies: Sequence[CalibrationRepl
 
 
 def test_pairs_are_of_one_message_good_beside_bad(clause: Clause) -> None:
-    pairs = labelled_pairs(clause, [*labelled(2, scenarios=3), CalibrationReply("why", "3?", REASON, True)])
+    pairs = labelled_pairs([*labelled(2, scenarios=3), CalibrationReply("why", "3?", REASON, True)])
     assert len(pairs) == 6
     assert all((good.good, bad.good) == (True, False) and good.scenario == bad.scenario for good, bad in pairs)
-    assert labelled_pairs(replace(clause, id="other"), labelled(2)) == []
+    assert calibrated(Reader(gives_reason), replace(clause, id="other"), labelled(2)).pairs == 0
 
 
 def test_a_judge_that_names_the_better_reply_passes(clause: Clause) -> None:

@@ -24,7 +24,12 @@ class Singer:
 
     name: str
     fails: Exception | None = None
+    knows: set[int] = field(default_factory=set)
     asked: list[tuple[int, ...]] = field(default_factory=list)
+
+    def answered(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int]) -> set[int]:
+        """As `Remembering`."""
+        return self.knows & set(draws)
 
     @property
     def fingerprint(self) -> str:
@@ -80,6 +85,22 @@ def test_one_that_goes_down_is_set_aside_once_and_the_others_draw_in_its_place()
     before = len(down.asked)
     drawn(chorus)
     assert len(down.asked) == before
+
+
+def test_only_the_draws_of_a_lost_voice_move() -> None:
+    def authors(fails: bool) -> list[str]:
+        lost = Singer("lost", EndpointFailed("lost: no answer") if fails else None)
+        return [sample.author for sample in drawn(chorus_of((lost, 1.0), (Singer("one"), 1.0), (Singer("two"), 2.0)))]
+
+    before, after = authors(fails=False), authors(fails=True)
+    assert {new for old, new in zip(before, after, strict=True) if old == "lost"} == {"one", "two"}
+    assert all(old == new for old, new in zip(before, after, strict=True) if old != "lost")
+
+
+def test_what_one_answered_while_another_was_down_is_not_asked_again_when_that_is_up() -> None:
+    high, low = Singer("high"), Singer("low", knows={2, 5})
+    samples = drawn(chorus_of((high, 1e9), (low, 1.0)), prompts=1)
+    assert [sample.author for sample in samples] == ["low" if draw in (2, 5) else "high" for draw in range(8)]
 
 
 def test_where_none_is_left_the_run_ends_with_the_reason() -> None:

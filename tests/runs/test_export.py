@@ -22,6 +22,7 @@ JUDGE = "openai:http://secret.example:1/v1#hidden (rubric)"
 VERDICTS: tuple[Any, ...] = (
     {"clause_id": "name", "score": 1.0, "judge": "check must_match", "evidence": "Wren"},
     {"clause_id": "name", "score": 0.75, "judge": JUDGE, "evidence": f"{JUDGE} says so"},
+    {"clause_id": "name", "score": 0.5, "judge": "hollow-secret (rubric)", "evidence": "No"},
 )
 LINEAGE = Lineage("demonstrations", ("name",), ("d" * 64,), calls=("k1", "k2"), verdicts=VERDICTS, tokens=70)
 ROWS: list[list[Row]] = [
@@ -73,15 +74,12 @@ def test_every_row_says_where_it_came_from_and_names_no_private_model(session: S
     written(session, *ROWS)
     export_rows(session.run, tmp_path / "set")
     row = load_dataset(str(tmp_path / "set"), "demonstrations", split="train", cache_dir=str(tmp_path / "cache"))[0]
-    assert (row["recipe"], row["clause_ids"], row["calls"], row["tokens"]) == (
-        "demonstrations",
-        ["name"],
-        ["k1", "k2"],
-        70,
-    )
+    assert (row["recipe"], row["clause_ids"], row["tokens"]) == ("demonstrations", ["name"], 70)
+    assert "calls" not in row  # who guesses a model's name could check it by them
     assert row["verdicts"] == [
         {"clause_id": "name", "score": 1.0, "by": "check must_match"},
         {"clause_id": "name", "score": 0.75, "by": "judge"},
+        {"clause_id": "name", "score": 0.5, "by": "judge"},
     ]
     for path in (tmp_path / "set").iterdir():
         assert b"secret" not in path.read_bytes()
@@ -133,13 +131,20 @@ def test_models_that_anybody_can_have_are_named_with_their_licence(session: Sess
 
 
 def test_a_run_without_rows_and_a_folder_that_holds_something_are_refused(session: Session, tmp_path: Path) -> None:
-    with pytest.raises(EthosError, match="its rows aren't all written yet"):
+    with pytest.raises(EthosError, match="it has no rows, or they aren't all written yet"):
+        export_rows(session.run, tmp_path / "set")
+    written(session)
+    with pytest.raises(EthosError, match="it has no rows"):
         export_rows(session.run, tmp_path / "set")
     written(session, ROWS[0])
     (tmp_path / "there").mkdir()
     assert export_rows(session.run, tmp_path / "there") == {"documents": 1}
     with pytest.raises(EthosError, match="there: holds something already; name a new folder"):
         export_rows(session.run, tmp_path / "there")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    assert export_rows(session.run, tmp_path / "link") == {"documents": 1}
+    assert (tmp_path / "elsewhere" / "README.md").is_file()
     (tmp_path / "file").write_text("")
     with pytest.raises(EthosError, match="file: holds something already"):
         export_rows(session.run, tmp_path / "file")

@@ -104,11 +104,12 @@ def test_revisions_and_pairs_are_expected_of_student_reviser_and_judge(tmp_path:
     assert calls("student", **own) - calls("student") == 4 * 5 * (1 + 2 * 2)
     assert calls("student", **teachers) - calls("student") == 4 * 5
     assert calls("teacher", **teachers) - calls("teacher", **own) == 4 * 5 * 2 * 2
-    assert calls("judge", **own) - calls("judge") == round(2 * 5 * 2 * 0.75)
+    drawn = 1 / 2  # of two clauses that bear on a message of the judged one, that one
+    assert calls("judge", **own) - calls("judge") == round(2 * 5 * 2 * drawn * 0.5)
     pairs = {"preferences": {"per_clause": 5, "draws": 6, "sources": ["draws", "framed"]}}
     assert calls("student", **pairs) - calls("student") == 4 * 5 * (6 + 1)
-    looked_at, compared = 6 + 2, 2 * 2  # each pair in both orders
-    assert calls("judge", **pairs) - calls("judge") == round(2 * 5 * (looked_at + compared) * 0.75)
+    looked_at, compared, calibrating = 6 + 2, 2 * 2, 2 * 24 * 0.75  # each pair in both orders
+    assert calls("judge", **pairs) - calls("judge") == round(2 * (5 * (looked_at + compared) * 0.5 + calibrating))
 
 
 def test_a_chorus_draws_rows_by_its_weights_and_the_teacher_the_rest(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ class Reviser:
 
     revisions: Sequence[str] = (GOOD, BETTER)
     reply: str = PLAIN
+    critique: str = "It lacks a name."
     finish: FinishReason = "stop"
+    original_finish: FinishReason = "stop"
     name: str = "student"
     fingerprint: str = "student"
     asked: list[Conversation] = field(default_factory=list)
@@ -40,11 +42,11 @@ class Reviser:
         self.asked.append(prompt)
         turns = [message.role for message in prompt.messages]
         if turns == ["user"]:
-            return [Sample(self.reply, "stop", Usage(10, 5), draw, call="reply") for draw in draws]
+            return [Sample(self.reply, self.original_finish, Usage(10, 5), draw, call="reply") for draw in draws]
         quoted = prompt.messages[1].content
         before = 1 + self.revisions.index(GOOD) if GOOD in quoted else 0
         if turns == ["system", "user"]:
-            return [Sample("It lacks a name.", "stop", Usage(20, 4), 0, call=f"critique {before}")]
+            return [Sample(self.critique, "stop", Usage(20, 4), 0, call=f"critique {before}")]
         return [Sample(self.revisions[before], self.finish, Usage(30, 6), 0, call=f"revision {before}")]
 
 
@@ -98,6 +100,24 @@ def test_what_is_not_whole_is_not_revised_again(job: MakeJob, scenario: MakeScen
     assert made(Revisions(), work, TemplateTeacher(), student) == []
     assert len(student.asked) == 3
     assert work.rejected == {"revision: cut off": 1}
+
+
+def test_a_reply_that_is_not_whole_is_counted_and_not_criticised(
+    job: MakeJob, scenario: MakeScenario, made: Made
+) -> None:
+    student = Reviser(original_finish="length")
+    work = job([scenario("name")], revisions={"per_clause": 1})
+    assert made(Revisions(), work, TemplateTeacher(), student) == []
+    assert work.rejected == {"revision: reply cut off": 1}
+    assert len(student.asked) == 1
+
+
+def test_without_a_critique_nothing_is_revised(job: MakeJob, scenario: MakeScenario, made: Made) -> None:
+    student = Reviser(critique=" ")
+    work = job([scenario("name")], revisions={"per_clause": 1, "turns": 3})
+    assert made(Revisions(), work, TemplateTeacher(), student) == []
+    assert work.rejected == {"revision: no critique": 1}
+    assert len(student.asked) == 2
 
 
 @pytest.mark.parametrize(

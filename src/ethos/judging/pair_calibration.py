@@ -54,7 +54,7 @@ async def calibrate_pairs(
     bound of the 95% interval (Wilson) above a half. Never raises for a poor judge: `reason` says what is wrong.
     """
     asked = replace(clause, ask=question)
-    leaning_from, measuring = (labelled_pairs(clause, half) for half in halves(reaching_judge(clause, replies)))
+    leaning_from, measuring = (labelled_pairs(half) for half in halves(reaching_judge(clause, replies)))
     leanings = [said.leaning for said in await _compared(judge, asked, leaning_from) if said.leaning is not None]
     leaning = sum(leanings) / len(leanings) if leanings else 0.0
     found = await _compared(replace(judge, leaning=leaning), asked, measuring)
@@ -84,11 +84,9 @@ async def _compared(
     return list(await asyncio.gather(*asked))
 
 
-def labelled_pairs(
-    clause: Clause, replies: Sequence[CalibrationReply]
-) -> list[tuple[CalibrationReply, CalibrationReply]]:
+def labelled_pairs(replies: Sequence[CalibrationReply]) -> list[tuple[CalibrationReply, CalibrationReply]]:
     """Good and bad replies to the same message, side by side in the order in which they are given."""
-    own = sorted(reaching_judge(clause, replies), key=lambda reply: reply.scenario)
+    own = sorted(replies, key=lambda reply: reply.scenario)
     pairs = []
     for _, to_one in groupby(own, lambda reply: reply.scenario):
         given = list(to_one)

@@ -106,6 +106,13 @@ class CachedSampler(Generic[M]):
         answers = await self._answers(asks, make)
         return [self._sample(answer, ask) for answer, ask in zip(answers, asks, strict=True)]
 
+    def answered(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int]) -> set[int]:
+        """Those of the draws that are in the cache."""
+        asked = params.to_dict()
+        keys = {draw: response_key(self.fingerprint, "sample", prompt, asked, draw) for draw in draws}
+        there = self._cache.get_many(keys.values())
+        return {draw for draw, key in keys.items() if key in there}
+
     def _sample(self, answer: Mapping[str, Any], ask: _Ask) -> Sample:
         """A stored answer as a sample: an endpoint reads its own again, the rest is as it was written."""
         usage = Usage(**answer["usage"])

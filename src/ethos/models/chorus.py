@@ -1,16 +1,19 @@
 """Several models in one part, each with its share of the draws.
 
-Which of them makes a draw depends on prompt, seed and draw alone, so the same draw is the same voice's again. One that
-goes down is set aside and its draws go to the others: the work goes on as long as one is left.
+Which of them makes a draw depends on prompt, seed, draw and their names and weights alone, so the same draw is the same
+voice's again. One that goes down is set aside and its draws, no others, go to those that are left (weighted rendezvous
+hashing: Schindelhauer and Schomaker 2005); what one of them answered then is not asked of another later.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from ethos.models.endpoints import EndpointFailed
 from ethos.models.types import Sample, Sampler, SamplingParams
@@ -18,11 +21,19 @@ from ethos.spec.conversation import Conversation
 from ethos.store.canonical import digest
 
 
+class Remembering(Sampler, Protocol):
+    """A sampler that knows what it has answered."""
+
+    def answered(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int]) -> set[int]:
+        """Those of the draws that it needn't make again."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Voice:
     """One of them; its share is its weight over the sum of all."""
 
-    model: Sampler
+    model: Remembering
     weight: float
 
 
@@ -33,13 +44,11 @@ class Chorus:
         """`set_aside` is told of a voice that goes down, and why."""
         self.name = "chorus of " + ", ".join(voice.model.name for voice in voices)
         self.fingerprint = digest([[voice.model.fingerprint, voice.weight] for voice in voices])
-        self._voices = list(voices)
+        self.fingerprints = tuple(voice.model.fingerprint for voice in voices)
+        self._models = {voice.model.name: voice.model for voice in voices}
+        self._weights = {voice.model.name: voice.weight for voice in voices}
+        self._down: set[str] = set()
         self._set_aside = set_aside
-
-    @property
-    def fingerprints(self) -> tuple[str, ...]:
-        """Of the voices that are left."""
-        return tuple(voice.model.fingerprint for voice in self._voices)
 
     async def sample(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,)) -> list[Sample]:
         """As `Sampler`; draws of one voice are asked for together.
@@ -47,34 +56,39 @@ class Chorus:
         Raises EndpointFailed if no voice is left.
         """
         made: dict[int, Sample] = {}
+        known = {name: model.answered(prompt, params, draws) for name, model in self._models.items()}
         while missing := [draw for draw in draws if draw not in made]:
             dealt: dict[str, list[int]] = defaultdict(list)
-            among = {voice.model.name: voice for voice in self._voices}
             for draw in missing:
-                dealt[self._deal(prompt, params, draw)].append(draw)
-            asked = [(among[name], own) for name, own in dealt.items()]
+                dealt[self._deal(prompt, params, draw, known)].append(draw)
             found = await asyncio.gather(
-                *(voice.model.sample(prompt, params, own) for voice, own in asked), return_exceptions=True
+                *(self._models[name].sample(prompt, params, own) for name, own in dealt.items()), return_exceptions=True
             )
-            for (voice, _), samples in zip(asked, found, strict=True):
+            for name, samples in zip(dealt, found, strict=True):
                 if isinstance(samples, EndpointFailed):
-                    self._lose(voice, samples)
+                    self._lose(name, samples)
                 elif isinstance(samples, BaseException):
                     raise samples
                 else:
-                    made |= {sample.draw: replace(sample, author=voice.model.name) for sample in samples}
+                    made |= {sample.draw: replace(sample, author=name) for sample in samples}
         return [made[draw] for draw in draws]
 
-    def _deal(self, prompt: Conversation, params: SamplingParams, draw: int) -> str:
-        noise = random.Random(f"{prompt.digest()}/{params.seed}/{draw}")
-        names = [voice.model.name for voice in self._voices]
-        return noise.choices(names, [voice.weight for voice in self._voices])[0]
+    def _deal(self, prompt: Conversation, params: SamplingParams, draw: int, known: Mapping[str, set[int]]) -> str:
+        """The first in the draw's own order that has answered it, or else that isn't down."""
 
-    def _lose(self, voice: Voice, why: EndpointFailed) -> None:
-        if voice not in self._voices:  # another call has found out before
+        def place(name: str) -> float:
+            noise = random.Random(f"{name}/{prompt.digest()}/{params.seed}/{draw}")
+            return -math.log(1 - noise.random()) / self._weights[name]
+
+        ordered = sorted(self._models, key=place)
+        up = (name for name in ordered if name not in self._down)
+        return next((name for name in ordered if draw in known[name]), None) or next(up)
+
+    def _lose(self, name: str, why: EndpointFailed) -> None:
+        if name in self._down:  # another call has found out before
             return
-        if len(self._voices) == 1:
+        left = [other for other in self._models if other not in {name, *self._down}]
+        if not left:
             raise why
-        self._voices.remove(voice)
-        left = ", ".join(voice.model.name for voice in self._voices)
-        self._set_aside(f"{voice.model.name} is set aside, and {left} draws in its place: {why}")
+        self._down.add(name)
+        self._set_aside(f"{name} is set aside, and {', '.join(left)} draws in its place: {why}")

@@ -57,9 +57,8 @@ COLUMNS = {
 LINEAGE = (
     "`id`, a hash of the content; `recipe`; `clause_ids`, or `capability_source` where a row comes from no clause; "
     "`contrast`, whether it shows where the clause does not apply; `family` (topic and context); `frame_digest`, of "
-    "the part of the spec that its writer saw; `author`, the model that wrote it, where several did; `calls`, keys of "
-    "the answers it was made from; `verdicts` of checks and judges; `tokens` spent on it, what was rejected on the way "
-    "included"
+    "the part of the spec that its writer saw; `author`, the model that wrote it, where several did; `verdicts` of "
+    "checks and judges; `tokens` spent on it, what was rejected on the way included"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,8 +31,7 @@ _FILES = {
     PreferenceRow.kind: "preferences",
     TaskRow.kind: "tasks",
 }
-_SANDBOX = "sandbox: "
-_OPEN_VERDICTS = ("check ", "hollow", _SANDBOX)  # of judges whose name tells nothing of a model
+_OPEN_VERDICT = re.compile(r"check [\w.:]+|hollow|sandbox: \w+")  # of judges whose name tells nothing of a model
 
 
 def export_rows(run: RunDirectory, to: Path) -> dict[str, int]:
@@ -43,8 +43,11 @@ def export_rows(run: RunDirectory, to: Path) -> dict[str, int]:
     with run.read_database() as database:
         stages, totals = Stages(database), Ledger(database).totals()
         files, rejected = stages.payload("rows"), stages.counts("rows")
-    if not isinstance(files, dict):
-        raise EthosError(f"{run.path}: its rows aren't all written yet; let `ethos run` go on, and export then")
+    if not isinstance(files, dict) or not files:
+        raise EthosError(
+            f"{run.path}: it has no rows, or they aren't all written yet; let `ethos run` go on, and export then"
+        )
+    to = to.resolve()
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
         raise EthosError(f"{to}: holds something already; name a new folder, or an empty one")
     by_name = {name: read_rows(run.rows / str(files[kind])) for kind, name in _FILES.items() if kind in files}
@@ -106,7 +109,7 @@ def _lineage(row: Row) -> dict[str, Any]:
     told = ("recipe", "capability_source", "frame_digest", "family", "contrast", "tokens")
     verdicts = [_verdict(verdict) for verdict in lineage.verdicts if isinstance(verdict, dict)]
     author = None if lineage.author is None else _told(lineage.author)[0] or PRIVATE
-    lists = {"clause_ids": list(lineage.clause_ids), "calls": list(lineage.calls), "verdicts": verdicts}
+    lists = {"clause_ids": list(lineage.clause_ids), "verdicts": verdicts}
     return {**{name: getattr(lineage, name) for name in told}, "author": author, **lists}
 
 
@@ -116,7 +119,7 @@ def _verdict(verdict: dict[str, Json]) -> dict[str, Json]:
     return {
         "clause_id": verdict["clause_id"],
         "score": verdict["score"],
-        "by": by if by.startswith(_OPEN_VERDICTS) else "judge",
+        "by": by if _OPEN_VERDICT.fullmatch(by) else "judge",
     }
 
 
@@ -136,7 +139,7 @@ def _schema(kind: str) -> Any:
     verdict = pa.struct([("clause_id", text), ("score", number), ("by", text)])
     lineage = [(name, text) for name in ("recipe", "capability_source", "frame_digest", "family", "author")]
     lineage += [("contrast", pa.bool_()), ("tokens", pa.int64()), ("clause_ids", pa.list_(text))]
-    lineage += [("calls", pa.list_(text)), ("verdicts", pa.list_(verdict))]
+    lineage.append(("verdicts", pa.list_(verdict)))
     return pa.schema([*content, ("id", text), *lineage])
 
 

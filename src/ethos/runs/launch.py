@@ -261,7 +261,7 @@ class _Job:
         warn_of_unreadable(session, clauses, judge)
 
         cast = await self._cast(session, clauses, labelled, judge, base, teacher)
-        voices = cast.teacher.fingerprints if isinstance(cast.teacher, Chorus) else ()
+        voices = cast.writer.fingerprints if isinstance(cast.writer, Chorus) else ()
         count = _token_counter(base)
         rows, version = await self._rows(session, clauses, scenarios, judge, cast, count)
         return _Given(
@@ -307,7 +307,7 @@ class _Job:
         asked = tuple(s for s in scenarios if s.family.pool == "train" and s.clause_id in readable)
         job = Job(session.spec, clauses, asked, config.synthesis, config.seed, count)
         settings = config.synthesis.model_dump(mode="json", exclude={"code_translation": {"functions"}})
-        inputs: list[Any] = [digest([s.id for s in asked]), settings, config.seed, cast.teacher.fingerprint]
+        inputs: list[Any] = [digest([s.id for s in asked]), settings, config.seed, cast.writer.fingerprint]
         inputs.append([calibration.to_dict() for calibration in judge.calibrations.values()])
         if cast.comparer is not None:
             inputs.append([calibration.to_dict() for calibration in cast.comparer.calibrations.values()])

@@ -31,7 +31,7 @@ from ethos.store.config.run import RunConfig
 from ethos.store.ledger import CHORUS, POLICY, STUDENT, UNBUDGETED
 from ethos.store.written_rows import load_written_rows
 from ethos.synthesis.expected import ASSUMED, Calls, sums
-from ethos.synthesis.recipes import recipes_of, written_objectives
+from ethos.synthesis.recipes import recipes_of
 from ethos.synthesis.sizes import chosen_clauses
 from ethos.tasting.canaries import replay_prompts
 
@@ -152,7 +152,7 @@ def plan(config: RunConfig, base: Path) -> Plan:
     workload = Workload(config, spec, clauses, models, Counter(reply.clause_id for reply in labelled), recipes)
     student = entries[names.student]
     own_rows = load_written_rows(config.rows, spec)
-    training = training_work(config, own_rows, written_objectives(recipes, config.synthesis))
+    training = training_work(config, own_rows, workload.pairs)
     work = (
         _work("teacher", models["teacher"], workload.teacher(), config),
         *(_work(CHORUS, entries[voice.name], workload.voice(voice.name), config) for voice in names.chorus),

@@ -6,7 +6,7 @@ objectives are known by their names here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ethos.store.config.run import RunConfig
@@ -30,22 +30,19 @@ class TrainingWork:
     rollouts: tuple[Calls, ...]
 
 
-def training_work(config: RunConfig, own_rows: Sequence[Row], written: Collection[str]) -> TrainingWork:
-    """As the mixture will share slots out, if the recipes yield rows for the objectives that they write for."""
+def training_work(config: RunConfig, own_rows: Sequence[Row], written_pairs: int) -> TrainingWork:
+    """As the mixture will share slots out, if the recipes yield rows, and as many pairs."""
     pairs = [row for row in own_rows if isinstance(row, PreferenceRow)]
     tasks = [row for row in own_rows if isinstance(row, TaskRow)]
-    writes_pairs = "preferences" in written
-    slots = _slots(config, has_pairs=bool(pairs) or writes_pairs, has_tasks=bool(tasks))
+    slots = _slots(config, has_pairs=bool(pairs) or written_pairs > 0, has_tasks=bool(tasks))
     single = ROW_PROMPT_TOKENS + config.synthesis.demonstrations.max_tokens
     sizes_of_pairs = [prompt_tokens(p.prompt) + text_tokens(p.chosen) + text_tokens(p.rejected) for p in pairs]
-    if writes_pairs:
-        sizes_of_pairs.append(ROW_PROMPT_TOKENS + 2 * config.synthesis.preferences.max_tokens)
+    sizes_of_pairs += written_pairs * [ROW_PROMPT_TOKENS + 2 * config.synthesis.preferences.max_tokens]
     pair = _mean(sizes_of_pairs)
     asked = _mean([prompt_tokens(task.prompt) for task in tasks])
     trained = float(single * (slots["documents"] + slots["demonstrations"]))
     trained += pair * (slots["preferences"] + slots["reward_model"])
-    different = slots["preferences"] if writes_pairs else min(slots["preferences"], len(pairs))
-    reference = pair * different
+    reference = pair * min(slots["preferences"], len(pairs) + written_pairs)
     teacher = 0.0
     rollouts = []
     for name, sizes in config.training.rollout_sizes.items():

@@ -47,11 +47,13 @@ from ethos.synthesis.expected import (
     case_calls,
     expected_draws,
     expected_lists,
+    pairwise_calls,
     prompt_tokens,
     rubric_calls,
     text_tokens,
 )
 from ethos.synthesis.messages import LONGEST_MESSAGE_TOKENS
+from ethos.synthesis.revisions import first_prompts
 from ethos.synthesis.sizes import ScenarioPlan, plan_scenarios
 from ethos.synthesis.types import Job, Recipe, few_shot
 from ethos.tasting.arms import VARIANTS, Variant, prompt_for
@@ -97,6 +99,8 @@ class Workload:
         probes = (1 + self.looks) * a_look + len(VARIANTS) * scenarios_of.taste_per_clause
         for clause in (clause for clause in self.clauses if clause.judged):
             yield self._calibration("judge", clause)
+            if self.pairs:
+                yield self._pair_calibration(clause)
             yield self._verdicts("judge", clause, probes * JUDGED, probes, self.config.tasting.max_tokens)
         yield from self._for_rows("judge")
 
@@ -149,6 +153,12 @@ class Workload:
     def prompts(self, pool: Pool) -> int:
         """Scenarios of a pool, contrasts included."""
         return sum(self._prompts_of(clause, pool) for clause in self.clauses)
+
+    @property
+    def pairs(self) -> int:
+        """That the recipe `preferences` writes, if each of its prompts gives one from every source."""
+        settings = self.config.synthesis.preferences
+        return len(first_prompts(self._job, settings.per_clause)) * len(settings.sources)
 
     def _for_rows(self, role: Role) -> Iterator[Calls]:
         """What the recipes ask of a role."""
@@ -217,6 +227,12 @@ class Workload:
             role, clause, (given or 2 * expected) * tries, (given or 2 * most) * tries, _CALIBRATION_REPLY_TOKENS
         )
 
+    def _pair_calibration(self, clause: Clause) -> Calls:
+        """Each good reply beside a bad one."""
+        most = (self.labelled.get(clause.id) or 2 * near_misses.PAIRS) / 2
+        expected = self.labelled.get(clause.id, 2 * USABLE * near_misses.PAIRS) / 2
+        return pairwise_calls(self.models["judge"], self.spec, clause, expected, most, _CALIBRATION_REPLY_TOKENS)
+
     def _verdicts(self, role: Role, clause: Clause, count: float, most: float, longest_reply: int) -> Calls:
         wording = "rubric" if role == "judge" else "rubric_sealed"
         return rubric_calls(self.models[role], wording, self.spec, clause, count, most, longest_reply)
@@ -266,7 +282,11 @@ class Workload:
     def _placebo_rows(self) -> Iterator[Calls]:
         """Draws of plain prompts until each row has a shadow, and pages until they hold as much as the documents."""
         settings, prompts = self.config.synthesis, len(replay_prompts())
-        rows = self.prompts("train") * settings.demonstrations.kept + settings.demonstrations.replay_rows
+        rows = self.prompts("train") * settings.demonstrations.kept
+        others = (
+            recipe for recipe in self.recipes if recipe.name not in ("documents", "demonstrations", "preferences")
+        )
+        rows += sum(recipe.size(self._job) for recipe in others)  # demonstrations all the same, about one a unit
         documents = settings.documents.count * settings.documents.max_tokens
         documents += text_tokens(self.spec.text) * settings.documents.spec_text
         draws = min(MOST_DRAWS, -(-rows // prompts))

@@ -157,7 +157,10 @@ def _row_id(kind: str, content: str) -> str:
 
 def row_to_dict(row: Row) -> dict[str, Any]:
     """A JSON-ready dict; `row_from_dict` is its inverse."""
-    return {"id": row.id, "kind": row.kind, **_content(row), "lineage": json.loads(json.dumps(asdict(row.lineage)))}
+    lineage = json.loads(json.dumps(asdict(row.lineage)))
+    if row.lineage.author is None:  # rows of one teacher are written as they were before there could be several
+        del lineage["author"]
+    return {"id": row.id, "kind": row.kind, **_content(row), "lineage": lineage}
 
 
 def _content(row: Row) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class CodeTranslation(Recipe):
             return []
         asked = translation_prompt(reference, LANGUAGES[settings.to])
         params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
-        drawn = await cast.teacher.sample(asked, params, range(settings.draws))
+        drawn = await cast.writer.sample(asked, params, range(settings.draws))
         found = await asyncio.gather(*(self._proven(sample, asked, oracle, settings) for sample in drawn))
         if len(_passing(found)) < settings.kept:
             found += await self._mended(cast, params, found, oracle, settings)
@@ -142,7 +142,7 @@ class CodeTranslation(Recipe):
         async def mend(candidate: _Candidate) -> _Candidate:
             assert candidate.rejection is not None, "it failed"
             asked = revision_prompt(candidate.asked, candidate.sample.text, candidate.rejection)
-            (sample,) = await cast.teacher.sample(asked, params, range(1))
+            (sample,) = await cast.writer.sample(asked, params, range(1))
             return await self._proven(sample, asked, oracle, settings)
 
         return list(await asyncio.gather(*map(mend, failed.values())))

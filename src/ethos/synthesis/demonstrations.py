@@ -93,7 +93,7 @@ async def _demonstrate(job: Job, cast: Cast, scenario: Scenario, acceptance: Acc
     passing: list[tuple[Sample, Found]] = []
     while len({sample.text for sample, _ in passing}) < settings.kept and len(samples) < settings.max_draws:
         draws = range(len(samples), min(len(samples) + settings.draws, settings.max_draws))
-        drawn = await cast.teacher.sample(asked, params, draws)
+        drawn = await cast.writer.sample(asked, params, draws)
         samples += drawn
         looked_at = await asyncio.gather(*(acceptance.look(scenario, sample) for sample in drawn))
         for sample, found in zip(drawn, looked_at, strict=True):

@@ -98,7 +98,7 @@ async def _document(job: Job, cast: Cast, clause: Clause, form: str, index: int)
     shown = frame(job.spec, [clause.id], job.config.frame_tokens, job.count_tokens)
     asked = document_prompt(job, clause, shown, form)
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
-    [sample] = await cast.teacher.sample(asked, params, (index,))
+    [sample] = await cast.writer.sample(asked, params, (index,))
     text = sample.text if sample.finish_reason == "stop" else whole_sentences(sample.text)
     reason = REFUSED if sample.refusal else fault(text, job.spec.language)
     if reason is None and ForeignIdentity(job.spec).found(text) is not None:

@@ -58,7 +58,7 @@ class Calls:
 class PlannedCast:
     """Who will play a part in making rows, and what the student sees first."""
 
-    teacher: Entry
+    teacher: Entry  # who says what is a case of what
     judge: Entry
     system_message: str | None = None
 

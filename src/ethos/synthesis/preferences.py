@@ -25,8 +25,8 @@ from ethos.synthesis.acceptance import Acceptance, Found
 from ethos.synthesis.demonstrations import demonstration_prompt
 from ethos.synthesis.expected import (
     FRESH_REPLY,
+    JUDGED,
     TYPICAL_PROBE,
-    USABLE,
     Calls,
     PlannedCast,
     Role,
@@ -35,7 +35,7 @@ from ethos.synthesis.expected import (
     rubric_calls,
 )
 from ethos.synthesis.nearness import likeness
-from ethos.synthesis.revisions import expected_revisions, first_prompts, look_at, revise
+from ethos.synthesis.revisions import expected_looks, expected_revisions, first_prompts, look_at, revise
 from ethos.synthesis.types import Cast, Job, Recipe, in_order
 
 NAME = "preferences"
@@ -90,16 +90,17 @@ class Preferences(Recipe):
                 prompt = prompt_tokens(demonstration_prompt(job, clause, shown, scenario))
                 yield "student", Calls(1, 1, prompt, reply, longest, FRESH_REPLY + reply)
                 looked_at += _LOOKED_AT
-            looked_at += _LOOKED_AT * ("revision" in settings.sources)
             if clause.judged:
-                judged = rubric_calls(cast.judge, "rubric", job.spec, clause, looked_at * USABLE, looked_at, longest)
+                judged = rubric_calls(cast.judge, "rubric", job.spec, clause, looked_at * JUDGED, looked_at, longest)
                 yield "judge", judged
                 pairs = len(settings.sources)
-                yield "judge", pairwise_calls(cast.judge, job.spec, clause, pairs * USABLE, pairs, longest)
-            own = {clause.id: looked_at}
-            yield from cast.vetoes(job.spec, looked_at, own, looked_at * USABLE, looked_at, longest)
+                yield "judge", pairwise_calls(cast.judge, job.spec, clause, pairs * JUDGED, pairs, longest)
+            looked_at += _LOOKED_AT * ("revision" in settings.sources)
+            yield from cast.vetoes(job.spec, 1, {clause.id: 1}, looked_at * JUDGED, looked_at, longest)
         if "revision" in settings.sources:
             yield from expected_revisions(job, cast, asked)
+            for _ in range(_LOOKED_AT):
+                yield from expected_looks(job, cast, asked)
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """Those of a prompt in the order of its sources."""
@@ -212,6 +213,7 @@ async def _row(job: Job, cast: Cast, scenario: Scenario, pair: _Pair) -> Prefere
         clause_ids=(pair.clause.id,),
         clause_digests=(pair.clause.digest,),
         frame_digest=None if pair.frame is None else pair.frame.digest,
+        author=chosen.sample.author or None,
         family=scenario.family.id,
         pool=scenario.family.pool,
         calls=tuple(call for call in calls if call),
@@ -223,7 +225,8 @@ async def _row(job: Job, cast: Cast, scenario: Scenario, pair: _Pair) -> Prefere
 
 def _too_close(settings: PreferencesConfig, pair: _Pair) -> str | None:
     """Why two replies can't be told apart, or are nearly the same; None if neither."""
-    if likeness(pair.chosen.sample.text, pair.rejected.sample.text) > settings.most_alike:
+    chosen, rejected = pair.chosen.sample.text, pair.rejected.sample.text
+    if chosen == rejected or likeness(chosen, rejected) > settings.most_alike:
         return "nearly the same"
     better, worse = pair.chosen.found, pair.rejected.found
     if better.odds is not None and worse.odds is not None:
@@ -235,6 +238,8 @@ def _unsure(said: Preference | None) -> str | None:
     """Why a comparison speaks against a pair; None if it doesn't, or if no judge that may speak compares."""
     if said is None:
         return None
-    if said.abstained or said.probability is None:
+    if said.probability is None:
+        return "the judge that compares gave no answer"
+    if said.abstained:
         return "the judge abstains: it names another reply in the other order"
     return None if said.probability > 0.5 else "the judge that compares prefers the other"

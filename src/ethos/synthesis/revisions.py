@@ -23,9 +23,9 @@ from ethos.store.rows import DemonstrationRow, Lineage, Row
 from ethos.synthesis.acceptance import Acceptance, Found
 from ethos.synthesis.expected import (
     FRESH_REPLY,
+    JUDGED,
     TYPICAL_PROBE,
     TYPICAL_REPLY,
-    USABLE,
     Calls,
     PlannedCast,
     Role,
@@ -33,7 +33,7 @@ from ethos.synthesis.expected import (
     rubric_calls,
     text_tokens,
 )
-from ethos.synthesis.types import Cast, Job, Recipe, in_order, patterns_of, wording
+from ethos.synthesis.types import REFUSED, Cast, Job, Recipe, in_order, patterns_of, wording
 
 CRITIQUE_TOKENS = 100
 _TALK = "talks about itself"
@@ -75,14 +75,9 @@ class Revisions(Recipe):
         """The student's replies, critiques and revisions of them, and what it takes to look at these."""
         settings, asked = job.config.revisions, first_prompts(job, job.config.revisions.per_clause)
         yield from expected_revisions(job, cast, asked)
-        own = Counter(scenario.clause_id for scenario in asked)
-        for clause_id, count in own.items():
-            clause, turns = job.spec.clause(clause_id), count * settings.turns
-            if clause.judged:
-                calls = rubric_calls(cast.judge, "rubric", job.spec, clause, turns * USABLE, turns, settings.max_tokens)
-                yield "judge", calls
-        most = len(asked) * settings.turns
-        yield from cast.vetoes(job.spec, len(asked), own, most * USABLE, most, settings.max_tokens)
+        yield from expected_looks(job, cast, asked)
+        own, most = Counter(scenario.clause_id for scenario in asked), len(asked) * settings.turns
+        yield from cast.vetoes(job.spec, len(asked), own, most * JUDGED, most, settings.max_tokens)
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """Those of a prompt in the order of their turns."""
@@ -90,6 +85,8 @@ class Revisions(Recipe):
 
         async def work(scenario: Scenario) -> list[DemonstrationRow]:
             revised = await revise(job, cast, scenario)
+            if revised.original.finish_reason != "stop":
+                job.rejected[f"revision: reply {REFUSED if revised.original.refusal else 'cut off'}"] += 1
             found = await asyncio.gather(*(look_at(acceptance, revised, turn) for turn in range(len(revised.turns))))
             rows: dict[str, DemonstrationRow] = {}
             for turn, seen in enumerate(found):
@@ -121,7 +118,7 @@ async def revise(job: Job, cast: Cast, scenario: Scenario) -> Revised:
     settings = job.config.revisions
     params = SamplingParams(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=job.seed)
     (original,) = await cast.student.sample(scenario.prompt, params)
-    reviser: Sampler = cast.student if settings.reviser == "self" else cast.teacher
+    reviser: Sampler = cast.student if settings.reviser == "self" else cast.writer
     turns: list[Turn] = []
     latest = original
     for turn in range(settings.turns):
@@ -130,6 +127,9 @@ async def revise(job: Job, cast: Cast, scenario: Scenario) -> Revised:
         clause = _drawn_clause(job, scenario, turn)
         asked = critique_prompt(job.spec, clause, scenario, latest.text)
         (critique,) = await reviser.sample(asked, _brief(params))
+        if critique.refusal or not critique.text.strip():  # one that was cut off says enough
+            job.rejected["revision: no critique"] += 1
+            break
         asked = revision_prompt(job.spec, clause, asked, critique.text)
         (latest,) = await reviser.sample(asked, params)
         turns.append(Turn(clause, critique, latest))
@@ -142,9 +142,12 @@ def _brief(params: SamplingParams) -> SamplingParams:
 
 def _drawn_clause(job: Job, scenario: Scenario, turn: int) -> Clause:
     """Any that bears on the message: the scenario's own, or one that bears on all; a judge can tell of each."""
+    return random.Random(f"{job.seed}/{scenario.id}/{turn}").choice(_bearing_clauses(job, scenario))
+
+
+def _bearing_clauses(job: Job, scenario: Scenario) -> list[Clause]:
     told = {each.clause_id for each in job.scenarios}
-    bearing = [c for c in job.clauses if c.id == scenario.clause_id or (c.id in told and is_any_case(c))]
-    return random.Random(f"{job.seed}/{scenario.id}/{turn}").choice(bearing)
+    return [c for c in job.clauses if c.id == scenario.clause_id or (c.id in told and is_any_case(c))]
 
 
 async def look_at(acceptance: Acceptance, revised: Revised, turn: int) -> Found:
@@ -188,6 +191,19 @@ def expected_revisions(job: Job, cast: PlannedCast, scenarios: list[Scenario]) -
         fresh = text_tokens(scenario.prompt.last_user) + reply + FRESH_REPLY
         yield role, Calls(settings.turns, settings.turns, prompt_tokens(asked), critique, CRITIQUE_TOKENS, fresh)
         yield role, Calls(settings.turns, settings.turns, shown, reply, settings.max_tokens, critique + reply)
+
+
+def expected_looks(job: Job, cast: PlannedCast, scenarios: list[Scenario]) -> Iterator[tuple[Role, Calls]]:
+    """What a look at each revision takes under the clause that was drawn for it: any that bears on the message."""
+    settings = job.config.revisions
+    for scenario in scenarios:
+        bearing = _bearing_clauses(job, scenario)
+        for clause in (clause for clause in bearing if clause.judged):
+            count = settings.turns / len(bearing)
+            calls = rubric_calls(
+                cast.judge, "rubric", job.spec, clause, count * JUDGED, settings.turns, settings.max_tokens
+            )
+            yield "judge", calls
 
 
 def _row(revised: Revised, turn: int, found: Found) -> DemonstrationRow:

@@ -23,7 +23,16 @@ from ethos.spec.types import Frame
 from ethos.store.config.data import SelfImageConfig
 from ethos.store.rows import DemonstrationRow, Lineage, Row
 from ethos.synthesis.acceptance import COPIED_WORDS
-from ethos.synthesis.expected import FRESH_REPLY, TYPICAL_REPLY, Calls, PlannedCast, Role, expected_draws, prompt_tokens
+from ethos.synthesis.expected import (
+    FRESH_REPLY,
+    TYPICAL_REPLY,
+    USABLE,
+    Calls,
+    PlannedCast,
+    Role,
+    expected_draws,
+    prompt_tokens,
+)
 from ethos.synthesis.identity import TAKEN, ForeignIdentity
 from ethos.synthesis.nearness import likeness
 from ethos.synthesis.types import ANOTHER_LANGUAGE, PROMPTS, REFUSED, Cast, Job, Recipe, in_order, lines_of, wording
@@ -62,10 +71,13 @@ class SelfImage(Recipe):
         settings = job.config.self_image
         longest, most = settings.max_tokens, settings.max_draws
         draws, reply = expected_draws(settings.draws, settings.draws, most, 1), longest * TYPICAL_REPLY
+        shown, all_turns = _shown(job), 0
         for unit in _units(job):
-            turns = 2 * settings.turns - 1 if unit.kind == "talks" else 1
-            prompt = prompt_tokens(_asked(job, unit, [unit.text])) + (turns - 1) * reply / 2
+            turns = _turns(job, unit)
+            all_turns += turns
+            prompt = prompt_tokens(_asked(job, shown, unit, [unit.text])) + (turns - 1) * reply / 2
             yield "writer", Calls(turns * draws, turns * most, prompt, reply, longest, FRESH_REPLY / draws + reply)
+        yield from cast.vetoes(job.spec, all_turns, {}, all_turns * draws * USABLE, all_turns * most, longest)
 
     async def rows(self, job: Job, cast: Cast, advance: Callable[[], None]) -> AsyncIterator[Row]:
         """Answers, reflections, then talks."""
@@ -83,11 +95,10 @@ class SelfImage(Recipe):
 
 def _units(job: Job) -> list[_Unit]:
     """Each kind goes through its languages in turn, and through the lines of each."""
-    settings, spoken = job.config.self_image, _language_of_files(job.spec.language)
-    languages: dict[Kind, tuple[str, ...]] = {"questions": settings.languages or (spoken,)}
+    settings = job.config.self_image
     units = []
     for kind, file in _FILES.items():
-        among = languages.get(kind, (spoken,))
+        among = (settings.languages if kind == "questions" else ()) or (_language_of(file, job.spec.language),)
         for index in range(getattr(settings, kind)):
             place, turn = index % len(among), index // len(among)
             lines = lines_of(f"{file}.{among[place]}.txt")
@@ -97,15 +108,16 @@ def _units(job: Job) -> list[_Unit]:
     return units
 
 
-def _language_of_files(language: str) -> str:
-    return language if all((PROMPTS / f"{file}.{language}.txt").is_file() for file in _FILES.values()) else "en"
+def _language_of(file: str, language: str) -> str:
+    """The spec's, or English where there is no such file in it."""
+    return language if (PROMPTS / f"{file}.{language}.txt").is_file() else "en"
 
 
 class _Speaker:
     """The teacher, speaking for the character."""
 
     def __init__(self, job: Job, cast: Cast) -> None:
-        self._job, self._cast = job, cast
+        self._job, self._cast, self._shown = job, cast, _shown(job)
         self._name = character_name(job.spec)
         self._foreign = ForeignIdentity(job.spec)
         self._recitation = recitation_of(job.spec, COPIED_WORDS)
@@ -114,20 +126,19 @@ class _Speaker:
         """A row, if every turn of it passes; what doesn't is counted."""
         settings, texts, samples = self._job.config.self_image, [unit.text], list[Sample]()
         authors: list[str] = []
-        for _ in range(2 * settings.turns - 1 if unit.kind == "talks" else 1):
+        for _ in range(_turns(self._job, unit)):
             said = await self._turn(unit, texts, settings, samples)
             if said is None:
                 self._job.rejected[f"{NAME}: {unit.kind[:-1]} without a draw that passes"] += 1
                 return None
             texts.append(said.text)
             authors.append(said.author)
-        shown = _shown(self._job)
-        ids = shown.clause_ids or tuple(clause.id for clause in self._job.clauses)
+        ids = self._shown.clause_ids or tuple(clause.id for clause in self._job.clauses)
         lineage = Lineage(
             recipe=NAME,
             clause_ids=ids,
             clause_digests=tuple(self._job.spec.clause(id_).digest for id_ in ids),
-            frame_digest=shown.digest,
+            frame_digest=self._shown.digest,
             author=authors[0] if len(set(authors)) == 1 and authors[0] else None,
             family=f"{unit.kind}/{unit.language}",
             calls=tuple(sample.call for sample in samples if sample.call),
@@ -139,12 +150,12 @@ class _Speaker:
         self, unit: _Unit, texts: Sequence[str], settings: SelfImageConfig, samples: list[Sample]
     ) -> Sample | None:
         """What is said next; `samples` gets all draws."""
-        asked = _asked(self._job, unit, texts)
+        asked = _asked(self._job, self._shown, unit, texts)
         params = SamplingParams(settings.max_tokens, settings.temperature, seed=self._job.seed)
         first = unit.round * settings.max_draws
         for start in range(first, first + settings.max_draws, settings.draws):
             draws = range(start, min(start + settings.draws, first + settings.max_draws))
-            drawn = await self._cast.teacher.sample(asked, params, draws)
+            drawn = await self._cast.writer.sample(asked, params, draws)
             samples += drawn
             for sample in drawn:
                 why = await self._fault(unit, texts, sample)
@@ -178,13 +189,18 @@ def _shown(job: Job) -> Frame:
     return whole(job.spec, job.config.frame_tokens, job.count_tokens)
 
 
-def _asked(job: Job, unit: _Unit, texts: Sequence[str]) -> Conversation:
+def _turns(job: Job, unit: _Unit) -> int:
+    """That the teacher writes."""
+    return 2 * job.config.self_image.turns - 1 if unit.kind == "talks" else 1
+
+
+def _asked(job: Job, shown: Frame, unit: _Unit, texts: Sequence[str]) -> Conversation:
     """The teacher's prompt: the frame, and all that was said, its own turns as the assistant's."""
     is_talk = unit.kind == "talks"
     prompt = wording("self_talk" if is_talk else "self_reply")
     system, begin = prompt.fill(
         trusted={
-            "frame": _shown(job).text,
+            "frame": shown.text,
             "language": language_name(unit.language),
             "words": str(round(job.config.self_image.max_tokens * _WORDS_PER_TOKEN)),
             "message": unit.text,

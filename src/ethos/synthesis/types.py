@@ -56,7 +56,7 @@ class Job:
 class Cast:
     """Who does it."""
 
-    teacher: Sampler
+    writer: Sampler  # of rows: the teacher, or a chorus
     student: Sampler
     assessor: Assessor
     comparer: Comparer | None = None

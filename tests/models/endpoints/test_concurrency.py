@@ -116,6 +116,42 @@ def test_answers_that_come_while_there_is_room_say_nothing() -> None:
     assert controller.limit == 8
 
 
+def test_time_without_any_request_is_no_time_that_the_endpoint_took() -> None:
+    now = 0.0
+    controller = Controller(64, clock=lambda: now)
+
+    def answer(count: int) -> None:
+        nonlocal now
+        for _ in range(count):
+            now += 1 / controller.limit  # twice the requests do twice the work
+            controller.answered("kind", now - 1, busy=True)
+
+    answer(20)
+    now += 600.0  # a pause, or a long stage elsewhere
+    controller.rested()
+    answer(16 + 32)
+    assert controller.limit >= 32
+
+
+def test_a_slot_that_is_taken_while_none_is_begins_a_round_anew() -> None:
+    rests: list[int] = []
+
+    class Counting(Controller):
+        def rested(self) -> None:
+            rests.append(1)
+
+    async def run() -> None:
+        slots = Slots(4)
+        slots.controller = Counting(4)
+        async with slots.one(), slots.one():
+            pass
+        async with slots.one():
+            pass
+
+    asyncio.run(run())
+    assert len(rests) == 2
+
+
 def test_kinds_that_take_longer_count_for_more_work() -> None:
     """Where short requests follow on long ones, more is answered in a second, and no more is done."""
     now = 0.0

@@ -70,6 +70,10 @@ class Controller:
         self.limit = self._kept = min(FIRST_LIMIT, self.most)
         self._round = _Round(self.clock())
 
+    def rested(self) -> None:
+        """There was nothing to do until now, which says nothing of how fast the endpoint is."""
+        self._round = _Round(self.clock())
+
     def answered(self, kind: Hashable, began_s: float, *, busy: bool) -> None:
         """A request that began then has its answer; `busy` if all slots were taken until now."""
         now = self.clock()
@@ -173,6 +177,8 @@ class Slots:
                 turn.set_result(None)
 
     async def _take(self) -> None:
+        if not self._taken:
+            self.controller.rested()
         if not self.is_full and not self._waiting:
             self._taken += 1
             return

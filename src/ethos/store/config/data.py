@@ -150,7 +150,7 @@ class RevisionsConfig(Section):
     per_clause: Annotated[int, Field(ge=0)] = 0
     """Train prompts of each clause whose replies are revised."""
     reviser: Literal["self", "teacher"] = "self"
-    """Who critiques and revises: the student itself, as published, or the teacher."""
+    """Who critiques and revises: the student itself, as published, or the teacher, or the chorus where there is one."""
     turns: Annotated[int, Field(ge=1, le=16)] = 1
     """Revisions of a reply, each made from the one before; every one that passes becomes a row."""
     max_tokens: Annotated[int, Field(ge=16)] = 160
