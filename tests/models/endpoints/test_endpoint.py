@@ -224,6 +224,23 @@ def test_no_more_requests_run_at_once_than_the_limit(connect: Connect, server: E
     assert server.most_at_once == 2
 
 
+@pytest.mark.parametrize(("status", "at_once"), [(429, 6), (503, 6), (500, 8)])
+def test_an_endpoint_that_has_too_much_to_do_is_given_less_at_once_and_one_that_errs_is_not(
+    connect: Connect, server: EndpointServer, status: int, at_once: int
+) -> None:
+    endpoint = connect()
+    server.faults.append(fails(status))
+    limits: list[int] = []
+
+    async def story() -> None:
+        await endpoint.sample(Conversation.user("Hi"), SamplingParams(8), range(4))
+        limits.append(endpoint._limiter.slots.controller.limit)
+        await endpoint.close()
+
+    asyncio.run(story())
+    assert limits == [at_once]
+
+
 def test_what_other_draws_cost_is_kept_when_one_fails_and_the_key_is_nowhere_on_disk(
     connect: Connect, server: EndpointServer, tmp_path: Path
 ) -> None:

@@ -62,3 +62,19 @@ def test_what_cannot_pass_is_tried_once(status: int) -> None:
 
 def test_a_wait_longer_than_the_longest_is_not_waited() -> None:
     assert attempts(POLICY, CallFailed("quota", status=429, retry_after_s=11)) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "for_load"),
+    [
+        (CallFailed("busy", status=429), True),
+        (CallFailed("busy", status=503), True),
+        (CallFailed("overloaded", status=529), True),
+        (CallFailed("no answer within 120 s", timed_out=True), True),
+        (CallFailed("a bug", status=500), False),
+        (CallFailed("connection reset"), False),
+        (CallFailed("no", status=400), False),
+    ],
+)
+def test_what_a_server_says_when_it_has_too_much_to_do(failure: CallFailed, for_load: bool) -> None:
+    assert failure.is_for_load is for_load

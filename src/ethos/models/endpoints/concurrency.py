@@ -2,8 +2,9 @@
 
 A vendor's server says with a 429 that it has too much to do; one's own says nothing, it answers later. So what counts
 is how much work is done in a second: in rounds, the limit is raised while that grows, and lowered where as much is done
-with less. A refusal for being busy, an error or a timeout lowers it at once, by a fifth (multiplicative decrease, as in
-Chiu and Jain 1989); those of requests that were under way at the last cut tell nothing new.
+with less. Errors do no work, so a server that fails under load gets less of it; a few that come by chance change
+nothing. A refusal for being busy or a timeout lowers the limit at once, by a fifth (multiplicative decrease, as in Chiu
+and Jain 1989); those of requests that were under way at the last cut tell nothing new.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Controller:
             self._conclude(now)
 
     def failed(self, began_s: float, why: str) -> None:
-        """A request that began then was turned down, broke off or timed out: there is less at once from now on."""
+        """A request that began then was turned down for load, or timed out: there is less at once from now on."""
         if began_s <= self._cut_s:
             return
         self._cut_s, self._doubles, self._rate = self.clock(), False, None

@@ -160,7 +160,7 @@ class Endpoint(ABC):
         try:
             yield
         except CallFailed as failed:
-            if failed.may_pass:
+            if failed.is_for_load:
                 slots.controller.failed(began_s, failed.reason if failed.status is None else str(failed.status))
             raise
         slots.controller.answered(kind, began_s, busy=slots.is_full)
@@ -190,7 +190,7 @@ class Endpoint(ABC):
                 response = await request()
                 return self._redacted(response.http_response.text)
         except TimeoutError:
-            failure = CallFailed(f"no answer within {self._retries.timeout_s:g} s")
+            failure = CallFailed(f"no answer within {self._retries.timeout_s:g} s", timed_out=True)
         except self._sdk.APIStatusError as error:
             failure = CallFailed(
                 self._redacted(_message(error.body)),
@@ -198,7 +198,7 @@ class Endpoint(ABC):
                 retry_after_s=retry_after_s(error.response.headers),
             )
         except self._sdk.APITimeoutError:
-            failure = CallFailed(f"no answer within {self._retries.timeout_s:g} s")
+            failure = CallFailed(f"no answer within {self._retries.timeout_s:g} s", timed_out=True)
         except self._sdk.APIConnectionError as error:
             failure = CallFailed(self._redacted(str(error.__cause__ or error)))
         raise failure

@@ -16,14 +16,26 @@ T = TypeVar("T")
 RETRYABLE_STATUSES = frozenset({408, 409, 429})
 """Beside these, every 5xx; a timeout, a broken connection and a malformed answer are retried as well."""
 
+BUSY_STATUSES = frozenset({429, 503, 529})
+"""By which a server says that it has too much to do; 529 is Anthropic's."""
+
 
 class CallFailed(Exception):
     """One attempt came to nothing. Never leaves this package."""
 
-    def __init__(self, reason: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        timed_out: bool = False,
+    ) -> None:
         """`status` is None where no HTTP status tells what went wrong: such a failure may pass, and is retried."""
         super().__init__(reason)
         self.reason, self.status, self.retry_after_s = reason, status, retry_after_s
+        self.is_for_load = timed_out or status in BUSY_STATUSES
+        """Whether the server may have had too much to do."""
 
     @property
     def may_pass(self) -> bool:
