@@ -67,11 +67,11 @@ def test_the_probability_is_the_mean_of_both_orders(clause: Clause, language: st
 
 
 def test_what_a_judge_leans_by_anyway_can_be_taken_off(clause: Clause) -> None:
-    judge = PairwiseJudge(Reader(gives_reason, leaning=9.0), "reader", load_wording("pairwise"), leaning=9.0)
+    judge = PairwiseJudge(Reader(gives_reason, leaning=2.5), "reader", load_wording("pairwise"), leaning=2.5)
     found = asyncio.run(judge.prefer(clause, ASKED, NONE, REASON))
     assert not found.abstained
     assert found.probability == pytest.approx(1 / (1 + math.exp(2)))
-    assert found.leaning == pytest.approx(9.0)
+    assert found.leaning == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize(("leaning", "abstains"), [(0.0, False), (1.9, False), (2.1, True), (-2.1, True)])
@@ -82,6 +82,14 @@ def test_a_judge_that_names_another_reply_in_the_other_order_abstains(
     assert found.abstained is abstains
     assert found.leaning is not None
     assert found.leaning == pytest.approx(leaning)
+
+
+def test_certainty_has_an_end(clause: Clause) -> None:
+    """Else a judge that is sampled five times would lean endlessly, and its labels would be no soft ones."""
+    found = preferred(Reader(lambda reply: 50.0 * ("because" in reply)), clause)
+    assert found.probability == pytest.approx(0.99)
+    leaning = preferred(Reader(lambda reply: 0.0, leaning=50.0), clause).leaning
+    assert leaning == pytest.approx(math.log(99))
 
 
 def test_a_judge_that_sees_no_difference_abstains(clause: Clause) -> None:
@@ -143,10 +151,10 @@ def test_one_that_prefers_length_or_the_worse_reply_does_not(clause: Clause) -> 
 
 
 def test_one_that_always_names_what_stands_first_passes_if_more_than_that_can_be_read(clause: Clause) -> None:
-    found = calibrated(Reader(gives_reason, leaning=9.0), clause, labelled(4, scenarios=4))
+    found = calibrated(Reader(gives_reason, leaning=2.5), clause, labelled(4, scenarios=4))
     assert (found.passed, found.decided, found.right) == (True, 8, 8)
-    assert found.leaning == pytest.approx(9.0)
-    blind = calibrated(Reader(lambda reply: 0.0, leaning=9.0), clause, labelled(4, scenarios=4))
+    assert found.leaning == pytest.approx(2.5)
+    blind = calibrated(Reader(lambda reply: 0.0, leaning=2.5), clause, labelled(4, scenarios=4))
     assert (blind.passed, blind.decided) == (False, 0)
     assert blind.reason == "the judge names the same reply in both orders in 0 of 8 pairs, and 8 such are needed"
 

@@ -91,6 +91,18 @@ def test_a_restart_finds_what_was_paid_for(
     reopened.close()
 
 
+def test_it_knows_what_it_drew_in_this_run_and_in_this_part(
+    teacher: CachedModel, model: Scoring, cache: ResponseCache, ledger: Ledger
+) -> None:
+    asyncio.run(teacher.sample(PROMPT, PARAMS, (0, 1)))
+    assert teacher.answered(PROMPT, PARAMS, range(3)) == {0, 1}
+    voice = CachedModel(model, cache, ledger, "chorus")
+    assert voice.answered(PROMPT, PARAMS, range(3)) == set()  # though the cache has them, from another part
+    asyncio.run(voice.sample(PROMPT, PARAMS, (1,)))
+    assert voice.answered(PROMPT, PARAMS, range(3)) == {1}
+    assert CachedModel(model, cache, ledger, "chorus").answered(PROMPT, PARAMS, range(3)) == {1}  # and a later sitting
+
+
 def test_missing_draws_are_made_in_one_inner_call(teacher: CachedModel, model: Scoring) -> None:
     asyncio.run(teacher.sample(PROMPT, PARAMS, draws=(1,)))
     drawn = asyncio.run(teacher.sample(PROMPT, PARAMS, draws=(3, 1, 0, 2)))

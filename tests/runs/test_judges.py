@@ -152,7 +152,7 @@ class Shelf:
         """As `Scorer`, of A and B."""
         self.asked += 1
         worth = [bool(self.word) and self.word in part for part in prompt.last_user.split("<reply_b>")]
-        odds = 9.0 + 2.0 * (worth[0] - worth[1])  # it always names what stands first
+        odds = 2.5 + 2.0 * (worth[0] - worth[1])  # it always names what stands first
         return [TokenLogprobs((0,), (odds * (reply == "A"),)) for reply in replies]
 
 

@@ -11,7 +11,8 @@ from ethos.synthesis.identity import ForeignIdentity
 
 WREN = parse_text(
     "# Wren\n\n## Name {#name}\n\nWren was made by the Tern Workshop. It uses a metaphor at times.\n\n"
-    "## Others {#others}\n\nIt never claims to be ChatGPT.\n",
+    "## Others {#others}\n\nIt never claims to be ChatGPT, or to be made by OpenAI.\n\n"
+    "Unlike assistants trained by Google, it is brief.\n",
     "Wren",
     Path("s.md"),
 )

@@ -34,6 +34,7 @@ def show_row(row_id: str, run_name: str | None, *, with_calls: bool) -> None:
     optional = {
         "capability": lineage.capability_source,
         "frame": lineage.frame_digest,
+        "author": lineage.author,
         "family": lineage.family,
         "pool": lineage.pool,
     }

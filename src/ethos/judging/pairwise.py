@@ -16,7 +16,7 @@ from ethos.judging.wording import Wording, conversation_text
 from ethos.spec.conversation import Conversation
 from ethos.spec.types import Clause
 
-_SUREST = 1e-9  # odds further out than this from 0 or 1 say no more
+_SUREST = 0.01  # odds nearer to 0 or 1 say no more: five sampled answers alike, or one that isn't among the likeliest
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,7 @@ class CachedSampler(Generic[M]):
         self.model, self.role = model, role
         self._cache, self._ledger, self._budget, self._price = cache, ledger, budget, price
         self._refusals = refusals or Refusals()
+        self._made: set[int] | None = None  # keys of this run's answers, once somebody has asked for them
 
     async def sample(
         self, prompt: Conversation, params: SamplingParams, draws: Sequence[int] = (0,), attempt: int = 0
@@ -107,11 +108,12 @@ class CachedSampler(Generic[M]):
         return [self._sample(answer, ask) for answer, ask in zip(answers, asks, strict=True)]
 
     def answered(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int]) -> set[int]:
-        """Those of the draws that are in the cache."""
+        """Those of the draws that it has made in this run, in the part that it plays."""
         asked = params.to_dict()
+        if self._made is None:
+            self._made = {_short(key) for key in self._ledger.keys(self.role, self.name) if key}
         keys = {draw: response_key(self.fingerprint, "sample", prompt, asked, draw) for draw in draws}
-        there = self._cache.get_many(keys.values())
-        return {draw for draw, key in keys.items() if key in there}
+        return {draw for draw, key in keys.items() if _short(key) in self._made}
 
     def _sample(self, answer: Mapping[str, Any], ask: _Ask) -> Sample:
         """A stored answer as a sample: an endpoint reads its own again, the rest is as it was written."""
@@ -155,6 +157,8 @@ class CachedSampler(Generic[M]):
                 self._refusals.refuse(ask.settings, refused)
                 return _refused(ask, refused)
             answer: dict[str, Any] = json.loads(raw)
+            if self._made is not None:
+                self._made.add(_short(ask.key))
             if hit:
                 hits.append(self._call(ask.key, Usage(**answer["usage"]), cached=True))
             return answer
@@ -297,6 +301,11 @@ class _Together:
     async def _run(self) -> dict[int, str]:
         wanted, self._wanted, self._answers = self._wanted, [], None  # whoever comes later starts another call
         return dict(zip(wanted, await self._make(wanted), strict=True))
+
+
+def _short(key: str) -> int:
+    """60 bits of a key: there may be millions of them."""
+    return int(key[:15], 16)
 
 
 def _logprobs(answer: Mapping[str, Any]) -> TokenLogprobs:

@@ -25,7 +25,7 @@ class Remembering(Sampler, Protocol):
     """A sampler that knows what it has answered."""
 
     def answered(self, prompt: Conversation, params: SamplingParams, draws: Sequence[int]) -> set[int]:
-        """Those of the draws that it needn't make again."""
+        """Those of the draws that it has made for this work before."""
         ...
 
 
@@ -56,8 +56,8 @@ class Chorus:
         Raises EndpointFailed if no voice is left.
         """
         made: dict[int, Sample] = {}
-        known = {name: model.answered(prompt, params, draws) for name, model in self._models.items()}
         while missing := [draw for draw in draws if draw not in made]:
+            known = {name: model.answered(prompt, params, missing) for name, model in self._models.items()}
             dealt: dict[str, list[int]] = defaultdict(list)
             for draw in missing:
                 dealt[self._deal(prompt, params, draw, known)].append(draw)

@@ -77,7 +77,7 @@ def dataset_card(facts: CardFacts) -> str:
         _table(
             ("name", "rows", "columns"), [(name, f"{count:,}", COLUMNS[name]) for name, count in facts.files.items()]
         ),
-        f"Rows that are trained as conversations hold no system message of their own; {facts.system_message}",
+        f"Rows of the recipes hold no system message; {facts.system_message}",
         f"Every row also has {LINEAGE}.",
         "## Where the rows come from",
         _table(

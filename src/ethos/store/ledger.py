@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 
 from ethos.store.canonical import utc_now
@@ -78,6 +78,11 @@ class Ledger:
             (role,),
         )
         return {row["model"]: Totals(*tuple(row)[1:]) for row in rows}
+
+    def keys(self, role: str, model: str) -> Iterator[str]:
+        """Under which a model has had answers in that role."""
+        rows = self._database.query("SELECT DISTINCT key FROM calls WHERE role = ? AND model = ?", (role, model))
+        return (row["key"] for row in rows)
 
     def total(self) -> Totals:
         """Over all roles."""

@@ -10,9 +10,14 @@ from functools import cache
 
 import regex
 
+from ethos.spec.language import sentences
 from ethos.spec.types import Spec
 from ethos.synthesis.types import PROMPTS, lines_of
 
+_DENIES = regex.compile(
+    r"\b(?:not|never|no|nor|without|unlike|pas|jamais|aucun|nicht|nie|kein\w*|nunca|ningún)\b|n['’]t\b|[不没非]",
+    regex.IGNORECASE,
+)
 TAKEN = "takes another model's name or maker"
 
 
@@ -21,7 +26,8 @@ class ForeignIdentity:
 
     def __init__(self, spec: Spec) -> None:
         """Of this spec: its title, and what stands beside a word of making."""
-        made = (match[1] for match in _making().finditer(spec.text))
+        said = [sentence for sentence in sentences(spec.text) if not _DENIES.search(sentence)]
+        made = (match[1] for sentence in said for match in _making().finditer(sentence))
         self._own = {name.casefold() for name in (*made, *_makers().findall(spec.name))}
 
     def found(self, text: str) -> str | None:
@@ -42,7 +48,7 @@ def _makers() -> regex.Pattern[str]:
 @cache
 def _making() -> regex.Pattern[str]:
     """What a spec says of its own character, whoever is its subject."""
-    return regex.compile(rf"(?<!\bnot )\b(?:by|par|von|por|由) (?:[\w'’-]+ ){{0,3}}({_maker()})\b", regex.IGNORECASE)
+    return regex.compile(rf"\b(?:by|par|von|por|由) (?:[\w'’-]+ ){{0,3}}({_maker()})\b", regex.IGNORECASE)
 
 
 @cache

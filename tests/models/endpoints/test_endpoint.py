@@ -124,12 +124,13 @@ def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
         (fails(400, "Your credit balance is too low"), "credit balance is too low.*top up"),
         (fails(401), "_API_KEY"),
         (fails(402, "pay first"), "pay first.*top up"),
+        (fails(429, "You exceeded your current quota, please check your plan"), "wants to be paid.*top up"),
         (fails(403), "get access"),
         (fails(404, "no model m"), "no model m.*mend the name"),
         (fails(422, "unknown field"), "unknown field"),
         (fails(429, "quota", {"Retry-After": "86400"}), "quota"),
     ],
-    ids=["400", "no credit", "401", "402", "403", "404", "422", "a day to wait"],
+    ids=["400", "no credit", "401", "402", "no quota", "403", "404", "422", "a day to wait"],
 )
 def test_what_cannot_pass_is_asked_once_and_names_the_mend(
     connect: Connect, server: EndpointServer, fault: Fault, mend: str

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 _REDACTED = "[key]"
 _QUOTED_CHARACTERS = 200
+_PAYMENT_REQUIRED = 402
+_OUT_OF_QUOTA = "exceeded your current quota"  # OpenAI's API says that with a 429, which no wait will change
 _STAND_IN = re.compile(r"[\W_a-z]{0,11}|.{0,5}", re.IGNORECASE)  # such as EMPTY, for servers that want no key
 
 
@@ -133,8 +135,9 @@ class Endpoint(ABC):
         assert call is not None
 
         async def attempt() -> str:
-            if self.gate is not None:
+            if self.gate is not None and not self.gate.is_set():
                 await self.gate.wait()
+                self._limiter.slots.controller.rested()
             admission = await self._limiter.turn(most.prompt_tokens + most.completion_tokens)
             with self._sent(call), self._watched(most.completion_tokens):
                 body = await self._body(request)
@@ -192,9 +195,10 @@ class Endpoint(ABC):
         except TimeoutError:
             failure = CallFailed(f"no answer within {self._retries.timeout_s:g} s", timed_out=True)
         except self._sdk.APIStatusError as error:
+            said = self._redacted(_message(error.body))
             failure = CallFailed(
-                self._redacted(_message(error.body)),
-                status=error.status_code,
+                said,
+                status=_PAYMENT_REQUIRED if _OUT_OF_QUOTA in said.casefold() else error.status_code,
                 retry_after_s=retry_after_s(error.response.headers),
             )
         except self._sdk.APITimeoutError:
