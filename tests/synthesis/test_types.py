@@ -44,7 +44,7 @@ def test_items_that_were_begun_first_are_finished_first() -> None:
     assert asked.index((0, 2)) < 55  # breadth first, it would come after 100 others
 
 
-def test_a_million_items_are_taken_as_they_are_needed() -> None:
+def test_items_are_taken_as_they_are_needed_however_many_there_are() -> None:
     taken, most = 0, 0
 
     def items() -> Iterator[int]:

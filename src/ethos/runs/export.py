@@ -20,7 +20,7 @@ from ethos.store.config.run import RunConfig, load_config
 from ethos.store.files import disk_errors_told, write_atomically
 from ethos.store.ledger import Ledger
 from ethos.store.parquet_rows import read_rows
-from ethos.store.rows import DemonstrationRow, DocumentRow, PreferenceRow, Row, TaskRow
+from ethos.store.rows import DemonstrationRow, DocumentRow, PreferenceRow, Row, TaskRow, row_content
 from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import Stages
 
@@ -94,14 +94,12 @@ def _record(row: Row) -> dict[str, Any]:
 
 
 def _content(row: Row) -> dict[str, Any]:
-    if isinstance(row, DocumentRow):
-        return {"text": row.text, "title": row.title}
-    if isinstance(row, DemonstrationRow):
-        return {"messages": row.conversation.to_dicts()}
+    """As it is stored, but replies as turns, and without what only a teacher of this run sees."""
+    content = row_content(row)
     if isinstance(row, PreferenceRow):
-        compared = {name: [{"role": "assistant", "content": getattr(row, name)}] for name in ("chosen", "rejected")}
-        return {"prompt": row.prompt.to_dicts(), **compared, "probability": row.probability, "margin": row.margin}
-    return {"prompt": row.prompt.to_dicts(), "answer": row.answer}
+        content |= {side: [{"role": "assistant", "content": content[side]}] for side in ("chosen", "rejected")}
+    content.pop("teacher_prompt", None)
+    return content
 
 
 def _lineage(row: Row) -> dict[str, Any]:

@@ -160,10 +160,11 @@ def row_to_dict(row: Row) -> dict[str, Any]:
     lineage = json.loads(json.dumps(asdict(row.lineage)))
     if row.lineage.author is None:  # rows of one teacher are written as they were before there could be several
         del lineage["author"]
-    return {"id": row.id, "kind": row.kind, **_content(row), "lineage": lineage}
+    return {"id": row.id, "kind": row.kind, **row_content(row), "lineage": lineage}
 
 
-def _content(row: Row) -> dict[str, Any]:
+def row_content(row: Row) -> dict[str, Any]:
+    """What a row says, JSON-ready, by the names of its columns."""
     if isinstance(row, DocumentRow):
         return {"text": row.text, "title": row.title}
     if isinstance(row, DemonstrationRow):
