@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,41 +15,21 @@ from typing import Any
 from ethos.errors import EthosError
 from ethos.judging.checks import require_checks
 from ethos.judging.labelled import load_calibration
-from ethos.judging.recitation import recitation_of
-from ethos.models.chorus import Chorus
 from ethos.models.engine import Engine
-from ethos.models.types import Sampler
 from ethos.progress import Progress
 from ethos.report.report import build_report
 from ethos.report.writing import html_of, read_report, write_report
-from ethos.runs.controls import Controls, next_step
-from ethos.runs.judges import (
-    CalibratedJudge,
-    Labelled,
-    calibrated_comparer,
-    calibrated_judge,
-    labelled_replies,
-    warn_of_unreadable,
-)
+from ethos.runs.controls import Controls
+from ethos.runs.given import Given, prepare
 from ethos.runs.models import ModelShelf
 from ethos.runs.placebo import PLACEBO, train_placebo
 from ethos.runs.preparation import (
-    as_read,
-    framed,
-    load_rows,
-    missing_rows,
-    probe_language,
-    read_clauses,
-    rows_of,
-    scenarios_of,
     sources_of,
 )
-from ethos.runs.prepared import require_own_rows
 from ethos.runs.reading import (
     SEALED,
     TASTE,
     AskedArm,
-    Taster,
     canary_questions,
     choose_prompting,
     read_canaries,
@@ -59,22 +39,19 @@ from ethos.runs.reading import (
 from ethos.runs.reporting import Findings, report_inputs
 from ethos.runs.session import Session, open_session
 from ethos.runs.student_training import StudentRows, train_student
-from ethos.runs.students import FrozenStudent, RecordedPolicy
+from ethos.runs.students import RecordedPolicy
 from ethos.spec.parse import parse_spec
-from ethos.spec.scenarios import Pool, Scenario
 from ethos.spec.types import Clause, Json
-from ethos.store.canonical import digest
 from ethos.store.config.run import load_config
 from ethos.store.journal import MAIN
-from ethos.store.rows import Row
 from ethos.store.run_directory import RunDirectory
 from ethos.store.stages import State
 from ethos.store.written_rows import load_written_rows
-from ethos.synthesis.recipes import recipes_of, written_objectives
+from ethos.synthesis.recipes import recipes_of
 from ethos.synthesis.sizes import chosen_clauses
-from ethos.synthesis.types import Cast, Job, Recipe
+from ethos.synthesis.types import Recipe
 from ethos.tasting.arms import prompts_for
-from ethos.tasting.canaries import CanaryReading, canary_texts_asked, replay_prompts, texts_kept_apart
+from ethos.tasting.canaries import CanaryReading, replay_prompts
 from ethos.tasting.questions import Question
 from ethos.training.guard import Diverged
 from ethos.training.policy import Policy
@@ -156,30 +133,6 @@ def _finished(session: Session) -> RunOutcome | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """What training and measuring start from."""
-
-    session: Session  # its spec with the case of each clause filled in
-    clauses: tuple[Clause, ...]
-    scenarios: tuple[Scenario, ...]
-    judge: CalibratedJudge
-    sealed_judge: CalibratedJudge
-    base: FrozenStudent
-    writers: frozenset[str]  # fingerprints of the teacher and the chorus
-    count: Callable[[str], int]  # the student's tokens in a text
-    rows: tuple[Row, ...]
-    version: str  # of the files that hold the rows
-
-    def pool(self, pool: Pool) -> list[Scenario]:
-        """The scenarios of a pool, contrasts left out."""
-        return [s for s in self.scenarios if s.family.pool == pool and not s.family.contrast]
-
-    def taster(self, judge: CalibratedJudge) -> Taster:
-        """Takes looks with that judge."""
-        return Taster(self.session, judge.assessor(self.session.spec), recitation_of(self.session.spec))
-
-
-@dataclass(frozen=True, slots=True)
 class _Before:
     """What was measured before training."""
 
@@ -224,7 +177,7 @@ class _Job:
             await self.shelf.close()
 
     async def _stages(self) -> RunOutcome:
-        given = await self._prepare()
+        given = await prepare(self.session, self.shelf, self.clauses, self.recipes)
         before = await self._taste_base(given)
         policy = await self._train(given, before.questions)
         found = await self._measure(given, before, policy)
@@ -236,99 +189,7 @@ class _Job:
         session.report_status("done", "")
         return RunOutcome(session.run.path, report, html, json_path)
 
-    async def _prepare(self) -> _Given:
-        """From the spec to rows."""
-        session, config = self.session, self.session.config
-        for recipe in self.recipes:
-            await recipe.make_ready(config.synthesis)
-        await asyncio.to_thread(self.shelf.fetch)
-        await self.shelf.keep_to_launch(session)
-        await self.shelf.load(config.system_message)
-        base = await self.shelf.base_student(session)
-        teacher = await self.shelf.frozen(session, config.models.teacher, "teacher")
-        await self.shelf.require_fit(session, base)
-        self._require_own_rows(base)
-        await probe_language(session, base)
-
-        readings = await read_clauses(session, self.clauses, teacher)
-        session = replace(session, spec=as_read(session.spec, readings))
-        clauses = tuple(session.spec.clause(clause.id) for clause in self.clauses)
-        apart = (*texts_kept_apart(), *dict.fromkeys(reply.scenario for reply in session.labelled))
-        scenarios = await scenarios_of(session, clauses, teacher, ("train", "taste", "sealed"), apart)
-        labelled = await labelled_replies(session, clauses, readings, scenarios, teacher)
-        judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=False)
-        sealed_judge = await calibrated_judge(session, self.shelf, clauses, labelled, sealed=True)
-        warn_of_unreadable(session, clauses, judge)
-
-        cast = await self._cast(session, clauses, labelled, judge, base, teacher)
-        voices = cast.writer.fingerprints if isinstance(cast.writer, Chorus) else ()
-        count = _token_counter(base)
-        rows, version = await self._rows(session, clauses, scenarios, judge, cast, count)
-        return _Given(
-            session=session,
-            clauses=clauses,
-            scenarios=tuple(scenarios),
-            judge=judge,
-            sealed_judge=sealed_judge,
-            base=base,
-            writers=frozenset({teacher.fingerprint, *voices}),
-            count=count,
-            rows=tuple(rows),
-            version=version,
-        )
-
-    async def _cast(
-        self,
-        session: Session,
-        clauses: Sequence[Clause],
-        labelled: Mapping[str, Labelled],
-        judge: CalibratedJudge,
-        base: FrozenStudent,
-        teacher: Sampler,
-    ) -> Cast:
-        """Who makes the rows."""
-        config, comparer = session.config, None
-        if "preferences" in written_objectives(self.recipes, config.synthesis):
-            comparer = await calibrated_comparer(session, self.shelf, clauses, labelled, judge)
-        writer = await self.shelf.chorus(session) if config.models.chorus else teacher
-        return Cast(writer, base, judge.assessor(session.spec, case_reader=teacher), comparer)
-
-    async def _rows(
-        self,
-        session: Session,
-        clauses: tuple[Clause, ...],
-        scenarios: Sequence[Scenario],
-        judge: CalibratedJudge,
-        cast: Cast,
-        count: Callable[[str], int],
-    ) -> tuple[list[Row], str]:
-        """All rows, and the version of the files that hold them."""
-        config, readable = session.config, judge.readable(clauses)
-        asked = tuple(s for s in scenarios if s.family.pool == "train" and s.clause_id in readable)
-        job = Job(session.spec, clauses, asked, config.synthesis, config.seed, count)
-        settings = config.synthesis.model_dump(mode="json", exclude={"code_translation": {"functions"}})
-        inputs: list[Any] = [digest([s.id for s in asked]), settings, config.seed, cast.writer.fingerprint]
-        inputs.append([calibration.to_dict() for calibration in judge.calibrations.values()])
-        if cast.comparer is not None:
-            inputs.append([calibration.to_dict() for calibration in cast.comparer.calibrations.values()])
-        held_out = [s.prompt.last_user for s in scenarios if s.family.pool != "train"]
-        held_out += canary_texts_asked()
-        own_rows = list(session.written_rows)
-        if config.models.distillation_teacher is None:  # then it is the student itself, which sees the frame
-            own_rows = framed(own_rows, session.spec, config.synthesis.frame_tokens, count, config.system_message)
-        files = await rows_of(session, job, cast, self.recipes, held_out, inputs, own_rows)
-        rows = load_rows(session, files)
-        for warning in missing_rows(job, self.recipes, rows):
-            session.warn(warning)
-        return rows, digest(sorted(files.values()))
-
-    def _require_own_rows(self, base: FrozenStudent) -> None:
-        session, training = self.session, self.session.config.training
-        weights = session.journal.knobs(MAIN, next_step(session.records, training.steps)).mixture
-        written = written_objectives(self.recipes, self.session.config.synthesis)
-        require_own_rows(base.engine.template, training, weights.model_dump(), session.written_rows, written)
-
-    async def _taste_base(self, given: _Given) -> _Before:
+    async def _taste_base(self, given: Given) -> _Before:
         """The canary and the first look, and which way of prompting is the best."""
         session, base, pool = given.session, given.base, given.pool("taste")
         questions = await canary_questions(session, base)
@@ -343,7 +204,7 @@ class _Job:
         await session.once("first look", tasted, first_taste)
         return _Before(questions, canary, await choose_prompting(taster, base, pool, given.count))
 
-    async def _train(self, given: _Given, questions: Sequence[Question]) -> Policy:
+    async def _train(self, given: Given, questions: Sequence[Question]) -> Policy:
         """Rows into weights, tasted on the way, and the weights exported."""
         session, taster = given.session, given.taster(given.judge)
 
@@ -354,7 +215,7 @@ class _Job:
         rows = StudentRows(given.rows, given.version)
         return await train_student(session, self.shelf, given.base, rows, look, self.controls, self.rewards)
 
-    async def _measure(self, given: _Given, before: _Before, policy: Policy) -> Findings:
+    async def _measure(self, given: Given, before: _Before, policy: Policy) -> Findings:
         """The canary again, and the sealed scenarios, which every arm answers once."""
         session, config = given.session, given.session.config
         steps, sealed = config.training.steps, [s for s in given.scenarios if s.family.pool == "sealed"]
@@ -386,8 +247,3 @@ class _Job:
             sources=sources_of(given.rows),
             authors=Counter(row.lineage.author for row in given.rows if row.lineage.author is not None),
         )
-
-
-def _token_counter(base: FrozenStudent) -> Callable[[str], int]:
-    template = base.engine.template
-    return lambda text: len(template.encode(text))
